@@ -1,0 +1,36 @@
+# make demo | test | build | bench | format; each sets up what it needs by itself.
+PRESET ?= dev
+BUILD := build/$(PRESET)
+JOBS ?= $(shell nproc)
+
+.PHONY: build test demo bench format format-check asan setup clean
+
+build: $(BUILD)/build.ninja
+	cmake --build --preset $(PRESET) -j $(JOBS)
+
+setup:
+	@tools/setup.sh
+
+$(BUILD)/build.ninja: CMakeLists.txt CMakePresets.json $(wildcard cmake/*.cmake) tools/setup.sh | setup
+	cmake --preset $(PRESET)
+
+test: build
+	ctest --test-dir $(BUILD) --output-on-failure -LE gpu
+
+demo: build
+	python3 tools/demo.py --prunus $(BUILD)/prunus
+
+bench: build
+	python3 tools/run_benches.py --build $(BUILD)
+
+asan:
+	$(MAKE) test PRESET=asan
+
+format: setup
+	git ls-files '*.h' '*.cpp' | xargs clang-format-14 -i
+
+format-check: setup
+	git ls-files '*.h' '*.cpp' | xargs clang-format-14 --dry-run --Werror
+
+clean:
+	rm -rf build

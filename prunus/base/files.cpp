@@ -1,0 +1,164 @@
+#include "prunus/base/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <system_error>
+
+#include <openssl/evp.h>
+
+#include "prunus/base/error.h"
+
+namespace prunus {
+namespace fs = std::filesystem;
+namespace {
+
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+int open_for_reading(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  PRUNUS_CHECK(fd >= 0 || errno != ENOENT, NotFound, path, ": no such file");
+  PRUNUS_CHECK(fd >= 0, Io, path, ": cannot open: ", std::strerror(errno));
+  return fd;
+}
+
+size_t read_some(int fd, char* buffer, size_t bytes, const std::string& path) {
+  while (true) {
+    const ssize_t got = ::read(fd, buffer, bytes);
+    if (got < 0 && errno == EINTR) continue;
+    PRUNUS_CHECK(got >= 0, Io, path, ": cannot read: ", std::strerror(errno));
+    return static_cast<size_t>(got);
+  }
+}
+
+class Digest {
+ public:
+  Digest() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
+    EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
+  }
+  void add(const char* bytes, size_t count) { EVP_DigestUpdate(context_.get(), bytes, count); }
+  std::string hex() {
+    std::array<unsigned char, 32> digest{};
+    EVP_DigestFinal_ex(context_.get(), digest.data(), nullptr);
+    std::string text;
+    for (const unsigned char byte : digest) {
+      text += "0123456789abcdef"[byte >> 4];
+      text += "0123456789abcdef"[byte & 15];
+    }
+    return text;
+  }
+
+ private:
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
+};
+
+void write_all(int fd, std::string_view content, const std::string& path) {
+  while (!content.empty()) {
+    const ssize_t wrote = ::write(fd, content.data(), content.size());
+    if (wrote < 0 && errno == EINTR) continue;
+    PRUNUS_CHECK(wrote > 0, Io, path, ": cannot write: ", std::strerror(errno));
+    content.remove_prefix(static_cast<size_t>(wrote));
+  }
+}
+
+}  // namespace
+
+std::string read_file(const std::string& path, uint64_t max_bytes) {
+  const Descriptor file{open_for_reading(path)};
+  struct stat info{};
+  PRUNUS_CHECK(::fstat(file.fd, &info) == 0, Io, path, ": cannot stat: ", std::strerror(errno));
+  PRUNUS_CHECK(!S_ISDIR(info.st_mode), NotFound, path, ": is a directory, expected a file");
+  std::string content;
+  std::array<char, 65536> buffer;
+  if (S_ISREG(info.st_mode)) {
+    PRUNUS_CHECK(static_cast<uint64_t>(info.st_size) <= max_bytes, Corrupt, path, ": has ",
+                 info.st_size, " bytes, at most ", max_bytes, " expected here");
+    content.reserve(static_cast<size_t>(info.st_size));
+  }
+  while (const size_t got = read_some(file.fd, buffer.data(), buffer.size(), path)) {
+    content.append(buffer.data(), got);
+    PRUNUS_CHECK(content.size() <= max_bytes, Corrupt, path, ": more than ", max_bytes, " bytes");
+  }
+  return content;
+}
+
+void write_file(const std::string& path, std::string_view content) {
+  const std::string temporary = c10::str(path, ".partial-", ::getpid());
+  try {
+    const Descriptor file{
+        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
+    PRUNUS_CHECK(file.fd >= 0, Io, temporary, ": cannot create: ", std::strerror(errno));
+    write_all(file.fd, content, temporary);
+    PRUNUS_CHECK(::fsync(file.fd) == 0, Io, temporary, ": cannot sync: ", std::strerror(errno));
+    PRUNUS_CHECK(::rename(temporary.c_str(), path.c_str()) == 0, Io, path,
+                 ": cannot rename into place: ", std::strerror(errno));
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+std::string sha256_file(const std::string& path) {
+  const Descriptor file{open_for_reading(path)};
+  Digest digest;
+  std::string buffer(size_t{1} << 20, '\0');
+  while (const size_t got = read_some(file.fd, buffer.data(), buffer.size(), path)) {
+    digest.add(buffer.data(), got);
+  }
+  return digest.hex();
+}
+
+std::string sha256(std::string_view bytes) {
+  Digest digest;
+  digest.add(bytes.data(), bytes.size());
+  return digest.hex();
+}
+
+StagedDirectory::StagedDirectory(std::string path, bool replace)
+    : path_(std::move(path)), replace_(replace) {
+  while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
+  std::error_code ignored;
+  const bool occupied = fs::exists(path_, ignored) &&
+                        !(fs::is_directory(path_, ignored) && fs::is_empty(path_, ignored));
+  PRUNUS_CHECK(!occupied || replace_, InvalidArgument, path_,
+               ": already exists; choose another --out, or pass --force to replace it");
+  staging_ = c10::str(path_, ".partial-", ::getpid());
+  std::error_code error;
+  fs::remove_all(staging_, ignored);
+  fs::create_directories(staging_, error);
+  PRUNUS_CHECK(!error, Io, staging_, ": cannot create directory: ", error.message());
+}
+
+StagedDirectory::~StagedDirectory() {
+  std::error_code ignored;
+  if (!committed_) fs::remove_all(staging_, ignored);
+}
+
+void StagedDirectory::commit() {
+  std::error_code error;
+  const std::string old = c10::str(path_, ".replaced-", ::getpid());
+  const bool existed = fs::exists(path_, error);
+  if (existed) fs::rename(path_, old, error);
+  PRUNUS_CHECK(!error, Io, path_, ": cannot move the old result aside: ", error.message());
+  fs::rename(staging_, path_, error);
+  if (error && existed) {
+    std::error_code ignored;
+    fs::rename(old, path_, ignored);
+  }
+  PRUNUS_CHECK(!error, Io, path_, ": cannot rename the result into place: ", error.message());
+  committed_ = true;
+  if (existed) fs::remove_all(old, error);
+}
+
+}  // namespace prunus

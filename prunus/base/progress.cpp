@@ -1,0 +1,80 @@
+#include "prunus/base/progress.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+
+#include "prunus/base/error.h"
+
+namespace prunus {
+namespace {
+
+std::atomic<bool> quiet{false};
+std::atomic<bool> interrupted{false};
+
+void on_signal(int) { interrupted.store(true); }
+
+constexpr double kSilentSeconds = 2.0;
+constexpr double kTerminalSeconds = 0.25;
+constexpr double kFileSeconds = 10.0;
+
+}  // namespace
+
+void set_verbosity(Verbosity verbosity) { quiet.store(verbosity == Verbosity::Quiet); }
+
+void log_info(const std::string& message) {
+  if (!quiet.load()) std::fprintf(stderr, "%s\n", message.c_str());
+}
+
+void log_warning(const std::string& message) { log_info("warning: " + message); }
+
+Progress::Progress(std::string what, int64_t total)
+    : what_(std::move(what)), total_(total), start_(std::chrono::steady_clock::now()) {}
+
+Progress::~Progress() {
+  if (shown_ && ::isatty(STDERR_FILENO)) std::fputs("\r\033[K", stderr);
+}
+
+void Progress::step(int64_t count) {
+  check_interrupted();
+  done_ += count;
+  if (quiet.load()) return;
+  const double elapsed =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  const double interval = ::isatty(STDERR_FILENO) ? kTerminalSeconds : kFileSeconds;
+  if (elapsed < kSilentSeconds || elapsed - last_shown_s_ < interval) return;
+  last_shown_s_ = elapsed;
+  show(elapsed);
+}
+
+void Progress::show(double elapsed_s) {
+  shown_ = true;
+  const double left_s = elapsed_s / static_cast<double>(done_) * static_cast<double>(total_ - done_);
+  const bool terminal = ::isatty(STDERR_FILENO);
+  std::fprintf(stderr, "%s%s %lld/%lld, %.0f s, about %.0f s left%s", terminal ? "\r\033[K" : "",
+               what_.c_str(), static_cast<long long>(done_), static_cast<long long>(total_),
+               elapsed_s, left_s, terminal ? "" : "\n");
+  std::fflush(stderr);
+}
+
+void install_interrupt_handler() {
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+}
+
+void check_interrupted() {
+  PRUNUS_CHECK(!interrupted.load(), Interrupted, "interrupted; nothing was written");
+}
+
+uint64_t peak_memory_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
+  }
+  return 0;
+}
+
+}  // namespace prunus

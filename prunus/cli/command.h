@@ -1,0 +1,51 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <ATen/core/Tensor.h>
+
+#include "prunus/base/json.h"
+
+namespace CLI {
+class App;
+}
+
+namespace prunus {
+
+/// A subcommand: declares its options on its own parser; what it returns runs after parsing.
+/// One object per file of cli/commands/.
+struct Command {
+  std::string_view name;
+  std::string_view summary;
+  std::function<void()> (*declare)(CLI::App& app);
+};
+
+namespace commands {
+/// Every command, by file name.
+std::span<const Command* const> all();
+}  // namespace commands
+
+/// Options every command has: --device, --threads, --quiet.
+struct CommonOptions {
+  std::string device = "cpu";
+  int threads = 0;  ///< 0: every core this process may use
+  bool quiet = false;
+};
+void add_common_options(CLI::App& app, CommonOptions& options);
+
+/// Applies threads and verbosity, checks the device and the BLAS. Returns the device.
+/// Throws InvalidArgument where CUDA is asked for and absent.
+at::Device start(const CommonOptions& options);
+
+/// "1.10 B", "936.4 K": counts for people.
+std::string human_count(int64_t count);
+/// "2.05 GiB": sizes for people.
+std::string human_bytes(int64_t bytes);
+
+/// Prints JSON, indented, to stdout.
+void print_json(const Json& json);
+
+}  // namespace prunus

@@ -1,0 +1,98 @@
+#include <ATen/ATen.h>
+
+#include <iostream>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/progress.h"
+#include "prunus/cli/command.h"
+#include "prunus/model/generate.h"
+#include "prunus/text/tokenizer.h"
+
+namespace prunus::commands {
+namespace {
+
+struct Options {
+  std::string model_dir;
+  std::string prompt;
+  GenerateOptions generate;
+  CommonOptions common;
+  bool json = false;
+};
+
+// Prints the text as it grows. Decoding everything each time keeps characters whole that several
+// tokens make up together.
+class Printer {
+ public:
+  Printer(const Tokenizer& tokenizer, std::vector<int64_t> prompt)
+      : tokenizer_(tokenizer), ids_(std::move(prompt)) {
+    show();
+  }
+  void add(int64_t id) {
+    ids_.push_back(id);
+    show();
+  }
+
+ private:
+  void show() {
+    std::string text = tokenizer_.decode(ids_);
+    // An unfinished UTF-8 character decodes to U+FFFD; wait for the rest of it.
+    if (text.ends_with("\xEF\xBF\xBD") || text.size() < shown_) return;
+    std::cout << text.substr(shown_) << std::flush;
+    shown_ = text.size();
+  }
+  const Tokenizer& tokenizer_;
+  std::vector<int64_t> ids_;
+  size_t shown_ = 0;
+};
+
+void run(Options& options) {
+  const at::Device device = start(options.common);
+  const Model model = open_model(options.model_dir);
+  const auto tokenizer = load_tokenizer(options.model_dir);
+  std::vector<int64_t> prompt = tokenizer->encode(options.prompt);
+  if (tokenizer->adds_bos() && tokenizer->bos_id()) {
+    prompt.insert(prompt.begin(), *tokenizer->bos_id());
+  }
+  if (tokenizer->eos_id()) options.generate.stop_ids = {*tokenizer->eos_id()};
+  Generator generator(model, device);
+  const Timer timer;
+  if (!options.json) {
+    Printer printer(*tokenizer, prompt);
+    generator.generate(prompt, options.generate, [&](int64_t id) { printer.add(id); });
+    std::cout << std::endl;
+    return;
+  }
+  const std::vector<int64_t> ids = generator.generate(prompt, options.generate);
+  const double seconds = timer.seconds();
+  std::vector<int64_t> all = prompt;
+  all.insert(all.end(), ids.begin(), ids.end());
+  print_json({{"text", tokenizer->decode(all)},
+              {"prompt_tokens", prompt.size()},
+              {"new_ids", ids},
+              {"seconds", seconds},
+              {"tokens_per_second", static_cast<double>(ids.size()) / seconds},
+              {"peak_memory_bytes", peak_memory_bytes()}});
+}
+
+std::function<void()> declare(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  GenerateOptions& generate = options->generate;
+  app.add_option("MODEL", options->model_dir, "Hugging Face model directory")->required();
+  app.add_option("--prompt", options->prompt, "text to continue")->required();
+  app.add_option("--max-tokens", generate.max_tokens, "new tokens at most");
+  app.add_option("--temperature", generate.temperature, "0: the likeliest token always; 1: as learned");
+  app.add_option("--top-p", generate.top_p, "sample among the likeliest tokens of this total mass");
+  app.add_option("--seed", generate.seed, "of the sampling");
+  app.add_flag("--json", options->json, "print JSON to stdout");
+  add_common_options(app, options->common);
+  return [options] { run(*options); };
+}
+
+}  // namespace
+
+extern const Command generate{"generate", "Continue a text", declare};
+
+}  // namespace prunus::commands

@@ -1,0 +1,85 @@
+#include <sched.h>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+
+#include <cstdio>
+#include <iostream>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/error.h"
+#include "prunus/base/progress.h"
+#include "prunus/cli/command.h"
+
+namespace prunus {
+namespace {
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return CPU_COUNT(&set);
+}
+
+// Netlib's reference BLAS is tens of times slower than any tuned one.
+void warn_of_slow_blas() {
+  const std::string config = at::show_config();
+  for (const char* fast : {"BLAS_INFO=mkl", "BLAS_INFO=open", "BLAS_INFO=accelerate", "BLAS_INFO=flame",
+                           "BLAS_INFO=flexi", "BLAS_INFO=atlas", "BLAS_INFO=nvpl"}) {
+    if (config.find(fast) != std::string::npos) return;
+  }
+  log_warning("this libtorch has no fast BLAS (MKL, OpenBLAS); matrix products will be slow");
+}
+
+std::string scaled(double value, double base, std::initializer_list<const char*> units) {
+  auto unit = units.begin();
+  while (value >= base && unit + 1 != units.end()) {
+    value /= base;
+    ++unit;
+  }
+  char text[64];
+  std::snprintf(text, sizeof text, value < 10 && unit != units.begin() ? "%.2f%s" : "%.4g%s", value,
+                *unit);
+  return text;
+}
+
+}  // namespace
+
+void add_common_options(CLI::App& app, CommonOptions& options) {
+  app.add_option("--device", options.device, "where to compute: cpu, cuda or cuda:N");
+  app.add_option("--threads", options.threads, "CPU threads; 0 uses every core it may")
+      ->check(CLI::Range(0, 4096));
+  app.add_flag("--quiet,-q", options.quiet, "no progress or messages on stderr, only errors");
+}
+
+at::Device start(const CommonOptions& options) {
+  set_verbosity(options.quiet ? Verbosity::Quiet : Verbosity::Normal);
+  at::set_num_threads(options.threads > 0 ? options.threads : usable_cores());
+  warn_of_slow_blas();
+  const bool cpu = options.device == "cpu";
+  const bool cuda = options.device.starts_with("cuda");
+  PRUNUS_CHECK(cpu || cuda, InvalidArgument, "--device ", options.device,
+               ", expected cpu, cuda or cuda:N");
+  PRUNUS_CHECK(cpu || at::hasCUDA(), InvalidArgument, "--device ", options.device,
+               ": this libtorch sees no CUDA device");
+  try {
+    return at::Device(options.device);
+  } catch (const c10::Error&) {
+    PRUNUS_FAIL(InvalidArgument, "--device ", options.device, ", expected cpu, cuda or cuda:N");
+  }
+}
+
+std::string human_count(int64_t count) {
+  return scaled(static_cast<double>(count), 1000, {"", " K", " M", " B", " T"});
+}
+
+std::string human_bytes(int64_t bytes) {
+  return scaled(static_cast<double>(bytes), 1024, {" B", " KiB", " MiB", " GiB", " TiB"});
+}
+
+void print_json(const Json& json) { std::cout << json.dump(2) << std::endl; }
+
+}  // namespace prunus

@@ -1,0 +1,58 @@
+#include "prunus/cli/summary.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/cli/command.h"
+
+namespace prunus {
+namespace {
+
+// "8 → 6", or "6 to 8" where layers differ.
+std::string sizes_text(const Json& sizes) {
+  const auto list = sizes.get<std::vector<int64_t>>();
+  const auto [low, high] = std::minmax_element(list.begin(), list.end());
+  return *low == *high ? std::to_string(*low) : c10::str(*low, " to ", *high);
+}
+
+void print_change(const char* what, const std::string& before, const std::string& after) {
+  std::printf("%-16s %12s  ->  %s\n", what, before.c_str(), after.c_str());
+}
+
+}  // namespace
+
+void print_prune_summary(const Json& record) {
+  const Json& before = record.at("source");
+  const Json& after = record.at("result");
+  const auto number = [](const Json& json, const char* key) { return json.at(key).get<int64_t>(); };
+  char removed[32];
+  std::snprintf(removed, sizeof removed, "  (-%.1f %%)", 100 * record.at("parameters_removed").get<double>());
+  print_change("parameters", human_count(number(before, "parameters")),
+               human_count(number(after, "parameters")) + removed);
+  print_change("bytes", human_bytes(number(before, "bytes")), human_bytes(number(after, "bytes")));
+  print_change("query heads", sizes_text(before.at("num_attention_heads")),
+               sizes_text(after.at("num_attention_heads")));
+  print_change("KV heads", sizes_text(before.at("num_key_value_heads")),
+               sizes_text(after.at("num_key_value_heads")));
+  print_change("FFN channels", sizes_text(before.at("intermediate_size")),
+               sizes_text(after.at("intermediate_size")));
+  double seconds = 0;
+  for (const Json& stage : record.at("stages")) seconds += stage.at("seconds").get<double>();
+  std::printf("%-16s %.1f s, peak memory %s\n", "took", seconds,
+              human_bytes(number(record, "peak_memory_bytes")).c_str());
+  const auto out = record.at("options").at("out").get<std::string>();
+  const bool dry = record.at("options").value("dry_run", false);
+  const auto model = record.at("options").at("model").get<std::string>();
+  if (dry) {
+    std::printf("%-16s %s/plan.json; run: prunus apply %s --plan %s/plan.json --out DIR\n", "planned",
+                out.c_str(), model.c_str(), out.c_str());
+  } else {
+    std::printf("%-16s %s (reopened, logits equal)\n", "written", out.c_str());
+  }
+}
+
+}  // namespace prunus

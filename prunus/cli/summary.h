@@ -1,0 +1,9 @@
+#pragma once
+#include "prunus/base/json.h"
+
+namespace prunus {
+
+/// The few lines a person wants after prune or apply, from run.json's content, on stdout.
+void print_prune_summary(const Json& record);
+
+}  // namespace prunus

@@ -1,0 +1,17 @@
+#include <ATen/ATen.h>
+
+#include "prunus/criteria/criterion.h"
+
+namespace prunus::criteria {
+namespace {
+
+at::Tensor score(const SliceRequest& request) {
+  return at::linalg_vector_norm(request.stats.weight, 1, {1 - request.dim});
+}
+
+}  // namespace
+
+// Σ |W| of a slice. Source: LLM-Pruner's magnitude importance with p = 1.
+extern const Criterion l1{"l1", "arXiv:2305.11627, magnitude, p = 1", Needs::Weights, score};
+
+}  // namespace prunus::criteria

@@ -1,0 +1,21 @@
+#include <ATen/ATen.h>
+
+#include <vector>
+
+#include "prunus/criteria/criterion.h"
+
+namespace prunus::criteria {
+namespace {
+
+at::Tensor score(const SliceRequest& request) {
+  std::vector<double> draws(static_cast<size_t>(request.slices));
+  for (double& draw : draws) draw = request.random.uniform();
+  return at::tensor(draws, at::kDouble);
+}
+
+}  // namespace
+
+// Uniform in [0, 1) per slice: what every other criterion must beat.
+extern const Criterion random{"random", "uniform baseline", Needs::Nothing, score};
+
+}  // namespace prunus::criteria

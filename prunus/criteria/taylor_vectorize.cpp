@@ -1,0 +1,19 @@
+#include <ATen/ATen.h>
+
+#include "prunus/criteria/criterion.h"
+
+namespace prunus::criteria {
+namespace {
+
+at::Tensor score(const SliceRequest& request) {
+  const WeightStats& stats = request.stats;
+  return (request.dim == 0 ? stats.row_saliency : stats.column_saliency).abs();
+}
+
+}  // namespace
+
+// |Σ W·∂L/∂W| over the elements of a slice: the sum is inside (the paper's Vector).
+extern const Criterion taylor_vectorize{"taylor_vectorize", "arXiv:2305.11627 eq. 3, first order",
+                                        Needs::Saliency, score};
+
+}  // namespace prunus::criteria

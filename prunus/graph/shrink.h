@@ -1,0 +1,23 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "prunus/graph/groups.h"
+#include "prunus/model/model.h"
+
+namespace prunus {
+
+/// Which units of one group set stay. Sets that are not mentioned stay whole.
+struct Keep {
+  AxisLabel label = AxisLabel::Ffn;
+  int layer = -1;
+  std::vector<int64_t> units;  ///< ascending, without repetition, at least one
+};
+
+/// The model that is left: an ordinary Model whose weights are cut out of the original's whenever
+/// they are read. Nothing is copied until then. RMSNorm keeps its own mean over what is left.
+/// Throws InvalidArgument: an unknown set, a unit out of range, not ascending, or an empty list;
+/// Unsupported: a label that cannot be removed (vocab, head_dim).
+Model shrink(const Model& model, const std::vector<Keep>& keeps);
+
+}  // namespace prunus

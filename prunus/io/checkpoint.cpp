@@ -1,0 +1,147 @@
+#include "prunus/io/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include <ATen/ATen.h>
+
+#include "prunus/base/error.h"
+#include "prunus/io/hf_directory.h"
+#include "prunus/io/quote.h"
+#include "prunus/io/safetensors_dtype.h"
+#include "prunus/io/safetensors_index.h"
+
+namespace prunus {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kSingleFile = "model.safetensors";
+constexpr const char* kIndexFile = "model.safetensors.index.json";
+
+std::string joined(const std::string& dir, const std::string& name) {
+  return (fs::path(dir) / name).string();
+}
+
+bool exists(const std::string& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+[[noreturn]] void fail_without_weights(const std::string& dir) {
+  constexpr size_t kShown = 12;
+  const auto names = regular_files(dir);
+  std::string found = names.empty() ? "nothing" : "";
+  for (size_t i = 0; i < std::min(names.size(), kShown); ++i) {
+    found += (i == 0 ? "" : ", ") + quote(names[i]);
+  }
+  if (names.size() > kShown) found += c10::str(" and ", names.size() - kShown, " more");
+  const bool pickle = std::any_of(names.begin(), names.end(), [](const std::string& name) {
+    return name.starts_with("pytorch_model") && name.find(".bin") != std::string::npos;
+  });
+  PRUNUS_FAIL(NotFound, dir, ": has neither ", kSingleFile, " nor ", kIndexFile, "; found ", found,
+              pickle ? ". pytorch_model.bin is a pickle, which can run code when read, so Prunus "
+                       "does not read it: convert it to safetensors first"
+                     : "");
+}
+
+// Both directions: the file holds what the index says, and the index knows all the file holds.
+void check_against_index(const SafetensorsFile& file, const std::string& file_name,
+                         const WeightMap& weight_map) {
+  for (const auto& entry : file.entries()) {
+    const auto listed = weight_map.find(entry.name);
+    PRUNUS_CHECK(listed != weight_map.end(), Corrupt, file.path(), ": tensor ", quote(entry.name),
+                 " is not in ", kIndexFile, "; files of two models mixed?");
+    PRUNUS_CHECK(listed->second == file_name, Corrupt, file.path(), ": tensor ", quote(entry.name),
+                 " is stored here, but ", kIndexFile, " places it in ", quote(listed->second),
+                 "; stored twice, or files of two models mixed?");
+  }
+  for (const auto& [name, shard] : weight_map) {
+    PRUNUS_CHECK(shard != file_name || file.find(name) != nullptr, Corrupt, file.path(),
+                 ": tensor ", quote(name), " is missing, although ", kIndexFile,
+                 " places it here; files of two models mixed?");
+  }
+}
+
+}  // namespace
+
+Checkpoint Checkpoint::open(const std::string& dir) {
+  check_model_directory(dir);
+  Checkpoint checkpoint;
+  checkpoint.dir_ = dir;
+  if (exists(joined(dir, kSingleFile))) {
+    checkpoint.add(SafetensorsFile::open(joined(dir, kSingleFile)));
+    return checkpoint;
+  }
+  if (!exists(joined(dir, kIndexFile))) fail_without_weights(dir);
+  const WeightMap weight_map = read_safetensors_index(joined(dir, kIndexFile));
+  std::set<std::string> shards;
+  for (const auto& [name, shard] : weight_map) shards.insert(shard);
+  for (const auto& shard : shards) {
+    const std::string path = joined(dir, shard);
+    PRUNUS_CHECK(exists(path), NotFound, path, ": no such file, although ", kIndexFile,
+                 " lists it; incomplete download?");
+    auto file = SafetensorsFile::open(path);
+    check_against_index(*file, shard, weight_map);
+    checkpoint.add(std::move(file));
+  }
+  return checkpoint;
+}
+
+void Checkpoint::add(std::shared_ptr<SafetensorsFile> file) {
+  for (const auto& entry : file->entries()) {
+    const auto [other, added] = tensors_.emplace(entry.name, Place{file.get(), &entry});
+    PRUNUS_CHECK(added, Corrupt, file->path(), ": tensor ", quote(entry.name),
+                 " is also stored in ", other->second.file->path());
+  }
+  files_.push_back(std::move(file));
+}
+
+std::vector<std::string> Checkpoint::names() const {
+  std::vector<std::string> names;
+  names.reserve(tensors_.size());
+  for (const auto& [name, place] : tensors_) names.emplace_back(name);
+  return names;
+}
+
+const Checkpoint::Place& Checkpoint::place(std::string_view name) const {
+  const auto found = tensors_.find(name);
+  PRUNUS_CHECK(found != tensors_.end(), NotFound, dir_, ": no tensor ", quote(name), " among the ",
+               tensors_.size(), " of this model");
+  return found->second;
+}
+
+const TensorEntry& Checkpoint::entry(std::string_view name) const { return *place(name).entry; }
+
+at::Tensor Checkpoint::read(std::string_view name) const {
+  const auto& [file, entry] = place(name);
+  PRUNUS_CHECK(is_weight_dtype(entry->dtype), Unsupported, file->path(), ": tensor ", quote(name),
+               " has dtype ", entry->dtype_name,
+               ", expected F32, F16 or BF16; quantised models "
+               "must be converted back first");
+  return file->view(*entry);
+}
+
+void Checkpoint::prefetch(std::string_view name) const {
+  const auto& [file, entry] = place(name);
+  file->prefetch(*entry);
+}
+
+void Checkpoint::release(std::string_view name) const {
+  const auto& [file, entry] = place(name);
+  file->discard(*entry);
+}
+
+uint64_t Checkpoint::total_bytes() const {
+  uint64_t total = 0;
+  for (const auto& [name, place] : tensors_) total += place.entry->bytes();
+  return total;
+}
+
+std::vector<std::string> Checkpoint::files() const {
+  std::vector<std::string> paths;
+  for (const auto& file : files_) paths.push_back(file->path());
+  return paths;
+}
+
+}  // namespace prunus

@@ -1,0 +1,30 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "prunus/base/json.h"
+
+namespace prunus {
+
+/// Throws NotFound, with a hint for the usual mistakes, unless `dir` is a directory.
+void check_model_directory(const std::string& dir);
+
+/// Names of the regular files (links followed) at the top level of `dir`, sorted.
+/// Throws NotFound, Io.
+std::vector<std::string> regular_files(const std::string& dir);
+
+/// config.json of a Hugging Face directory, keys in the file's order.
+/// Throws NotFound where the directory or the file is missing; Corrupt where it is no JSON object.
+Json read_config(const std::string& dir);
+
+/// Names of the files that go next to new weights untouched, sorted: tokenizer, generation
+/// settings, chat template, licence. All regular files at top level except weights in any format,
+/// the files Prunus writes itself (config.json, run.json, plan.json), README.md and dot files.
+/// Throws NotFound, Io.
+std::vector<std::string> companion_files(const std::string& dir);
+
+/// Copies companion_files(from_dir) into `to_dir`, which exists; replaces files of the same name.
+/// The copies are writable by their owner. Throws NotFound, Io.
+void copy_companions(const std::string& from_dir, const std::string& to_dir);
+
+}  // namespace prunus

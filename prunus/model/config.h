@@ -1,0 +1,70 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "prunus/base/json.h"
+#include "prunus/model/family.h"
+
+namespace prunus {
+
+/// Sizes that may differ from layer to layer: a pruned model is an ordinary model whose layers do.
+struct LayerShape {
+  int64_t num_attention_heads = 0;
+  int64_t num_key_value_heads = 0;
+  int64_t intermediate_size = 0;
+  std::optional<int64_t> sliding_window;  ///< a query sees this many keys, itself included
+  bool operator==(const LayerShape&) const = default;
+};
+
+enum class Activation { Silu, Gelu, GeluTanh, Relu };
+
+/// Rotary position embedding and its long-context scaling.
+/// Source: Su et al., arXiv:2104.09864; "linear": Chen et al., arXiv:2306.15595; "llama3": the
+/// wavelength bands published with Llama 3.1.
+struct Rope {
+  enum class Kind { Default, Linear, Llama3 };
+  Kind kind = Kind::Default;
+  double theta = 10000.0;
+  double factor = 1.0;
+  double low_freq_factor = 1.0;
+  double high_freq_factor = 4.0;
+  int64_t original_max_position_embeddings = 8192;
+};
+
+/// Everything about a model that is not a weight.
+struct ModelConfig {
+  const Family* family = nullptr;
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t head_dim = 0;
+  int64_t max_position_embeddings = 0;
+  double rms_norm_eps = 1e-6;
+  bool qkv_bias = false;
+  bool out_bias = false;
+  bool mlp_bias = false;
+  bool tie_word_embeddings = false;
+  Activation activation = Activation::Silu;
+  Rope rope;
+  std::vector<LayerShape> layers;
+
+  /// True where all layers have the same head counts and width: any stock loader can read it.
+  bool uniform() const;
+  /// Whether a tensor of the family's table is in this model.
+  bool has(When when) const;
+};
+
+/// Reads config.json (v4 and v5 spellings of the rope fields). `where` names the file in messages.
+/// Per-layer sizes: lists under layer_num_attention_heads, layer_num_key_value_heads,
+/// layer_intermediate_size (docs/formats/config.md).
+/// Throws Corrupt: a field is missing, has the wrong type or an impossible value.
+/// Throws Unsupported: a field that changes, or may change, the mathematics and is not implemented.
+ModelConfig parse_config(const Json& json, const std::string& where);
+
+/// The original config.json with the sizes of `config`. A uniform model stays a stock model: scalar
+/// sizes, explicit head_dim, v4 rope fields kept as they were. Otherwise the scalars hold the
+/// largest layer's sizes and the lists hold the truth.
+Json rewrite_config(const Json& original, const ModelConfig& config);
+
+}  // namespace prunus

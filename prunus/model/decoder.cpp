@@ -1,0 +1,158 @@
+#include "prunus/model/decoder.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "prunus/base/error.h"
+
+namespace prunus {
+namespace {
+
+at::Tensor project(LinearTap* tap, Role role, const at::Tensor& x, const BlockWeights& weights,
+                   Role bias_role) {
+  const at::Tensor& weight = weights[role];
+  const at::Tensor& bias = weights[bias_role];
+  if (tap != nullptr) return tap->linear(role, x, weight, bias);
+  return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
+}
+
+// [batch, seq, heads·d] → [batch, heads, seq, d]
+at::Tensor split_heads(const at::Tensor& x, int64_t heads, int64_t head_dim) {
+  return x.view({x.size(0), x.size(1), heads, head_dim}).transpose(1, 2);
+}
+
+// Each key/value head serves `times` query heads in a row.
+at::Tensor repeat_heads(const at::Tensor& x, int64_t times) {
+  if (times == 1) return x;
+  return x.unsqueeze(2)
+      .expand({x.size(0), x.size(1), times, x.size(2), x.size(3)})
+      .reshape({x.size(0), x.size(1) * times, x.size(2), x.size(3)});
+}
+
+// Rotates the pairs (i, i + d/2) of x [batch, heads, seq, d] by the angles [seq, d/2].
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  const int64_t half = x.size(-1) / 2;
+  const at::Tensor first = x.narrow(-1, 0, half);
+  const at::Tensor second = x.narrow(-1, half, half);
+  return at::cat({first * cos - second * sin, second * cos + first * sin}, -1);
+}
+
+// true = may attend. Query i stands at position past + i; keys at 0 … past + seq − 1.
+at::Tensor attention_mask(int64_t seq, int64_t past, std::optional<int64_t> window,
+                          at::Device device) {
+  const at::Tensor query = at::arange(past, past + seq, at::device(device)).unsqueeze(1);
+  const at::Tensor key = at::arange(past + seq, at::device(device)).unsqueeze(0);
+  at::Tensor mask = key <= query;
+  if (window) mask = mask & (key > query - *window);
+  return mask;
+}
+
+at::Tensor activate(Activation activation, const at::Tensor& x) {
+  switch (activation) {
+    case Activation::Silu: return at::silu(x);
+    case Activation::Gelu: return at::gelu(x);
+    case Activation::GeluTanh: return at::gelu(x, "tanh");
+    case Activation::Relu: return at::relu(x);
+  }
+  return x;
+}
+
+}  // namespace
+
+at::Tensor rope_frequencies(const ModelConfig& config) {
+  const Rope& rope = config.rope;
+  std::vector<float> frequencies;
+  for (int64_t i = 0; i < config.head_dim; i += 2) {
+    const double exponent = static_cast<double>(i) / static_cast<double>(config.head_dim);
+    double frequency = 1.0 / std::pow(rope.theta, exponent);
+    if (rope.kind == Rope::Kind::Linear) frequency /= rope.factor;
+    if (rope.kind == Rope::Kind::Llama3) {
+      // Waves longer than the old context are slowed by `factor`, short ones kept, a ramp between.
+      const double turns = static_cast<double>(rope.original_max_position_embeddings) * frequency /
+                           (2 * std::numbers::pi);
+      const double ramp = std::clamp((turns - rope.low_freq_factor) /
+                                         (rope.high_freq_factor - rope.low_freq_factor),
+                                     0.0, 1.0);
+      frequency *= ramp + (1 - ramp) / rope.factor;
+    }
+    frequencies.push_back(static_cast<float>(frequency));
+  }
+  return at::tensor(frequencies);
+}
+
+at::Tensor Decoder::rms_norm(const at::Tensor& x, const at::Tensor& weight) const {
+  return x * (x.square().mean(-1, true) + config_.rms_norm_eps).rsqrt() * weight;
+}
+
+at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                              LinearTap* tap, LayerCache* cache, int64_t position) const {
+  const LayerShape& shape = config_.layers[static_cast<size_t>(layer)];
+  const int64_t seq = hidden.size(1);
+  at::Tensor q = split_heads(project(tap, Role::QProj, hidden, weights, Role::QBias),
+                             shape.num_attention_heads, config_.head_dim);
+  at::Tensor k = split_heads(project(tap, Role::KProj, hidden, weights, Role::KBias),
+                             shape.num_key_value_heads, config_.head_dim);
+  at::Tensor v = split_heads(project(tap, Role::VProj, hidden, weights, Role::VBias),
+                             shape.num_key_value_heads, config_.head_dim);
+  if (weights[Role::QNorm].defined()) q = rms_norm(q, weights[Role::QNorm]);
+  if (weights[Role::KNorm].defined()) k = rms_norm(k, weights[Role::KNorm]);
+  const at::Tensor places = at::arange(position, position + seq, hidden.options());
+  const at::Tensor angles = at::outer(places, rope_frequencies(config_).to(hidden.device()));
+  const at::Tensor cos = angles.cos();
+  const at::Tensor sin = angles.sin();
+  q = rotate(q, cos, sin);
+  k = rotate(k, cos, sin);
+  if (cache != nullptr) {
+    cache->keys = cache->keys.defined() ? at::cat({cache->keys, k}, 2) : k;
+    cache->values = cache->values.defined() ? at::cat({cache->values, v}, 2) : v;
+    k = cache->keys;
+    v = cache->values;
+  }
+  const int64_t times = shape.num_attention_heads / shape.num_key_value_heads;
+  const int64_t past = k.size(2) - seq;
+  const bool windowed = shape.sliding_window && *shape.sliding_window < k.size(2);
+  const bool plain = past == 0 && !windowed;
+  std::optional<at::Tensor> mask;
+  if (!plain && (seq > 1 || windowed)) {
+    mask = attention_mask(seq, past, shape.sliding_window, hidden.device());
+  }
+  const at::Tensor mixed = at::scaled_dot_product_attention(
+      q, repeat_heads(k, times), repeat_heads(v, times), mask, 0.0, plain && seq > 1);
+  const at::Tensor joined =
+      mixed.transpose(1, 2).reshape({hidden.size(0), seq, mixed.size(1) * config_.head_dim});
+  return project(tap, Role::OProj, joined, weights, Role::OBias);
+}
+
+at::Tensor Decoder::feed_forward(const BlockWeights& weights, const at::Tensor& hidden,
+                                 LinearTap* tap) const {
+  const at::Tensor gate = project(tap, Role::GateProj, hidden, weights, Role::GateBias);
+  const at::Tensor up = project(tap, Role::UpProj, hidden, weights, Role::UpBias);
+  return project(tap, Role::DownProj, activate(config_.activation, gate) * up, weights,
+                 Role::DownBias);
+}
+
+at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                          LinearTap* tap, LayerCache* cache, int64_t position) const {
+  const at::Tensor middle =
+      hidden + attention(layer, weights, rms_norm(hidden, weights[Role::AttnNorm]), tap, cache,
+                         position);
+  return middle + feed_forward(weights, rms_norm(middle, weights[Role::MlpNorm]), tap);
+}
+
+at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device) {
+  const TensorInfo& info = model.tensor(Role::EmbedTokens);
+  const int64_t low = ids.min().item<int64_t>();
+  const int64_t high = ids.max().item<int64_t>();
+  PRUNUS_CHECK(low >= 0 && high < model.config().vocab_size, InvalidArgument, "token id ",
+               low < 0 ? low : high, " is outside the model's vocabulary of ",
+               model.config().vocab_size, "; does the tokenizer belong to this model?");
+  const at::Tensor rows = at::index_select(model.source().read(info), 0, ids.flatten());
+  at::Tensor hidden = rows.to(device).to(at::kFloat);
+  model.source().release(info);
+  check_finite(hidden, info.name);
+  return hidden.view({ids.size(0), ids.size(1), -1});
+}
+
+}  // namespace prunus

@@ -1,0 +1,60 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "prunus/model/model.h"
+
+namespace prunus {
+
+/// Stands between the decoder and its matrix products: calibration watches through it.
+class LinearTap {
+ public:
+  virtual ~LinearTap() = default;
+  /// y = x·Wᵀ + b. input [batch, seq, in]; weight [out, in]; bias [out] or undefined.
+  virtual at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
+                            const at::Tensor& bias) = 0;
+};
+
+/// Keys and values of earlier positions of one layer, [batch, kv_heads, seq, head_dim].
+struct LayerCache {
+  at::Tensor keys;
+  at::Tensor values;
+};
+
+/// The one forward pass of every family: plain functions of weights and hidden states, so that it
+/// runs on one layer at a time. FP32 throughout; the device is that of the tensors given.
+class Decoder {
+ public:
+  explicit Decoder(const ModelConfig& config) : config_(config) {}
+
+  /// One layer. hidden [batch, seq, hidden_size] → same shape. `cache`, where given, is extended by
+  /// this call's keys and values; `position` is the index of the first token of `hidden`.
+  at::Tensor block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                   LinearTap* tap = nullptr, LayerCache* cache = nullptr,
+                   int64_t position = 0) const;
+
+  /// x / rms(x) · weight over the last axis. Source: Zhang & Sennrich, arXiv:1910.07467.
+  at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight) const;
+
+ private:
+  at::Tensor attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                       LinearTap* tap, LayerCache* cache, int64_t position) const;
+  at::Tensor feed_forward(const BlockWeights& weights, const at::Tensor& hidden,
+                          LinearTap* tap) const;
+
+  const ModelConfig& config_;
+};
+
+/// Rotation frequencies of the head_dim/2 channel pairs, in radians per position, FP32 [head_dim/2].
+/// Source: config `rope_theta` and scaling as documented at Rope.
+at::Tensor rope_frequencies(const ModelConfig& config);
+
+/// Rows of the embedding for ids [batch, seq] as FP32 [batch, seq, hidden_size] on `device`; only
+/// the rows used are read from the file.
+/// Throws InvalidArgument if an id is outside the vocabulary.
+at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device);
+
+}  // namespace prunus

@@ -1,0 +1,52 @@
+#include "prunus/model/family.h"
+
+namespace prunus {
+namespace {
+
+using namespace axes;
+
+constexpr TensorSpec matrix(std::string_view name, Role role, Axis rows, Axis columns,
+                            When when = When::Always) {
+  return {name, role, {rows, columns}, 2, when};
+}
+
+constexpr TensorSpec vector(std::string_view name, Role role, Axis axis, When when = When::Always) {
+  return {name, role, {axis, axis}, 1, when};
+}
+
+constexpr TensorSpec kTable[] = {
+    matrix("model.embed_tokens.weight", Role::EmbedTokens, Vocab, Hidden),
+    vector("model.layers.{}.input_layernorm.weight", Role::AttnNorm, Hidden),
+    matrix("model.layers.{}.self_attn.q_proj.weight", Role::QProj, QueryHeads, Hidden),
+    vector("model.layers.{}.self_attn.q_proj.bias", Role::QBias, QueryHeads, When::QkvBias),
+    matrix("model.layers.{}.self_attn.k_proj.weight", Role::KProj, KvHeads, Hidden),
+    vector("model.layers.{}.self_attn.k_proj.bias", Role::KBias, KvHeads, When::QkvBias),
+    matrix("model.layers.{}.self_attn.v_proj.weight", Role::VProj, KvHeads, Hidden),
+    vector("model.layers.{}.self_attn.v_proj.bias", Role::VBias, KvHeads, When::QkvBias),
+    vector("model.layers.{}.self_attn.q_norm.weight", Role::QNorm, HeadDim, When::QkNorm),
+    vector("model.layers.{}.self_attn.k_norm.weight", Role::KNorm, HeadDim, When::QkNorm),
+    matrix("model.layers.{}.self_attn.o_proj.weight", Role::OProj, Hidden, QueryHeads),
+    vector("model.layers.{}.self_attn.o_proj.bias", Role::OBias, Hidden, When::OutBias),
+    vector("model.layers.{}.post_attention_layernorm.weight", Role::MlpNorm, Hidden),
+    matrix("model.layers.{}.mlp.gate_proj.weight", Role::GateProj, Ffn, Hidden),
+    vector("model.layers.{}.mlp.gate_proj.bias", Role::GateBias, Ffn, When::MlpBias),
+    matrix("model.layers.{}.mlp.up_proj.weight", Role::UpProj, Ffn, Hidden),
+    vector("model.layers.{}.mlp.up_proj.bias", Role::UpBias, Ffn, When::MlpBias),
+    matrix("model.layers.{}.mlp.down_proj.weight", Role::DownProj, Hidden, Ffn),
+    vector("model.layers.{}.mlp.down_proj.bias", Role::DownBias, Hidden, When::MlpBias),
+    vector("model.norm.weight", Role::FinalNorm, Hidden),
+    matrix("lm_head.weight", Role::LmHead, Vocab, Hidden, When::Untied),
+};
+
+}  // namespace
+
+std::span<const TensorSpec> llama_tensors() { return kTable; }
+
+const Family* find_family(std::string_view model_type) {
+  for (const Family* family : families::all()) {
+    if (family->model_type == model_type) return family;
+  }
+  return nullptr;
+}
+
+}  // namespace prunus

@@ -1,0 +1,89 @@
+#include "prunus/model/generate.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include "prunus/base/error.h"
+#include "prunus/base/progress.h"
+
+namespace prunus {
+namespace {
+
+void check_options(const GenerateOptions& options) {
+  PRUNUS_CHECK(options.max_tokens >= 1, InvalidArgument, "--max-tokens ", options.max_tokens,
+               ", expected 1 or more");
+  PRUNUS_CHECK(options.temperature >= 0, InvalidArgument, "--temperature ", options.temperature,
+               ", expected 0 or more");
+  PRUNUS_CHECK(options.top_p > 0 && options.top_p <= 1, InvalidArgument, "--top-p ", options.top_p,
+               ", expected above 0 and at most 1");
+}
+
+}  // namespace
+
+Generator::Generator(const Model& model, at::Device device) : model_(model), device_(device) {
+  Progress progress("load: layers", model.layer_count());
+  for (int layer = 0; layer < model.layer_count(); ++layer) {
+    blocks_.push_back(model.load_block(layer, device));
+    progress.step();
+  }
+  norm_ = model.load(model.tensor(Role::FinalNorm), device);
+  head_ = model.load(model.tensor(Role::LmHead), device);
+}
+
+at::Tensor Generator::next_logits(const std::vector<int64_t>& ids, int64_t position,
+                                  std::vector<LayerCache>& cache) const {
+  const Decoder decoder(model_.config());
+  at::Tensor hidden = embed(model_, at::tensor(ids, at::kLong).unsqueeze(0), device_);
+  for (int layer = 0; layer < model_.layer_count(); ++layer) {
+    const auto at = static_cast<size_t>(layer);
+    hidden = decoder.block(layer, blocks_[at], hidden, nullptr, &cache[at], position);
+  }
+  const at::Tensor last = hidden.select(1, hidden.size(1) - 1);
+  return at::linear(decoder.rms_norm(last, norm_), head_).squeeze(0).cpu();
+}
+
+std::vector<int64_t> Generator::generate(const std::vector<int64_t>& prompt,
+                                         const GenerateOptions& options,
+                                         const std::function<void(int64_t)>& on_token) {
+  check_options(options);
+  PRUNUS_CHECK(!prompt.empty(), InvalidArgument, "the prompt has no tokens");
+  const int64_t context = model_.config().max_position_embeddings;
+  auto position = static_cast<int64_t>(prompt.size());
+  PRUNUS_CHECK(position <= context, InvalidArgument, "the prompt has ", position,
+               " tokens, the model's context ends at ", context);
+  const at::NoGradGuard no_grad;
+  PythonRandom random(options.seed);
+  std::vector<LayerCache> cache(blocks_.size());
+  std::vector<int64_t> out;
+  at::Tensor logits = next_logits(prompt, 0, cache);
+  while (true) {
+    check_interrupted();
+    const int64_t token = sample_token(logits, options, random);
+    if (std::count(options.stop_ids.begin(), options.stop_ids.end(), token) > 0) return out;
+    out.push_back(token);
+    if (on_token) on_token(token);
+    if (static_cast<int64_t>(out.size()) == options.max_tokens || position == context) return out;
+    logits = next_logits({token}, position++, cache);
+  }
+}
+
+int64_t sample_token(const at::Tensor& logits, const GenerateOptions& options,
+                     PythonRandom& random) {
+  PRUNUS_CHECK(at::isfinite(logits).all().item<bool>(), Numeric,
+               "logits are not finite; the weights are damaged or overflow in FP32");
+  if (options.temperature == 0) return logits.argmax().item<int64_t>();
+  const at::Tensor scaled = logits.to(at::kDouble) / options.temperature;
+  const auto [sorted, ids] = at::softmax(scaled, 0).sort(0, true);
+  const double* mass = sorted.const_data_ptr<double>();
+  int64_t count = 0;
+  double total = 0;
+  while (count < sorted.numel() && (count == 0 || total < options.top_p)) total += mass[count++];
+  double draw = random.uniform() * total;
+  int64_t pick = 0;
+  while (pick + 1 < count && draw >= mass[pick]) draw -= mass[pick++];
+  return ids[pick].item<int64_t>();
+}
+
+}  // namespace prunus

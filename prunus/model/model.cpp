@@ -1,0 +1,188 @@
+#include "prunus/model/model.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <set>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/error.h"
+#include "prunus/io/hf_directory.h"
+
+namespace prunus {
+namespace {
+
+int64_t axis_size(const ModelConfig& config, int layer, Axis axis) {
+  const LayerShape shape = layer >= 0 ? config.layers[static_cast<size_t>(layer)] : LayerShape{};
+  switch (axis.label) {
+    case AxisLabel::Vocab: return config.vocab_size;
+    case AxisLabel::Hidden: return config.hidden_size;
+    case AxisLabel::Ffn: return shape.intermediate_size;
+    case AxisLabel::HeadDim: return config.head_dim;
+    case AxisLabel::KvGroup:
+      return config.head_dim * (axis.repeat == Repeat::QueryHeads ? shape.num_attention_heads
+                                                                  : shape.num_key_value_heads);
+  }
+  return 0;
+}
+
+TensorInfo place(const ModelConfig& config, const TensorSpec& spec, int layer) {
+  TensorInfo info{.name = std::string(spec.name), .spec = &spec, .layer = layer, .shape = {}};
+  if (const auto at = info.name.find("{}"); at != std::string::npos) {
+    info.name.replace(at, 2, std::to_string(layer));
+  }
+  for (int i = 0; i < spec.rank; ++i) info.shape.push_back(axis_size(config, layer, spec.axes[i]));
+  return info;
+}
+
+bool in_layers(const TensorSpec& spec) { return spec.name.find("{}") != std::string_view::npos; }
+
+std::string shape_text(c10::IntArrayRef shape) { return c10::str(shape); }
+
+// Buffers that old exports store and every loader recomputes.
+bool is_derived_buffer(const std::string& name) { return name.ends_with("rotary_emb.inv_freq"); }
+
+void check_tensors(const Checkpoint& checkpoint, const Model& model) {
+  std::set<std::string> known;
+  for (const TensorInfo& tensor : model.tensors()) {
+    known.insert(tensor.name);
+    const TensorEntry& entry = checkpoint.entry(tensor.name);
+    PRUNUS_CHECK(entry.shape == tensor.shape, Corrupt, checkpoint.dir(), ": tensor '", tensor.name,
+                 "' has shape ", shape_text(entry.shape), ", config.json asks for ",
+                 shape_text(tensor.shape));
+    model.source().dtype(tensor);
+  }
+  // A tied model may carry its head all the same; loaders use the embedding.
+  if (model.config().tie_word_embeddings) known.insert("lm_head.weight");
+  for (const std::string& name : checkpoint.names()) {
+    PRUNUS_CHECK(known.contains(name) || is_derived_buffer(name), Unsupported, checkpoint.dir(),
+                 ": tensor '", name, "' has no place in a ", model.config().family->model_type,
+                 " model with this config.json; leaving it out would change the mathematics");
+  }
+}
+
+}  // namespace
+
+std::vector<TensorInfo> tensors_of(const ModelConfig& config) {
+  std::vector<TensorInfo> tensors;
+  const auto table = config.family->tensors();
+  size_t next = 0;
+  const auto outside = [&] {
+    for (; next < table.size() && !in_layers(table[next]); ++next) {
+      if (config.has(table[next].when)) tensors.push_back(place(config, table[next], -1));
+    }
+  };
+  outside();
+  const size_t first = next;
+  for (int layer = 0; layer < static_cast<int>(config.layers.size()); ++layer) {
+    for (next = first; next < table.size() && in_layers(table[next]); ++next) {
+      if (config.has(table[next].when)) tensors.push_back(place(config, table[next], layer));
+    }
+  }
+  outside();
+  return tensors;
+}
+
+Model::Model(ModelConfig config, std::shared_ptr<const WeightSource> source)
+    : config_(std::move(config)), source_(std::move(source)), tensors_(tensors_of(config_)) {
+  std::array<int, kRoleCount> none{};
+  none.fill(-1);
+  index_.assign(config_.layers.size() + 1, none);
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    const auto layer = static_cast<size_t>(tensors_[i].layer + 1);
+    index_[layer][static_cast<size_t>(tensors_[i].spec->role)] = static_cast<int>(i);
+  }
+}
+
+const TensorInfo& Model::tensor(Role role, int layer) const {
+  if (role == Role::LmHead && config_.tie_word_embeddings) role = Role::EmbedTokens;
+  const int at = index_.at(static_cast<size_t>(layer + 1))[static_cast<size_t>(role)];
+  PRUNUS_CHECK(at >= 0, InvalidArgument, "the model has no tensor of role ", static_cast<int>(role),
+               " in layer ", layer);
+  return tensors_[static_cast<size_t>(at)];
+}
+
+void check_finite(const at::Tensor& tensor, const std::string& what) {
+  // A sum is NaN or infinite as soon as one element is; the converse needs the second look.
+  if (std::isfinite(tensor.sum(at::kFloat).item<float>())) return;
+  const int64_t bad = tensor.numel() - at::isfinite(tensor).sum().item<int64_t>();
+  PRUNUS_CHECK(bad == 0, Corrupt, "tensor '", what, "' holds ", bad,
+               " values that are NaN or infinite; damaged or diverged checkpoint");
+}
+
+at::Tensor Model::load(const TensorInfo& tensor, at::Device device) const {
+  const at::Tensor stored = source_->read(tensor);
+  at::Tensor loaded = stored.to(device).to(at::kFloat);
+  if (loaded.data_ptr() != stored.data_ptr()) source_->release(tensor);
+  check_finite(loaded, tensor.name);
+  return loaded;
+}
+
+BlockWeights Model::load_block(int layer, at::Device device) const {
+  BlockWeights weights;
+  for (const int at : index_.at(static_cast<size_t>(layer + 1))) {
+    if (at < 0) continue;
+    const TensorInfo& tensor = tensors_[static_cast<size_t>(at)];
+    weights[tensor.spec->role] = load(tensor, device);
+  }
+  return weights;
+}
+
+void Model::release_block(int layer) const {
+  for (const int at : index_.at(static_cast<size_t>(layer + 1))) {
+    if (at >= 0) source_->release(tensors_[static_cast<size_t>(at)]);
+  }
+}
+
+void Model::prefetch_block(int layer) const {
+  if (layer < 0 || layer >= layer_count()) return;
+  for (const int at : index_[static_cast<size_t>(layer + 1)]) {
+    if (at >= 0) source_->prefetch(tensors_[static_cast<size_t>(at)]);
+  }
+}
+
+int64_t Model::parameters() const {
+  int64_t count = 0;
+  for (const TensorInfo& tensor : tensors_) count += c10::multiply_integers(tensor.shape);
+  return count;
+}
+
+int64_t Model::bytes() const {
+  int64_t count = 0;
+  for (const TensorInfo& tensor : tensors_) {
+    count += c10::multiply_integers(tensor.shape) *
+             static_cast<int64_t>(c10::elementSize(source_->dtype(tensor)));
+  }
+  return count;
+}
+
+at::Tensor CheckpointSource::read(const TensorInfo& tensor) const {
+  return checkpoint_.read(tensor.name);
+}
+
+at::ScalarType CheckpointSource::dtype(const TensorInfo& tensor) const {
+  const TensorEntry& entry = checkpoint_.entry(tensor.name);
+  const bool readable = entry.dtype == at::kFloat || entry.dtype == at::kHalf ||
+                        entry.dtype == at::kBFloat16;
+  PRUNUS_CHECK(readable, Unsupported, checkpoint_.dir(), ": tensor '", tensor.name, "' has dtype ",
+               entry.dtype_name, "; Prunus reads F32, F16 and BF16");
+  return entry.dtype;
+}
+
+void CheckpointSource::prefetch(const TensorInfo& tensor) const {
+  checkpoint_.prefetch(tensor.name);
+}
+
+void CheckpointSource::release(const TensorInfo& tensor) const { checkpoint_.release(tensor.name); }
+
+Model open_model(const std::string& dir) {
+  ModelConfig config = parse_config(read_config(dir), dir + "/config.json");
+  auto source = std::make_shared<CheckpointSource>(Checkpoint::open(dir));
+  const auto* checkpoint = &source->checkpoint();
+  Model model(std::move(config), source);
+  check_tensors(*checkpoint, model);
+  return model;
+}
+
+}  // namespace prunus

@@ -1,0 +1,87 @@
+#pragma once
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "prunus/io/checkpoint.h"
+#include "prunus/model/config.h"
+#include "prunus/model/weights.h"
+
+namespace prunus {
+
+/// The weights of one decoder layer (or of the parts outside the layers) by role, in FP32 on the
+/// computing device. Undefined tensors are parts the model does not have.
+class BlockWeights {
+ public:
+  const at::Tensor& operator[](Role role) const { return tensors_[static_cast<size_t>(role)]; }
+  at::Tensor& operator[](Role role) { return tensors_[static_cast<size_t>(role)]; }
+
+ private:
+  std::array<at::Tensor, kRoleCount> tensors_;
+};
+
+/// A model that need not fit in memory: its configuration, the list of its tensors, and a source
+/// that produces each of them on demand.
+class Model {
+ public:
+  Model(ModelConfig config, std::shared_ptr<const WeightSource> source);
+
+  const ModelConfig& config() const { return config_; }
+  int64_t layer_count() const { return static_cast<int64_t>(config_.layers.size()); }
+  /// Every tensor, in the family table's order: embedding, layers, final norm, head.
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  /// The tensor with this role in this layer (−1: outside). LmHead of a tied model is EmbedTokens.
+  /// Throws InvalidArgument where the model has no such tensor.
+  const TensorInfo& tensor(Role role, int layer = -1) const;
+  const WeightSource& source() const { return *source_; }
+  std::shared_ptr<const WeightSource> shared_source() const { return source_; }
+
+  /// One tensor as FP32 on `device`; the source's memory is given back unless the result shares it.
+  /// Throws Corrupt naming the tensor if it holds NaN or infinity.
+  at::Tensor load(const TensorInfo& tensor, at::Device device) const;
+  /// Every tensor of one decoder layer, as load().
+  BlockWeights load_block(int layer, at::Device device) const;
+  /// Gives back what load_block's result may still share with the source.
+  void release_block(int layer) const;
+  void prefetch_block(int layer) const;
+
+  int64_t parameters() const;  ///< tied weights counted once
+  int64_t bytes() const;       ///< in the file's dtypes
+
+ private:
+  ModelConfig config_;
+  std::shared_ptr<const WeightSource> source_;
+  std::vector<TensorInfo> tensors_;
+  std::vector<std::array<int, kRoleCount>> index_;  // [layer + 1][role] → position in tensors_, or −1
+};
+
+/// The tensors a configuration calls for, in table order.
+std::vector<TensorInfo> tensors_of(const ModelConfig& config);
+
+/// A checkpoint on disk as a source of weights.
+class CheckpointSource : public WeightSource {
+ public:
+  explicit CheckpointSource(Checkpoint checkpoint) : checkpoint_(std::move(checkpoint)) {}
+  at::Tensor read(const TensorInfo& tensor) const override;
+  at::ScalarType dtype(const TensorInfo& tensor) const override;
+  void prefetch(const TensorInfo& tensor) const override;
+  void release(const TensorInfo& tensor) const override;
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+
+ private:
+  Checkpoint checkpoint_;
+};
+
+/// Opens a Hugging Face directory: config.json, then every tensor's presence, dtype and shape.
+/// No weight is read. Throws as parse_config and Checkpoint::open; Corrupt for a missing tensor or a
+/// wrong shape; Unsupported for a tensor the family's table does not know, or one it calls absent.
+Model open_model(const std::string& dir);
+
+/// Throws Corrupt naming `what` if the tensor holds NaN or infinity. One pass over memory.
+void check_finite(const at::Tensor& tensor, const std::string& what);
+
+}  // namespace prunus

@@ -1,0 +1,35 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "prunus/model/family.h"
+
+namespace prunus {
+
+/// One weight of a model: a row of the family's table, placed in a layer, with its sizes.
+struct TensorInfo {
+  std::string name;            ///< in the checkpoint
+  const TensorSpec* spec = nullptr;
+  int layer = -1;              ///< −1 for tensors outside the blocks
+  std::vector<int64_t> shape;  ///< as the configuration demands it
+};
+
+/// Where weights come from: a mapped checkpoint, or another source seen through a keep-list
+/// (graph/shrink.h). Nothing is held that was not read, and reading again is always possible.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  /// The tensor in its file's dtype on the CPU; may share mapped memory, so never write to it.
+  virtual at::Tensor read(const TensorInfo& tensor) const = 0;
+  /// dtype that read() will give.
+  virtual at::ScalarType dtype(const TensorInfo& tensor) const = 0;
+  /// Hint: read() of this tensor comes soon.
+  virtual void prefetch(const TensorInfo& tensor) const = 0;
+  /// Gives the tensor's memory back. Views stay valid: their pages are read again when touched.
+  virtual void release(const TensorInfo& tensor) const = 0;
+};
+
+}  // namespace prunus

@@ -1,0 +1,122 @@
+#include "prunus/pipeline/plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/error.h"
+
+namespace prunus {
+namespace {
+
+constexpr int kVersion = 1;
+constexpr AxisLabel kPlannable[] = {AxisLabel::Ffn, AxisLabel::KvGroup};
+
+std::string plannable_names() {
+  std::string names;
+  for (const AxisLabel label : kPlannable) names += c10::str(names.empty() ? "" : ", ", axis_name(label));
+  return names;
+}
+
+AxisLabel axis_from(const std::string& name, const std::string& where) {
+  for (const AxisLabel label : kPlannable) {
+    if (axis_name(label) == name) return label;
+  }
+  PRUNUS_FAIL(Corrupt, where, ": axis '", name, "' cannot be planned; known: ", plannable_names());
+}
+
+PlanEntry entry_from(const Json& json, const std::string& where) {
+  PlanEntry entry;
+  entry.keep.layer = json.at("layer").get<int>();
+  entry.keep.label = axis_from(json.at("axis").get<std::string>(), where);
+  entry.units = json.at("units").get<int64_t>();
+  entry.keep.units = json.at("keep").get<std::vector<int64_t>>();
+  if (json.contains("scores")) entry.scores = json.at("scores").get<std::vector<double>>();
+  const bool fits = entry.scores.empty() || static_cast<int64_t>(entry.scores.size()) == entry.units;
+  PRUNUS_CHECK(fits, Corrupt, where, ": ", entry.scores.size(), " scores for ", entry.units,
+               " units");
+  return entry;
+}
+
+}  // namespace
+
+std::vector<Keep> Plan::keeps() const {
+  std::vector<Keep> all;
+  for (const PlanEntry& entry : entries) all.push_back(entry.keep);
+  return all;
+}
+
+std::vector<PlanEntry> rank_and_keep(const std::vector<ScoredSet>& sets,
+                                     const std::vector<int64_t>& removed) {
+  std::vector<PlanEntry> entries;
+  for (size_t i = 0; i < sets.size(); ++i) {
+    const auto& [set, scores] = sets[i];
+    for (const double score : scores) {
+      PRUNUS_CHECK(std::isfinite(score), Numeric, set.name(), ": a score is ", score,
+                   "; the calibration gradients overflowed or the weights are damaged");
+    }
+    std::vector<int64_t> order(scores.size());
+    std::iota(order.begin(), order.end(), int64_t{0});
+    std::stable_sort(order.begin(), order.end(), [&scores = scores](int64_t a, int64_t b) {
+      return scores[static_cast<size_t>(a)] < scores[static_cast<size_t>(b)];
+    });
+    std::vector<int64_t> kept(order.begin() + removed[i], order.end());
+    std::sort(kept.begin(), kept.end());
+    entries.push_back({{set.label, set.layer, std::move(kept)}, set.units, scores});
+  }
+  return entries;
+}
+
+Json to_json(const Plan& plan) {
+  Json groups = Json::array();
+  for (const PlanEntry& entry : plan.entries) {
+    groups.push_back({{"layer", entry.keep.layer},
+                      {"axis", axis_name(entry.keep.label)},
+                      {"units", entry.units},
+                      {"keep", entry.keep.units},
+                      {"scores", entry.scores}});
+  }
+  return {{"format", "prunus-plan"},
+          {"version", kVersion},
+          {"method", plan.method},
+          {"config_sha256", plan.config_sha256},
+          {"groups", std::move(groups)}};
+}
+
+Plan plan_from_json(const Json& json, const std::string& where) {
+  Plan plan;
+  try {
+    PRUNUS_CHECK(json.is_object() && json.value("format", "") == "prunus-plan", Corrupt, where,
+                 ": not a plan; expected \"format\": \"prunus-plan\"");
+    PRUNUS_CHECK(json.at("version") == kVersion, Corrupt, where, ": version ",
+                 json.at("version").dump(), ", this program reads ", kVersion);
+    plan.method = json.value("method", "");
+    plan.config_sha256 = json.value("config_sha256", "");
+    size_t number = 0;
+    for (const Json& group : json.at("groups")) {
+      plan.entries.push_back(entry_from(group, c10::str(where, ": groups[", number++, "]")));
+    }
+  } catch (const nlohmann::json::exception& error) {
+    PRUNUS_FAIL(Corrupt, where, ": not a valid plan: ", error.what());
+  }
+  return plan;
+}
+
+void check_plan(const Plan& plan, const Model& model) {
+  const std::vector<GroupSet> sets = find_groups(model);
+  for (const PlanEntry& entry : plan.entries) {
+    const auto same = [&](const GroupSet& set) {
+      return set.label == entry.keep.label && set.layer == entry.keep.layer;
+    };
+    const auto set = std::find_if(sets.begin(), sets.end(), same);
+    PRUNUS_CHECK(set != sets.end(), InvalidArgument, "the plan names layer ", entry.keep.layer,
+                 " axis ", axis_name(entry.keep.label), ", which the model does not have");
+    PRUNUS_CHECK(set->units == entry.units, InvalidArgument, set->name(), ": the plan expects ",
+                 entry.units, " units, the model has ", set->units,
+                 "; the plan was made for another model");
+  }
+}
+
+}  // namespace prunus

@@ -1,0 +1,37 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "prunus/base/json.h"
+#include "prunus/pipeline/prune.h"
+
+namespace prunus {
+
+/// One whole `prunus prune`: directory in, directory out.
+struct PruneJob {
+  std::string model_dir;
+  std::string out_dir;
+  std::string calib_file;     ///< text or jsonl; needed where needs_calibration(options)
+  int64_t calib_samples = 10;
+  int64_t calib_tokens = 64;  ///< per sample, BOS included
+  PruneOptions options;
+  bool dry_run = false;       ///< write plan.json and run.json only
+  bool force = false;         ///< replace what stands at out_dir
+};
+
+/// One whole `prunus apply`: execute a saved plan.
+struct ApplyJob {
+  std::string model_dir;
+  std::string plan_file;
+  std::string out_dir;
+  at::Device device = at::Device(at::kCPU);
+  bool force = false;
+};
+
+/// Runs the job. The output directory appears complete or not at all: weights, config.json,
+/// tokenizer files, plan.json, run.json; then it is opened again and its logits are checked.
+/// Returns what run.json holds. Throws as its parts; on any error nothing is left behind.
+Json run_prune(const PruneJob& job);
+Json run_apply(const ApplyJob& job);
+
+}  // namespace prunus

@@ -1,0 +1,79 @@
+#include "prunus/pipeline/run_record.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+
+#include <chrono>
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/files.h"
+#include "prunus/base/progress.h"
+#include "prunus/io/checkpoint.h"
+
+namespace prunus {
+namespace {
+
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+RunRecord::RunRecord(const std::string& command, Json options) : json_(std::make_unique<Json>()) {
+  *json_ = {{"format", "prunus-run"},
+            {"version", 1},
+            {"prunus", PRUNUS_VERSION},
+            {"command", command},
+            {"options", std::move(options)},
+            {"threads", at::get_num_threads()},
+            {"stages", Json::array()}};
+}
+
+RunRecord::~RunRecord() = default;
+
+RunRecord::StageClock::StageClock(RunRecord& record, std::string name)
+    : record_(record), name_(std::move(name)), start_s_(now_s()) {}
+
+RunRecord::StageClock::~StageClock() {
+  (*record_.json_)["stages"].push_back({{"name", name_}, {"seconds", now_s() - start_s_}});
+}
+
+void RunRecord::set(const std::string& key, Json value) { (*json_)[key] = std::move(value); }
+
+Json RunRecord::json() const {
+  Json copy = *json_;
+  copy["peak_memory_bytes"] = peak_memory_bytes();
+  return copy;
+}
+
+Json describe_model(const Model& model) {
+  std::vector<int64_t> heads;
+  std::vector<int64_t> kv_heads;
+  std::vector<int64_t> widths;
+  for (const LayerShape& layer : model.config().layers) {
+    heads.push_back(layer.num_attention_heads);
+    kv_heads.push_back(layer.num_key_value_heads);
+    widths.push_back(layer.intermediate_size);
+  }
+  return {{"parameters", model.parameters()},
+          {"bytes", model.bytes()},
+          {"num_attention_heads", heads},
+          {"num_key_value_heads", kv_heads},
+          {"intermediate_size", widths}};
+}
+
+Json hash_model_files(const std::string& dir) {
+  std::vector<std::string> paths = Checkpoint::open(dir).files();
+  paths.push_back(dir + "/config.json");
+  Json files = Json::array();
+  for (const std::string& path : paths) {
+    files.push_back({{"file", std::filesystem::path(path).filename().string()},
+                     {"bytes", std::filesystem::file_size(path)},
+                     {"sha256", sha256_file(path)}});
+  }
+  return files;
+}
+
+}  // namespace prunus

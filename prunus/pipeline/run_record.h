@@ -1,0 +1,51 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "prunus/base/json.h"
+#include "prunus/model/model.h"
+
+namespace prunus {
+
+/// Collects what a run did for run.json (docs/formats/run.md): options, hashes, sizes, stages with
+/// their wall time, peak memory, warnings.
+class RunRecord {
+ public:
+  /// `command` is the subcommand's name, `options` the resolved options.
+  RunRecord(const std::string& command, Json options);
+  ~RunRecord();
+
+  /// Runs `work` and records its wall time under `name`; announces it on stderr.
+  template <typename Work>
+  auto stage(const std::string& name, Work work) {
+    const StageClock clock(*this, name);
+    return work();
+  }
+  /// Sets a top-level field.
+  void set(const std::string& key, Json value);
+  /// The record so far, with peak memory as of now.
+  Json json() const;
+
+ private:
+  class StageClock {
+   public:
+    StageClock(RunRecord& record, std::string name);
+    ~StageClock();
+
+   private:
+    RunRecord& record_;
+    std::string name_;
+    double start_s_;
+  };
+  std::unique_ptr<Json> json_;
+};
+
+/// Sizes of a model: parameters, bytes, and per layer head counts and widths.
+Json describe_model(const Model& model);
+
+/// SHA-256 and size of each file that defines a Hugging Face directory's model.
+Json hash_model_files(const std::string& dir);
+
+}  // namespace prunus

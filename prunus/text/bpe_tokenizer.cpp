@@ -1,0 +1,152 @@
+#include "prunus/text/bpe_tokenizer.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/error.h"
+#include "prunus/text/byte_level.h"
+#include "prunus/text/utf8.h"
+
+namespace prunus::text {
+namespace {
+
+const nlohmann::json kNull;
+
+JsonView optional_part(const JsonView& document, const char* key) {
+  return document.has(key) ? document.at(key) : JsonView(kNull, document.where());
+}
+
+}  // namespace
+
+BpeTokenizer::BpeTokenizer(const JsonView& document, const SidecarFiles& sidecar)
+    : model_(document.at("model")),
+      normalizer_(optional_part(document, "normalizer")),
+      pre_tokenizer_(optional_part(document, "pre_tokenizer")),
+      decoder_(optional_part(document, "decoder")) {
+  vocab_size_ = model_.id_limit();
+  if (document.has("added_tokens")) {
+    for (const auto& node : document.at("added_tokens").elements()) {
+      AddedToken token = read_added_token(node);
+      token.id = node.integer("id");
+      add(token, node.where());
+    }
+  }
+  const IdOf find = [this](std::string_view token) { return id_of(token); };
+  const auto stock = template_ids(optional_part(document, "post_processor"), find);
+  special_ = sidecar.resolve(stock, find, vocab_size_);
+}
+
+void BpeTokenizer::add(const AddedToken& token, const std::string& where) {
+  PRUNUS_CHECK(!token.content.empty(), Corrupt, where, ": empty added token");
+  PRUNUS_CHECK(token.id >= 0 && token.id <= kMaxTokenId, Corrupt, where, ": id ", token.id,
+               " is out of range [0, ", kMaxTokenId, "]");
+  const std::string* in_vocab = model_.token_of(token.id);
+  PRUNUS_CHECK(in_vocab == nullptr || *in_vocab == token.content, Corrupt, where, ": id ", token.id,
+               " is '", token.content, "' here and '", *in_vocab, "' in the vocabulary");
+  const auto vocab_id = model_.id_of(token.content);
+  PRUNUS_CHECK(!vocab_id || *vocab_id == token.id, Corrupt, where, ": '", token.content,
+               "' has id ", token.id, " here and ", *vocab_id, " in the vocabulary");
+  PRUNUS_CHECK(added_.emplace(token.id, token).second, Corrupt, where, ": id ", token.id,
+               " is given twice");
+  PRUNUS_CHECK(added_ids_.emplace(token.content, token.id).second, Corrupt, where, ": '",
+               token.content, "' is given twice");
+  vocab_size_ = std::max(vocab_size_, token.id + 1);
+  if (token.normalized) {
+    in_normalized_text_.add(token, normalizer_.apply(token.content));
+  } else {
+    in_raw_text_.add(token, token.content);
+  }
+}
+
+std::optional<int64_t> BpeTokenizer::id_of(std::string_view token) const {
+  const auto found = added_ids_.find(token);
+  return found != added_ids_.end() ? found->second : model_.id_of(token);
+}
+
+std::string_view BpeTokenizer::kind() const {
+  return pre_tokenizer_.byte_level() ? "byte-level-bpe" : "bpe";
+}
+
+std::vector<int64_t> BpeTokenizer::encode(std::string_view text) const {
+  const auto bad = first_invalid_utf8(text);
+  PRUNUS_CHECK(!bad, InvalidArgument, "text to tokenize is not valid UTF-8 at byte ", *bad);
+  SharedWordCache::Lease lease(cache_);
+  std::vector<int64_t> ids;
+  ids.reserve(text.size() / 4 + 8);
+  for (const auto& part : in_raw_text_.split(text)) {
+    if (part.id >= 0) {
+      ids.push_back(part.id);
+      continue;
+    }
+    std::string_view plain = text.substr(part.begin, part.end - part.begin);
+    if (normalizer_.changes_nothing()) {
+      encode_plain(plain, part.begin == 0, lease.cache(), ids);
+    } else {
+      encode_plain(normalizer_.apply(plain), part.begin == 0, lease.cache(), ids);
+    }
+  }
+  return ids;
+}
+
+void BpeTokenizer::encode_plain(std::string_view text, bool at_start, WordCache& cache,
+                                std::vector<int64_t>& ids) const {
+  for (const auto& part : in_normalized_text_.split(text)) {
+    if (part.id >= 0) {
+      ids.push_back(part.id);
+      continue;
+    }
+    const auto plain = text.substr(part.begin, part.end - part.begin);
+    const Words words = pre_tokenizer_.split(plain, at_start && part.begin == 0);
+    for (const auto& word : words.words) encode_word(word.text, cache, ids);
+  }
+}
+
+// Cuts a word where no merge can reach across (BpeModel::cuts_at_marks), so that a vocabulary
+// without a pre-tokenizer, for which a whole book is one word, profits from the cache too.
+void BpeTokenizer::encode_word(std::string_view word, WordCache& cache,
+                               std::vector<int64_t>& ids) const {
+  size_t begin = 0;
+  if (model_.cuts_at_marks() && !pre_tokenizer_.byte_level()) {
+    size_t after_mark = 0;
+    for (size_t at = 0; (at = word.find(kSpaceMark, at)) != word.npos; after_mark = at) {
+      if (at > after_mark) {  // what comes before is not a mark
+        encode_piece(word.substr(begin, at - begin), cache, ids);
+        begin = at;
+      }
+      at += kSpaceMark.size();
+    }
+  }
+  encode_piece(word.substr(begin), cache, ids);
+}
+
+void BpeTokenizer::encode_piece(std::string_view piece, WordCache& cache,
+                                std::vector<int64_t>& ids) const {
+  if (const auto known = cache.find(piece); !known.empty()) {
+    ids.insert(ids.end(), known.begin(), known.end());
+    return;
+  }
+  const size_t before = ids.size();
+  if (pre_tokenizer_.byte_level()) {
+    model_.tokenize(spell_bytes(piece), ids);
+  } else {
+    model_.tokenize(piece, ids);
+  }
+  cache.insert(piece, std::span(ids).subspan(before));
+}
+
+std::string BpeTokenizer::decode(std::span<const int64_t> ids, bool skip_special) const {
+  std::vector<std::string> tokens;
+  tokens.reserve(ids.size());
+  for (const int64_t id : ids) {
+    if (const auto added = added_.find(id); added != added_.end()) {
+      if (!(skip_special && added->second.special)) tokens.push_back(added->second.content);
+    } else if (const std::string* token = model_.token_of(id)) {
+      tokens.push_back(*token);
+    }
+  }
+  return decoder_.decode(std::move(tokens));
+}
+
+}  // namespace prunus::text

@@ -1,0 +1,173 @@
+#include "prunus/text/dataset.h"
+
+#include <algorithm>
+#include <numeric>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/error.h"
+#include "prunus/base/files.h"
+#include "prunus/base/json.h"
+#include "prunus/base/rng.h"
+#include "prunus/text/tokenizer.h"
+#include "prunus/text/utf8.h"
+
+namespace prunus {
+namespace {
+
+constexpr size_t kPieceBytes = size_t{64} << 10;
+constexpr int64_t kMaxWindowTokens = int64_t{1} << 30;
+
+std::string text_of_line(std::string_view line, const std::string& where) {
+  const Json record = parse_json(line, where);
+  PRUNUS_CHECK(record.is_object(), Corrupt, where, ": is ", record.type_name(),
+               ", expected an object with a \"text\" (one JSON object a line)");
+  const auto text = record.find("text");
+  PRUNUS_CHECK(text != record.end() && text->is_string(), Corrupt, where,
+               ": has no string \"text\"");
+  return text->get<std::string>();
+}
+
+std::vector<std::string> read_lines(std::string_view content, const std::string& path) {
+  std::vector<std::string> documents;
+  int64_t number = 1;
+  for (size_t at = 0; at < content.size(); ++number) {
+    const size_t end = std::min(content.find('\n', at), content.size());
+    const std::string_view line = content.substr(at, end - at);
+    if (line.find_first_not_of(" \t\r") != line.npos) {
+      documents.push_back(text_of_line(line, c10::str(path, ": line ", number)));
+    }
+    at = end + 1;
+  }
+  return documents;
+}
+
+// Where the piece that begins at `begin` ends: after the last line end, else after the last space,
+// else before the last character that fits.
+size_t piece_end(std::string_view text, size_t begin, size_t limit) {
+  if (text.size() - begin <= limit) return text.size();
+  const std::string_view window = text.substr(begin, limit);
+  for (const char mark : {'\n', ' '}) {
+    if (const size_t found = window.rfind(mark); found != window.npos) return begin + found + 1;
+  }
+  size_t end = begin + limit;
+  while (end > begin + 1 && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) --end;
+  return end;
+}
+
+std::vector<std::string> cut(const std::string& text, size_t limit) {
+  std::vector<std::string> pieces;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = piece_end(text, at, limit);
+    pieces.push_back(text.substr(at, end - at));
+    at = end;
+  }
+  return pieces;
+}
+
+// A document and the slots of it that no window has taken yet.
+class Source {
+ public:
+  explicit Source(std::string text) : text_(std::move(text)) {}
+
+  // The ids of a random free slot; empty where none is left.
+  std::vector<int64_t> take(const Tokenizer& tokenizer, size_t slot, PythonRandom& random) {
+    if (!opened_) open(tokenizer, slot, random);
+    if (free_.empty()) return {};
+    const size_t pick = random.below(free_.size());
+    const auto first = ids_.begin() + static_cast<std::ptrdiff_t>(phase_ + free_[pick] * slot);
+    free_.erase(free_.begin() + static_cast<std::ptrdiff_t>(pick));
+    std::vector<int64_t> window(first, first + static_cast<std::ptrdiff_t>(slot));
+    if (free_.empty()) ids_ = {};
+    return window;
+  }
+
+ private:
+  void open(const Tokenizer& tokenizer, size_t slot, PythonRandom& random) {
+    opened_ = true;
+    ids_ = tokenizer.encode(text_);
+    text_ = {};
+    free_.resize(ids_.size() / slot);
+    std::iota(free_.begin(), free_.end(), size_t{0});
+    if (free_.empty()) {
+      ids_ = {};
+    } else {
+      phase_ = random.below(ids_.size() % slot + 1);
+    }
+  }
+
+  std::string text_;
+  std::vector<int64_t> ids_;
+  std::vector<size_t> free_;
+  size_t phase_ = 0;
+  bool opened_ = false;
+};
+
+std::vector<Source> shuffled_sources(const std::string& path, const WindowOptions& options,
+                                     PythonRandom& random) {
+  auto documents = read_documents(path);
+  if (!is_jsonl(path)) {
+    documents =
+        cut(documents.front(), std::max(kPieceBytes, static_cast<size_t>(options.tokens) * 16));
+  }
+  std::vector<Source> sources;
+  sources.reserve(documents.size());
+  for (auto& text : documents) sources.emplace_back(std::move(text));
+  random.shuffle(sources);
+  return sources;
+}
+
+}  // namespace
+
+bool is_jsonl(const std::string& path) {
+  return path.ends_with(".jsonl") || path.ends_with(".ndjson") || path.ends_with(".json");
+}
+
+std::vector<std::string> read_documents(const std::string& path) {
+  std::string content = read_file(path);
+  const auto bad = text::first_invalid_utf8(content);
+  PRUNUS_CHECK(!bad, Corrupt, path, ": not valid UTF-8 at byte ", *bad,
+               "; a compressed or binary file?");
+  std::vector<std::string> documents;
+  if (is_jsonl(path)) {
+    documents = read_lines(content, path);
+  } else {
+    documents.push_back(std::move(content));
+  }
+  const bool empty = std::all_of(documents.begin(), documents.end(),
+                                 [](const std::string& text) { return text.empty(); });
+  PRUNUS_CHECK(!empty, Corrupt, path, ": holds no text");
+  return documents;
+}
+
+std::vector<std::vector<int64_t>> sample_windows(const Tokenizer& tokenizer,
+                                                 const std::string& path,
+                                                 const WindowOptions& options) {
+  PRUNUS_CHECK(options.samples >= 1, InvalidArgument, "calibration samples: got ", options.samples,
+               ", expected at least 1");
+  PRUNUS_CHECK(options.tokens >= 2 && options.tokens <= kMaxWindowTokens, InvalidArgument,
+               "calibration tokens: got ", options.tokens, ", expected 2 to ", kMaxWindowTokens);
+  PythonRandom random(options.seed);
+  auto sources = shuffled_sources(path, options, random);
+  const auto bos = tokenizer.bos_id();
+  const auto slot = static_cast<size_t>(options.tokens - (bos ? 1 : 0));
+  const auto wanted = static_cast<size_t>(options.samples);
+  std::vector<std::vector<int64_t>> windows;
+  for (bool found = true; found && windows.size() < wanted;) {
+    found = false;
+    for (size_t i = 0; i < sources.size() && windows.size() < wanted; ++i) {
+      auto window = sources[i].take(tokenizer, slot, random);
+      if (window.empty()) continue;
+      found = true;
+      if (bos) window.insert(window.begin(), *bos);
+      windows.push_back(std::move(window));
+    }
+  }
+  PRUNUS_CHECK(windows.size() == wanted, InvalidArgument, path, ": has text for ", windows.size(),
+               " windows of ", options.tokens, " tokens, but ", wanted,
+               " were asked for; lower --calib-samples or --calib-tokens, or give more text");
+  return windows;
+}
+
+}  // namespace prunus

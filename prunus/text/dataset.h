@@ -1,0 +1,44 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace prunus {
+
+class Tokenizer;
+
+/// One text that stands for itself: a line of a jsonl file, or a whole plain file.
+struct Document {
+  std::string text;
+};
+
+/// Whether a path is read as one JSON object a line: it ends in .jsonl, .ndjson or .json.
+bool is_jsonl(const std::string& path);
+
+/// The documents of a file, in order. A jsonl file gives the "text" of each line (blank lines are
+/// skipped); any other file is one document.
+/// Throws NotFound; Corrupt where a line is not an object with a string `text` (the line number is
+/// named), where text is not valid UTF-8 (the byte offset is named), and where there is no text.
+std::vector<std::string> read_documents(const std::string& path);
+
+/// How calibration windows are drawn.
+struct WindowOptions {
+  int64_t samples = 10;  ///< windows, at least 1
+  int64_t tokens = 64;   ///< ids a window, BOS included, at least 2
+  uint64_t seed = 0;     ///< other seeds draw other windows; the same seed the same
+};
+
+/// Draws calibration windows of exactly `tokens` ids each: BOS, where the tokenizer has one, and
+/// then consecutive ids of one document. No id of the text is used twice.
+/// Documents are the lines of a jsonl file, or pieces of a plain file of at most 64 KiB (or 16
+/// bytes a token of the window, where that is more), cut at line ends. They are shuffled; then,
+/// round after round, each gives one window from a random free slot, until there are enough. The
+/// slots of a document follow each other from a random phase within what is left over. Documents
+/// shorter than a window are passed over. A document is tokenized when its turn comes.
+/// Throws InvalidArgument for options out of range and where the text has too few windows;
+/// otherwise as read_documents.
+std::vector<std::vector<int64_t>> sample_windows(const Tokenizer& tokenizer,
+                                                 const std::string& path,
+                                                 const WindowOptions& options);
+
+}  // namespace prunus

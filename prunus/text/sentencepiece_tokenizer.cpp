@@ -1,0 +1,150 @@
+#include "prunus/text/sentencepiece_tokenizer.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include <sentencepiece_processor.h>
+
+#include "prunus/base/error.h"
+#include "prunus/base/files.h"
+#include "prunus/text/added_tokens.h"
+#include "prunus/text/bpe_model.h"
+#include "prunus/text/special_ids.h"
+#include "prunus/text/utf8.h"
+
+namespace prunus::text {
+namespace {
+
+constexpr uint64_t kMaxModelBytes = uint64_t{256} << 20;
+
+std::optional<int64_t> present(int id) {
+  return id >= 0 ? std::optional<int64_t>(id) : std::nullopt;
+}
+
+// "IQ== 0": base64, a space, a rank.
+bool looks_like_ranks(std::string_view content) {
+  const std::string_view line = content.substr(0, std::min(content.find('\n'), size_t{4096}));
+  const size_t space = line.find(' ');
+  if (space == 0 || space == line.npos || space + 1 == line.size()) return false;
+  const auto base64 = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' ||
+           c == '/' || c == '=';
+  };
+  const auto digit = [](char c) { return (c >= '0' && c <= '9') || c == '\r'; };
+  return std::all_of(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(space), base64) &&
+         std::all_of(line.begin() + static_cast<std::ptrdiff_t>(space) + 1, line.end(), digit);
+}
+
+class SentencePieceTokenizer : public Tokenizer {
+ public:
+  SentencePieceTokenizer(const std::string& path, const SidecarFiles& sidecar);
+
+  std::vector<int64_t> encode(std::string_view text) const override;
+  std::string decode(std::span<const int64_t> ids, bool skip_special) const override;
+  std::string_view kind() const override { return "sentencepiece"; }
+
+ private:
+  void add(const AddedToken& token, const std::string& where);
+  std::optional<int64_t> id_of(std::string_view token) const;
+
+  sentencepiece::SentencePieceProcessor processor_;
+  std::map<int64_t, AddedToken> added_;
+  AddedTokens in_text_;
+};
+
+SentencePieceTokenizer::SentencePieceTokenizer(const std::string& path,
+                                               const SidecarFiles& sidecar) {
+  const std::string content = read_file(path, kMaxModelBytes);
+  PRUNUS_CHECK(
+      !looks_like_ranks(content), Unsupported, path,
+      ": is a tiktoken rank file, not sentencepiece; put the model's tokenizer.json beside "
+      "it");
+  const auto status = processor_.LoadFromSerializedProto(content);
+  PRUNUS_CHECK(status.ok(), Corrupt, path, ": not a sentencepiece model: ", status.ToString());
+  vocab_size_ = processor_.GetPieceSize();
+  PRUNUS_CHECK(vocab_size_ > 0 && vocab_size_ <= kMaxTokenId, Corrupt, path, ": has ", vocab_size_,
+               " pieces");
+  for (const auto& token : sidecar.added_tokens()) add(token, path);
+  for (const int id : {processor_.unk_id(), processor_.bos_id(), processor_.eos_id()}) {
+    if (id < 0 || added_.contains(id)) continue;
+    AddedToken token{.id = id, .content = processor_.IdToPiece(id)};
+    token.special = true;
+    add(token, path);
+  }
+  SpecialIds stock{.bos = present(processor_.bos_id()), .eos = present(processor_.eos_id())};
+  stock.adds_bos = stock.bos.has_value();
+  special_ = sidecar.resolve(
+      stock, [this](std::string_view token) { return id_of(token); }, vocab_size_);
+}
+
+void SentencePieceTokenizer::add(const AddedToken& token, const std::string& where) {
+  PRUNUS_CHECK(!token.content.empty(), Corrupt, where, ": added token ", token.id, " is empty");
+  const auto piece = static_cast<int>(token.id);
+  PRUNUS_CHECK(
+      token.id >= processor_.GetPieceSize() || processor_.IdToPiece(piece) == token.content,
+      Corrupt, where, ": id ", token.id, " is '", processor_.IdToPiece(piece),
+      "', but a file beside it says '", token.content, "'");
+  added_.emplace(token.id, token);
+  in_text_.add(token, token.content);
+  vocab_size_ = std::max(vocab_size_, token.id + 1);
+}
+
+std::optional<int64_t> SentencePieceTokenizer::id_of(std::string_view token) const {
+  for (const auto& [id, added] : added_) {
+    if (added.content == token) return id;
+  }
+  const int id = processor_.PieceToId({token.data(), token.size()});
+  if (processor_.IdToPiece(id) != token) return std::nullopt;  // PieceToId says UNK otherwise
+  return id;
+}
+
+std::vector<int64_t> SentencePieceTokenizer::encode(std::string_view text) const {
+  const auto bad = first_invalid_utf8(text);
+  PRUNUS_CHECK(!bad, InvalidArgument, "text to tokenize is not valid UTF-8 at byte ", *bad);
+  std::vector<int64_t> ids;
+  for (const auto& part : in_text_.split(text)) {
+    if (part.id >= 0) {
+      ids.push_back(part.id);
+      continue;
+    }
+    std::vector<int> pieces;
+    const auto status =
+        processor_.Encode({text.data() + part.begin, part.end - part.begin}, &pieces);
+    PRUNUS_CHECK(status.ok(), InvalidArgument, "sentencepiece: ", status.ToString());
+    ids.insert(ids.end(), pieces.begin(), pieces.end());
+  }
+  return ids;
+}
+
+std::string SentencePieceTokenizer::decode(std::span<const int64_t> ids, bool skip_special) const {
+  std::string text;
+  std::vector<int> pieces;
+  const auto flush = [&] {
+    std::string decoded;
+    const auto status = processor_.Decode(pieces, &decoded);
+    PRUNUS_CHECK(status.ok(), InvalidArgument, "sentencepiece: ", status.ToString());
+    text += decoded;
+    pieces.clear();
+  };
+  for (const int64_t id : ids) {
+    if (const auto added = added_.find(id); added != added_.end()) {
+      if (skip_special && added->second.special) continue;
+      flush();
+      text += added->second.content;
+    } else if (id >= 0 && id < processor_.GetPieceSize()) {
+      pieces.push_back(static_cast<int>(id));
+    }
+  }
+  flush();
+  return text;
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> load_sentencepiece(const std::string& model_dir) {
+  const std::string path = (std::filesystem::path(model_dir) / "tokenizer.model").string();
+  return std::make_unique<SentencePieceTokenizer>(path, SidecarFiles(model_dir));
+}
+
+}  // namespace prunus::text

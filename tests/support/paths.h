@@ -1,0 +1,31 @@
+#pragma once
+#include <string>
+
+namespace prunus::test {
+
+/// A fresh directory, removed with everything in it at the end of the scope.
+class TempDir {
+ public:
+  TempDir();
+  ~TempDir();
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+  const std::string& path() const { return path_; }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+/// Where the real models, corpora and goldens are: $PRUNUS_SHARED, else ../shared beside the
+/// repository; empty where there is none. In CI ($CI set) their absence is a test failure.
+std::string shared_dir();
+
+}  // namespace prunus::test
+
+/// First line of every `real` test: `const std::string shared = ...; PRUNUS_NEED_SHARED(shared);`
+#define PRUNUS_NEED_SHARED(shared)                                                               \
+  if ((shared).empty()) {                                                                        \
+    if (std::getenv("CI") != nullptr) FAIL() << "the shared folder is absent, which CI must have"; \
+    GTEST_SKIP() << "skipped: no ../shared beside the repository and PRUNUS_SHARED is not set";  \
+  }

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Checks that every folder of prunus/ includes only folders above it (docs/design.md section 3).
+
+Prints each include that points down or sideways, as file:line, and exits with 1 if there is one.
+"""
+import pathlib
+import re
+import sys
+
+ORDER = ["base", "dist", "io", "text", "model", "graph", "calib", "criteria", "budget", "solve",
+         "pipeline", "recover", "eval", "export", "report", "cli"]
+SIBLINGS = {"criteria", "budget", "solve"}  # joined by pipeline, never by each other
+ONLY = {"report": {"base", "report"}}
+INCLUDE = re.compile(r'\s*#\s*include\s+"prunus/([a-z_]+)/')
+
+
+def allowed(user: str, used: str) -> bool:
+    if used not in ORDER:
+        return False
+    if user in ONLY:
+        return used in ONLY[user]
+    if user in SIBLINGS and used in SIBLINGS and user != used:
+        return False
+    return ORDER.index(used) <= ORDER.index(user)
+
+
+def main() -> int:
+    root = pathlib.Path(__file__).resolve().parent.parent / "prunus"
+    faults = []
+    files = 0
+    for path in sorted(root.rglob("*")):
+        if path.suffix not in (".h", ".cpp"):
+            continue
+        files += 1
+        folder = path.relative_to(root).parts[0]
+        if folder not in ORDER:
+            faults.append(f"{path}: folder '{folder}' is not in the order of docs/design.md")
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            match = INCLUDE.match(line)
+            if match and not allowed(folder, match[1]):
+                faults.append(f"{path.relative_to(root.parent)}:{number}: {folder} must not "
+                              f"include {match[1]}")
+            if re.search(r'<torch/(torch|all)\.h>', line):
+                faults.append(f"{path.relative_to(root.parent)}:{number}: include the small torch "
+                              "headers, not torch/torch.h or torch/all.h")
+    print("\n".join(faults) if faults else f"layers: {files} files, every include points up")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
