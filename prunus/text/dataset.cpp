@@ -69,7 +69,8 @@ std::vector<std::string> cut(const std::string& text, size_t limit) {
 // A document and the slots of it that no window has taken yet.
 class Source {
  public:
-  explicit Source(std::string text) : text_(std::move(text)) {}
+  // `begins`: the text is the beginning of its document, where BOS stands.
+  Source(std::string text, bool begins) : text_(std::move(text)), begins_(begins) {}
 
   // The ids of a random free slot; empty where none is left.
   std::vector<int64_t> take(const Tokenizer& tokenizer, size_t slot, PythonRandom& random) {
@@ -87,6 +88,7 @@ class Source {
   void open(const Tokenizer& tokenizer, size_t slot, PythonRandom& random) {
     opened_ = true;
     ids_ = tokenizer.encode(text_);
+    if (begins_ && tokenizer.bos_id()) ids_.insert(ids_.begin(), *tokenizer.bos_id());
     text_ = {};
     free_.resize(ids_.size() / slot);
     std::iota(free_.begin(), free_.end(), size_t{0});
@@ -98,6 +100,7 @@ class Source {
   }
 
   std::string text_;
+  bool begins_;
   std::vector<int64_t> ids_;
   std::vector<size_t> free_;
   size_t phase_ = 0;
@@ -107,13 +110,16 @@ class Source {
 std::vector<Source> shuffled_sources(const std::string& path, const WindowOptions& options,
                                      PythonRandom& random) {
   auto documents = read_documents(path);
-  if (!is_jsonl(path)) {
+  const bool pieces = !is_jsonl(path);
+  if (pieces) {
     documents =
         cut(documents.front(), std::max(kPieceBytes, static_cast<size_t>(options.tokens) * 16));
   }
   std::vector<Source> sources;
   sources.reserve(documents.size());
-  for (auto& text : documents) sources.emplace_back(std::move(text));
+  for (size_t i = 0; i < documents.size(); ++i) {
+    sources.emplace_back(std::move(documents[i]), !pieces || i == 0);
+  }
   random.shuffle(sources);
   return sources;
 }
@@ -150,8 +156,7 @@ std::vector<std::vector<int64_t>> sample_windows(const Tokenizer& tokenizer,
                "calibration tokens: got ", options.tokens, ", expected 2 to ", kMaxWindowTokens);
   PythonRandom random(options.seed);
   auto sources = shuffled_sources(path, options, random);
-  const auto bos = tokenizer.bos_id();
-  const auto slot = static_cast<size_t>(options.tokens - (bos ? 1 : 0));
+  const auto slot = static_cast<size_t>(options.tokens);
   const auto wanted = static_cast<size_t>(options.samples);
   std::vector<std::vector<int64_t>> windows;
   for (bool found = true; found && windows.size() < wanted;) {
@@ -160,7 +165,6 @@ std::vector<std::vector<int64_t>> sample_windows(const Tokenizer& tokenizer,
       auto window = sources[i].take(tokenizer, slot, random);
       if (window.empty()) continue;
       found = true;
-      if (bos) window.insert(window.begin(), *bos);
       windows.push_back(std::move(window));
     }
   }

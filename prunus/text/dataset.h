@@ -24,12 +24,14 @@ std::vector<std::string> read_documents(const std::string& path);
 /// How calibration windows are drawn.
 struct WindowOptions {
   int64_t samples = 10;  ///< windows, at least 1
-  int64_t tokens = 64;   ///< ids a window, BOS included, at least 2
+  int64_t tokens = 64;   ///< ids a window, at least 2
   uint64_t seed = 0;     ///< other seeds draw other windows; the same seed the same
 };
 
-/// Draws calibration windows of exactly `tokens` ids each: BOS, where the tokenizer has one, and
-/// then consecutive ids of one document. No id of the text is used twice.
+/// Draws calibration windows of exactly `tokens` consecutive ids of one document each. A document
+/// begins with BOS, where the tokenizer has one, so a window holds BOS only if it stands at the
+/// beginning: BOS before the middle of a text is something no model was trained on, and measured
+/// worse (docs/formats/calibration.md). No id of the text is used twice.
 /// Documents are the lines of a jsonl file, or pieces of a plain file of at most 64 KiB (or 16
 /// bytes a token of the window, where that is more), cut at line ends. They are shuffled; then,
 /// round after round, each gives one window from a random free slot, until there are enough. The

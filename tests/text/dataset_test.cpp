@@ -1,5 +1,6 @@
 #include "prunus/text/dataset.h"
 
+#include <algorithm>
 #include <set>
 
 #include <gmock/gmock.h>
@@ -64,7 +65,7 @@ std::string lines_of_letters() {
   return lines + "{\"text\": \"zz\"}\n";
 }
 
-TEST(SampleWindows, PutsBosInFrontAndGoesRoundTheDocuments) {
+TEST(SampleWindows, GoRoundTheDocumentsAndHoldBosOnlyAtTheirBeginning) {
   const TestDirectory dir;
   const auto path = dir.write("a.jsonl", lines_of_letters());
   const auto windows = sample_windows(ByteTokenizer(1000), path, {.samples = 10, .tokens = 11});
@@ -72,15 +73,25 @@ TEST(SampleWindows, PutsBosInFrontAndGoesRoundTheDocuments) {
   std::multiset<int64_t> letters;
   for (const auto& window : windows) {
     ASSERT_EQ(window.size(), 11u);
-    EXPECT_EQ(window.front(), 1000);
-    EXPECT_EQ(std::set<int64_t>(window.begin() + 1, window.end()).size(), 1u);  // one document
+    // BOS at most in front; after it one document's one letter.
+    EXPECT_EQ(std::count(window.begin() + 1, window.end(), 1000), 0);
+    EXPECT_EQ(std::set<int64_t>(window.begin() + 1, window.end()).size(), 1u);
     letters.insert(window.back());
   }
-  // Two slots of ten fit each 23-byte line; the first round takes one of each.
+  // Two slots of eleven fit BOS and 23 letters; the first round takes one of each line.
   for (int64_t letter = 'a'; letter <= 'e'; ++letter) EXPECT_EQ(letters.count(letter), 2u);
   std::set<int64_t> first_round;
   for (int i = 0; i < 5; ++i) first_round.insert(windows[static_cast<size_t>(i)].back());
   EXPECT_EQ(first_round.size(), 5u);
+}
+
+TEST(SampleWindows, BeginWithBosWhereTheyTakeTheWholeDocument) {
+  const TestDirectory dir;
+  const auto path = dir.write("a.jsonl", lines_of_letters());
+  for (const auto& window :
+       sample_windows(ByteTokenizer(1000), path, {.samples = 5, .tokens = 24})) {
+    EXPECT_EQ(window.front(), 1000);
+  }
 }
 
 TEST(SampleWindows, AreConsecutiveAndNeverOverlap) {
