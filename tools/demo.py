@@ -43,7 +43,9 @@ def options_of(arguments: list) -> argparse.Namespace:
     parser.add_argument("--model", type=pathlib.Path, default=ROOT / "assets" / "seedling",
                         metavar="DIR", help="Hugging Face directory (default: assets/seedling)")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "demo",
-                        metavar="DIR", help="where texts and pruned models go (default: build/demo)")
+                        metavar="DIR", help="for texts and pruned models (default: build/demo)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N",
+                        help="CPU threads (default: 1, which is fastest for so small a model)")
     return parser.parse_args(arguments)
 
 
@@ -72,6 +74,7 @@ class Progress:
 class Demo:
     def __init__(self, options: argparse.Namespace):
         self.prunus, self.model, self.work = options.prunus, options.model, options.work
+        self.threads = options.threads
         self.calib, self.valid = self.work / "calib.jsonl", self.work / "valid.jsonl"
 
     def make_text(self) -> None:
@@ -80,36 +83,44 @@ class Demo:
             run([sys.executable, ROOT / "tools" / "make_stories.py", "--split", split, "--stories",
                  stories, "--seed", 0, "--format", "jsonl", "--out", file])
 
-    def evaluate(self, model: pathlib.Path) -> dict:
-        return json.loads(run([self.prunus, "eval", model, "--ppl", self.valid, "--json"]))
+    def ask(self, command: str, *arguments) -> dict:
+        return json.loads(run([self.prunus, command, *arguments, "--threads", self.threads,
+                               "--json"]))
 
-    def generate(self, model: pathlib.Path) -> list:
-        return [json.loads(run([self.prunus, "generate", model, "--prompt", PROMPT, "--max-tokens",
-                                MAX_TOKENS, "--temperature", TEMPERATURE, "--seed", seed, "--json"]))
-                for seed in SPEED_SEEDS]
+    def evaluate(self, model: pathlib.Path) -> dict:
+        return self.ask("eval", model, "--ppl", self.valid)
+
+    def generate(self, rows: list) -> None:
+        """Story and speed of each row. In turns, so that a busy machine is as busy for each."""
+        turns = [[self.ask("generate", row["dir"], "--prompt", PROMPT, "--max-tokens", MAX_TOKENS,
+                           "--temperature", TEMPERATURE, "--seed", seed) for row in rows]
+                 for seed in SPEED_SEEDS]
+        for row, texts in zip(rows, zip(*turns)):
+            row["tokens_per_second"] = statistics.median(one["tokens_per_second"] for one in texts)
+            row["story"] = texts[0]["text"]
 
     def prune(self, method: str, ratio: float, seed: int) -> dict:
         out = self.work / f"{method}-{ratio}-seed{seed}"
-        needs_text = method == "llm-pruner"
+        calib = ["--calib", self.calib] + CALIB if method == "llm-pruner" else []
         begin = time.monotonic()
-        record = json.loads(run([self.prunus, "prune", self.model, "--out", out, "--force",
-                                 "--method", method, "--ratio", ratio, "--seed", seed, "--json"]
-                                + (["--calib", self.calib] + CALIB if needs_text else [])))
+        record = self.ask("prune", self.model, "--out", out, "--force", "--method", method,
+                          "--ratio", ratio, "--seed", seed, *calib)
         seconds = time.monotonic() - begin
         ppl = self.evaluate(out)["results"][0]["ppl"]
-        return {"out": str(out), "seed": seed, "ppl": ppl, "seconds": seconds, "record": record}
+        return {"dir": str(out), "ppl": ppl, "seconds": seconds, "record": record}
 
     def dense_row(self) -> dict:
         evaluation = self.evaluate(self.model)
-        result, texts = evaluation["results"][0], self.generate(self.model)
-        return {"name": "dense", "parameters": evaluation["parameters"], "ppl": result["ppl"],
-                "protocol": result["protocol"], "tokens": result["tokens"], **speed_of(texts)}
+        result = evaluation["results"][0]
+        return {"name": "dense", "dir": str(self.model), "parameters": evaluation["parameters"],
+                "ppl": result["ppl"], "protocol": result["protocol"], "tokens": result["tokens"]}
 
     def pruned_row(self, method: str, name: str, ratio: float) -> dict:
         seeds = RANDOM_SEEDS if method == "random" else (0,)
         runs = [self.prune(method, ratio, seed) for seed in seeds]
         first = runs[0]["record"]
         return {"name": f"{name} {ratio}", "method": method, "ratio": ratio,
+                "dir": runs[0]["dir"],
                 "parameters": first["result"]["parameters"],
                 "parameters_removed": first["parameters_removed"],
                 "bytes": first["result"]["bytes"],
@@ -117,9 +128,7 @@ class Demo:
                 "ppl": statistics.geometric_mean([one["ppl"] for one in runs]),
                 "ppl_by_seed": [one["ppl"] for one in runs],
                 "prune_seconds": statistics.median([one["seconds"] for one in runs]),
-                "prune_peak_memory_bytes": max(one["record"]["peak_memory_bytes"] for one in runs),
-                "out": runs[0]["out"],
-                **speed_of(self.generate(pathlib.Path(runs[0]["out"])))}
+                "prune_peak_memory_bytes": max(one["record"]["peak_memory_bytes"] for one in runs)}
 
     def rows(self, progress: Progress) -> list:
         progress.step("generating calibration and validation text")
@@ -132,12 +141,9 @@ class Demo:
                 progress.step(f"pruning and measuring: {name}, ratio {ratio}{seeds}")
                 rows.append(self.pruned_row(method, name, ratio))
         rows[0]["bytes"] = rows[1]["source"]["bytes"]
+        progress.step("writing stories and measuring tokens/s")
+        self.generate(rows)
         return rows
-
-
-def speed_of(texts: list) -> dict:
-    return {"tokens_per_second": statistics.median([one["tokens_per_second"] for one in texts]),
-            "story": texts[0]["text"]}
 
 
 def table_text(rows: list) -> str:
@@ -164,8 +170,8 @@ def removed_text(row: dict) -> str:
     ffn = (before["intermediate_size"][0], after["intermediate_size"][0])
     heads = (f"KV groups {kv[0]} -> {kv[1]}" if kv[0] != kv[1] else
              f"no KV group ({row['ratio']} of {kv[0]} is less than one)")
-    return (f"Ratio {row['ratio']} removes in each layer: FFN channels {ffn[0]} -> {ffn[1]}, {heads};"
-            f" {row['parameters_removed']:.1%} of all parameters.")
+    return (f"Ratio {row['ratio']} removes in each layer: FFN channels {ffn[0]} -> {ffn[1]}, "
+            f"{heads}; {row['parameters_removed']:.1%} of all parameters.")
 
 
 def order_text(rows: list) -> list:
@@ -187,12 +193,12 @@ def notes_text(rows: list) -> str:
     notes = [f"Perplexity: {dense['protocol']}, {dense['tokens']:,} tokens of {VALID_STORIES} "
              "generated stories that no model was trained or calibrated on.",
              *(removed_text(row) for row in rows if row.get("method") == "llm-pruner"),
-             "LLM-Pruner calls ratio 0.25 in the middle layers \"20 %\": its percentages are of all "
-             "parameters, its ratios, and these, of the units of a layer.",
+             "LLM-Pruner's \"20 %\" of LLaMA-7B is ratio 0.25 in layers 4 to 29: a percentage of "
+             "all parameters, not of the units of a layer.",
              f"Random: geometric mean of {len(RANDOM_SEEDS)} seeds ({'; '.join(spread)}).",
              f"Taylor: method llm-pruner, param_first, {CALIB[1]} windows of {CALIB[3]} tokens.",
              f"tokens/s: generation with batch 1, median of {len(SPEED_SEEDS)}; on a model this "
-             "small it shows the overhead per layer, not the arithmetic that pruning saves.",
+             "small it mostly shows the overhead per layer, not the arithmetic that pruning saves.",
              "prune s: the whole command, loading included; peak MiB: its resident memory, most of "
              "which is libtorch itself.",
              *order_text(rows)]
@@ -233,7 +239,7 @@ def main(arguments: list) -> int:
     try:
         check_paths(options)
         options.work.mkdir(parents=True, exist_ok=True)
-        rows = Demo(options).rows(Progress(2 + len(RATIOS) * len(METHODS)))
+        rows = Demo(options).rows(Progress(3 + len(RATIOS) * len(METHODS)))
         seconds = time.monotonic() - begin
         (options.work / "results.json").write_text(
             json.dumps({"model": str(options.model), "prompt": PROMPT, "seconds": seconds,

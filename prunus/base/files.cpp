@@ -127,6 +127,7 @@ std::string sha256(std::string_view bytes) {
 
 StagedDirectory::StagedDirectory(std::string path, bool replace)
     : path_(std::move(path)), replace_(replace) {
+  PRUNUS_CHECK(!path_.empty(), InvalidArgument, "--out is empty, expected a directory to write");
   while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
   std::error_code ignored;
   const bool occupied = fs::exists(path_, ignored) &&
@@ -136,13 +137,19 @@ StagedDirectory::StagedDirectory(std::string path, bool replace)
   staging_ = c10::str(path_, ".partial-", ::getpid());
   std::error_code error;
   fs::remove_all(staging_, ignored);
+  for (fs::path parent = fs::path(staging_).parent_path();
+       !parent.empty() && !fs::exists(parent, ignored); parent = parent.parent_path()) {
+    made_parents_.push_back(parent.string());
+  }
   fs::create_directories(staging_, error);
   PRUNUS_CHECK(!error, Io, staging_, ": cannot create directory: ", error.message());
 }
 
 StagedDirectory::~StagedDirectory() {
+  if (committed_) return;
   std::error_code ignored;
-  if (!committed_) fs::remove_all(staging_, ignored);
+  fs::remove_all(staging_, ignored);
+  for (const std::string& parent : made_parents_) fs::remove(parent, ignored);
 }
 
 void StagedDirectory::commit() {

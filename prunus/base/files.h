@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace prunus {
 
@@ -19,10 +20,12 @@ std::string sha256_file(const std::string& path);
 std::string sha256(std::string_view bytes);
 
 /// A directory that appears under its final name only when commit() is called.
-/// Until then everything lives in a sibling named "<path>.partial-<pid>", removed by the destructor.
+/// Until then everything lives in a sibling named "<path>.partial-<pid>", removed by the destructor
+/// together with the parent directories that had to be made for it.
 class StagedDirectory {
  public:
-  /// Throws InvalidArgument where `path` exists, is not an empty directory and `replace` is false;
+  /// Throws InvalidArgument where `path` is empty, and where it exists, is not an empty directory
+  /// and `replace` is false;
   /// Io where the sibling cannot be made.
   StagedDirectory(std::string path, bool replace);
   ~StagedDirectory();
@@ -37,6 +40,7 @@ class StagedDirectory {
  private:
   std::string path_;
   std::string staging_;
+  std::vector<std::string> made_parents_;  // innermost first
   bool replace_;
   bool committed_ = false;
 };

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cstdio>
 #include <exception>
 #include <iostream>
 #include <new>
@@ -21,9 +23,21 @@ Progress and messages go to stderr, results to stdout (--json for machines).
 Exit codes: 0 done, 1 the system refused (disk full, out of memory), 2 usage, 3 bad input
 file, 4 unsupported model, 5 numeric failure, 6 output check failed, 130 interrupted.)";
 
-int report(const char* kind, const std::string& message, int code) {
+bool is_control(unsigned char c) { return c < 0x20 || c == 0x7F; }
+
+// One line, whatever names from an untrusted file the message quotes.
+int report(const char* kind, std::string message, int code) {
+  std::replace_if(message.begin(), message.end(), is_control, '?');
   std::cerr << "prunus: " << kind << ": " << message << '\n';
   return code;
+}
+
+// A result that did not reach its file is a failure like any other: `> file` on a full disk.
+int flush_results() {
+  std::cout.flush();
+  const bool flushed = std::fflush(stdout) == 0;
+  if (flushed && std::cout && std::ferror(stdout) == 0) return 0;
+  return report("i/o", "stdout: cannot write the results; disk full?", 1);
 }
 
 }  // namespace
@@ -53,5 +67,5 @@ int main(int argc, char** argv) {
     // libtorch's own errors: an allocation that failed, or a bug of ours.
     return report("internal error", error.what(), 1);
   }
-  return 0;
+  return flush_results();
 }

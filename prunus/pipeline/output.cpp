@@ -40,7 +40,9 @@ void write_model(const Model& model, const std::string& source_dir, const std::s
   Progress progress("write: tensors", static_cast<int64_t>(by_name.size()));
   for (const TensorPlan& plan : writer.order()) {
     const TensorInfo& tensor = *by_name.at(plan.name);
-    writer.write(plan.name, model.source().read(tensor).contiguous());
+    const at::Tensor weight = model.source().read(tensor).contiguous();
+    check_finite(weight, tensor.name);
+    writer.write(plan.name, weight);
     model.source().release(tensor);
     progress.step();
   }

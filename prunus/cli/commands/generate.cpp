@@ -27,10 +27,13 @@ struct Options {
 class Printer {
  public:
   Printer(const Tokenizer& tokenizer, std::vector<int64_t> prompt)
-      : tokenizer_(tokenizer), ids_(std::move(prompt)) {
-    show();
+      : tokenizer_(tokenizer), ids_(std::move(prompt)) {}
+  // The prompt, once the model has taken it: a refused request prints nothing.
+  void begin() {
+    if (shown_ == 0) show();
   }
   void add(int64_t id) {
+    begin();
     ids_.push_back(id);
     show();
   }
@@ -62,6 +65,7 @@ void run(Options& options) {
   if (!options.json) {
     Printer printer(*tokenizer, prompt);
     generator.generate(prompt, options.generate, [&](int64_t id) { printer.add(id); });
+    printer.begin();
     std::cout << std::endl;
     return;
   }

@@ -1,0 +1,162 @@
+#include "prunus/calib/stream.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <set>
+
+#include "prunus/base/error.h"
+#include "prunus/calib/gradient_collector.h"
+#include "support/tiny_model.h"
+
+namespace prunus::test {
+namespace {
+
+// Writes down which sites passed, in order.
+class Recorder : public Collector {
+ public:
+  std::vector<std::pair<int, Role>> forward, backward;
+  void on_forward(const LinearSite& site, const at::Tensor&, const at::Tensor&) override {
+    forward.emplace_back(site.layer, site.role);
+  }
+  void on_backward(const LinearSite& site, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                   const at::Tensor&) override {
+    backward.emplace_back(site.layer, site.role);
+  }
+};
+
+// A source that counts what is held between read and release.
+class CountingSource : public WeightSource {
+ public:
+  explicit CountingSource(std::shared_ptr<const WeightSource> inner) : inner_(std::move(inner)) {}
+  mutable int reads = 0;
+  mutable std::set<int> layers_held;
+  mutable size_t most_layers = 0;
+
+  at::Tensor read(const TensorInfo& tensor) const override {
+    ++reads;
+    if (tensor.layer >= 0) layers_held.insert(tensor.layer);
+    most_layers = std::max(most_layers, layers_held.size());
+    return inner_->read(tensor);
+  }
+  at::ScalarType dtype(const TensorInfo& tensor) const override { return inner_->dtype(tensor); }
+  void prefetch(const TensorInfo&) const override {}
+  void release(const TensorInfo& tensor) const override { layers_held.erase(tensor.layer); }
+
+ private:
+  std::shared_ptr<const WeightSource> inner_;
+};
+
+TEST(MakeBatches, KeepsWindowsWholeAndRefusesUnequalOnes) {
+  const std::vector<std::vector<int64_t>> windows(5, {1, 2, 3});
+  const auto batches = make_batches(windows, 6);
+  ASSERT_EQ(batches.size(), 3u);
+  EXPECT_EQ(batches[0].ids.sizes(), (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(batches[2].ids.sizes(), (std::vector<int64_t>{1, 3}));
+  EXPECT_EQ(make_batches(windows, 1).size(), 5u);
+  EXPECT_THROW(make_batches({{1, 2}, {1, 2, 3}}), Error);
+  EXPECT_THROW(make_batches({}), Error);
+}
+
+TEST(BlockStream, ShowsEveryProductOnceForwardAndOnlyTheRangeBackward) {
+  const Model model = tiny_model({.layers = 3});
+  Recorder recorder;
+  const BlockStream stream(model, at::kCPU);
+  const std::vector<TokenBatch> batches{{random_ids(model, 2, 6)}};
+  std::vector<at::Tensor> hidden = stream.embed(batches);
+  stream.forward(hidden, &recorder);
+  EXPECT_EQ(recorder.forward.size(), 3u * 7);
+  EXPECT_EQ(recorder.forward.front(), (std::pair{0, Role::QProj}));
+  stream.backward(batches, {1, 3}, recorder);
+  EXPECT_EQ(recorder.backward.size(), 2u * 7);
+  EXPECT_EQ(recorder.backward.front(), (std::pair{2, Role::DownProj}));
+  EXPECT_EQ(recorder.backward.back().first, 1);
+}
+
+TEST(BlockStream, HoldsOneLayerAtATime) {
+  const Model whole = tiny_model({.layers = 5});
+  const auto counting = std::make_shared<CountingSource>(whole.shared_source());
+  const Model model(whole.config(), counting);
+  Recorder recorder;
+  BlockStream(model, at::kCPU).backward({{random_ids(model, 2, 6)}}, {0, 5}, recorder);
+  EXPECT_EQ(counting->most_layers, 1u);
+  // Embedding once, head twice, final norm once, nine tensors a layer forward and backward.
+  EXPECT_EQ(counting->reads, 1 + 2 + 1 + 2 * 5 * 9);
+}
+
+TEST(BlockStream, GivesTheSameSumsInOneBatchAndInMany) {
+  const Model model = tiny_model({.kv_heads = 2});
+  const at::Tensor ids = random_ids(model, 6, 9);
+  const auto run = [&](const std::vector<TokenBatch>& batches) {
+    std::map<std::pair<int, Role>, at::Tensor> gradients;
+    GradientCollector collector(
+        Needs::Gradient, [](const LinearSite&) { return true; },
+        [&](const LinearSite& site, const WeightStats& stats) {
+          gradients[{site.layer, site.role}] = stats.gradient;
+        });
+    BlockStream(model, at::kCPU).backward(batches, {0, 2}, collector);
+    return gradients;
+  };
+  const auto one = run({{ids}});
+  const auto many = run({{ids.narrow(0, 0, 1)}, {ids.narrow(0, 1, 3)}, {ids.narrow(0, 4, 2)}});
+  ASSERT_EQ(one.size(), 14u);
+  for (const auto& [site, gradient] : one) {
+    EXPECT_LT(relative_error(many.at(site), gradient), 1e-5);
+  }
+}
+
+TEST(BlockStream, IsTheSameBitForBitASecondTime) {
+  const Model model = tiny_model({.kv_heads = 2});
+  const std::vector<TokenBatch> batches{{random_ids(model, 4, 16)}};
+  const auto run = [&] {
+    std::vector<at::Tensor> sums;
+    GradientCollector collector(
+        Needs::Saliency, [](const LinearSite&) { return true; },
+        [&](const LinearSite&, const WeightStats& stats) { sums.push_back(stats.row_saliency); });
+    BlockStream(model, at::kCPU).backward(batches, {0, 2}, collector);
+    return at::cat(sums);
+  };
+  EXPECT_TRUE(at::equal(run(), run()));
+}
+
+// docs/design.md section 2.4: Σ_i W[k,i]·g[k,i] = Σ_t y[t,k]·∂L/∂y[t,k], columns likewise.
+TEST(GradientCollector, SaliencyEqualsTheProductWithTheGradient) {
+  const Model model = tiny_model({.family = "qwen2", .kv_heads = 2});
+  const std::vector<TokenBatch> batches{{random_ids(model, 3, 8)}};
+  std::map<std::pair<int, Role>, WeightStats> by_gradient, by_saliency;
+  for (auto* stats : {&by_gradient, &by_saliency}) {
+    GradientCollector collector(
+        stats == &by_gradient ? Needs::Gradient : Needs::Saliency,
+        [](const LinearSite&) { return true; },
+        [&](const LinearSite& site, const WeightStats& one) { (*stats)[{site.layer, site.role}] = one; });
+    BlockStream(model, at::kCPU).backward(batches, {0, 2}, collector);
+  }
+  for (const auto& [site, stats] : by_gradient) {
+    const at::Tensor product = stats.weight.to(at::kDouble) * stats.gradient.to(at::kDouble);
+    EXPECT_LT(relative_error(by_saliency.at(site).row_saliency, product.sum(1)), 1e-4);
+    EXPECT_LT(relative_error(by_saliency.at(site).column_saliency, product.sum(0)), 1e-4);
+  }
+}
+
+TEST(BlockStream, SaysSoWhenTheLossIsNotFinite) {
+  const Model whole = tiny_model({});
+  const auto weights = copy_weights(whole);
+  for (auto& [name, tensor] : weights->tensors) {
+    if (name.find("down_proj") != std::string::npos) tensor.fill_(3e38f);
+  }
+  const Model model(whole.config(), weights);
+  Recorder recorder;
+  try {
+    BlockStream(model, at::kCPU).backward({{random_ids(model, 2, 6)}}, {0, 2}, recorder);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::Numeric);
+  }
+}
+
+}  // namespace
+}  // namespace prunus::test

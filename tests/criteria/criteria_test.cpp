@@ -1,0 +1,73 @@
+#include <ATen/ATen.h>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "prunus/criteria/criterion.h"
+
+namespace prunus::test {
+namespace {
+
+const Criterion& criterion(std::string_view name) {
+  const auto all = criteria::all();
+  return **std::find_if(all.begin(), all.end(), [&](const Criterion* one) { return one->name == name; });
+}
+
+std::vector<float> score(std::string_view name, const WeightStats& stats, int dim) {
+  PythonRandom random(0);
+  const at::Tensor scores = criterion(name).score({stats, dim, 2, random}).to(at::kFloat);
+  return {scores.const_data_ptr<float>(), scores.const_data_ptr<float>() + scores.numel()};
+}
+
+// W = [[1, −2], [3, 4]], g = [[5, 1], [−1, 2]]: W·g = [[5, −2], [−3, 8]].
+WeightStats stats() {
+  WeightStats one;
+  one.weight = at::tensor({1.0f, -2.0f, 3.0f, 4.0f}).view({2, 2});
+  one.gradient = at::tensor({5.0f, 1.0f, -1.0f, 2.0f}).view({2, 2});
+  const at::Tensor product = one.weight * one.gradient;
+  one.row_saliency = product.sum(1).to(at::kDouble);
+  one.column_saliency = product.sum(0).to(at::kDouble);
+  return one;
+}
+
+TEST(L1, SumsAbsoluteWeights) {
+  EXPECT_EQ(score("l1", stats(), 0), (std::vector<float>{3, 7}));
+  EXPECT_EQ(score("l1", stats(), 1), (std::vector<float>{4, 6}));
+}
+
+TEST(L2, SumsSquaresWithoutARoot) {
+  EXPECT_EQ(score("l2", stats(), 0), (std::vector<float>{5, 25}));
+  EXPECT_EQ(score("l2", stats(), 1), (std::vector<float>{10, 20}));
+}
+
+TEST(TaylorParamFirst, TakesTheAbsoluteValueOfEachProduct) {
+  EXPECT_EQ(score("taylor_param_first", stats(), 0), (std::vector<float>{7, 11}));
+  EXPECT_EQ(score("taylor_param_first", stats(), 1), (std::vector<float>{8, 10}));
+}
+
+TEST(TaylorVectorize, TakesTheAbsoluteValueOfTheSum) {
+  EXPECT_EQ(score("taylor_vectorize", stats(), 0), (std::vector<float>{3, 5}));
+  EXPECT_EQ(score("taylor_vectorize", stats(), 1), (std::vector<float>{2, 6}));
+}
+
+TEST(Random, DrawsPythonsNumbersInOrder) {
+  PythonRandom random(42);
+  const WeightStats none;
+  const at::Tensor scores = criterion("random").score({none, 0, 2, random});
+  EXPECT_DOUBLE_EQ(scores[0].item<double>(), 0.6394267984578837);   // random.seed(42);
+  EXPECT_DOUBLE_EQ(scores[1].item<double>(), 0.025010755222666936);  // random.random() twice
+}
+
+TEST(Criteria, HaveDistinctNamesAndASource) {
+  std::vector<std::string_view> names;
+  for (const Criterion* one : criteria::all()) {
+    names.push_back(one->name);
+    EXPECT_FALSE(one->source.empty());
+  }
+  EXPECT_EQ(std::unique(names.begin(), names.end()), names.end());
+  EXPECT_GE(names.size(), 5u);
+}
+
+}  // namespace
+}  // namespace prunus::test

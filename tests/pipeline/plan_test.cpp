@@ -1,0 +1,82 @@
+#include "prunus/pipeline/plan.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <functional>
+
+#include "prunus/base/error.h"
+#include "support/tiny_model.h"
+
+namespace prunus::test {
+namespace {
+
+Plan sample_plan() {
+  Plan plan;
+  plan.method = "by hand";
+  plan.entries = {{{AxisLabel::Ffn, 0, {1, 3}}, 12, {}},
+                  {{AxisLabel::KvGroup, 1, {0}}, 4, {4, 3, 2, 1}}};
+  return plan;
+}
+
+void expect_kind(ErrorKind kind, const std::function<void()>& act) {
+  try {
+    act();
+    ADD_FAILURE() << "nothing thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), kind) << error.what();
+  }
+}
+
+TEST(RankAndKeep, RemovesTheLowestScoresAndTheLowerIndexOnTies) {
+  GroupSet set{AxisLabel::Ffn, 2, 5, {}};
+  const auto entries = rank_and_keep({{set, {3, 1, 2, 1, 1}}}, {2});
+  ASSERT_EQ(entries.size(), 1u);
+  EXPECT_EQ(entries[0].keep.units, (std::vector<int64_t>{0, 2, 4}));
+  EXPECT_EQ(entries[0].keep.layer, 2);
+}
+
+TEST(RankAndKeep, RefusesScoresThatAreNotNumbers) {
+  GroupSet set{AxisLabel::Ffn, 0, 2, {}};
+  expect_kind(ErrorKind::Numeric, [&] { rank_and_keep({{set, {1, NAN}}}, {1}); });
+}
+
+TEST(Plan, SurvivesJson) {
+  const Plan back = plan_from_json(to_json(sample_plan()), "plan");
+  ASSERT_EQ(back.entries.size(), 2u);
+  EXPECT_EQ(back.entries[0].keep.units, (std::vector<int64_t>{1, 3}));
+  EXPECT_EQ(back.entries[1].keep.label, AxisLabel::KvGroup);
+  EXPECT_EQ(back.entries[1].scores, (std::vector<double>{4, 3, 2, 1}));
+}
+
+TEST(Plan, RefusesWhatIsNotAPlan) {
+  const Json good = to_json(sample_plan());
+  const auto refuse = [&](const std::function<void(Json&)>& spoil) {
+    Json json = good;
+    spoil(json);
+    expect_kind(ErrorKind::Corrupt, [&] { plan_from_json(json, "plan"); });
+  };
+  refuse([](Json& json) { json = Json::array(); });
+  refuse([](Json& json) { json["format"] = "other"; });
+  refuse([](Json& json) { json["version"] = 2; });
+  refuse([](Json& json) { json.erase("groups"); });
+  refuse([](Json& json) { json["groups"][0]["axis"] = "hidden"; });
+  refuse([](Json& json) { json["groups"][0]["keep"] = "all"; });
+  refuse([](Json& json) { json["groups"][1]["scores"] = {1.0}; });
+  refuse([](Json& json) { json["groups"][0].erase("units"); });
+}
+
+TEST(CheckPlan, RefusesAPlanForAnotherModel) {
+  const Model model = tiny_model({});
+  EXPECT_NO_THROW(check_plan(sample_plan(), model));
+  Plan other = sample_plan();
+  other.entries[0].units = 13;
+  expect_kind(ErrorKind::InvalidArgument, [&] { check_plan(other, model); });
+  other = sample_plan();
+  other.entries[0].keep.layer = 2;
+  expect_kind(ErrorKind::InvalidArgument, [&] { check_plan(other, model); });
+}
+
+}  // namespace
+}  // namespace prunus::test
