@@ -1,16 +1,18 @@
 // The block stream, forward and backward, beside its floor: the same matrix products alone.
-//   PRUNUS_BENCH_MODEL=DIR stream_bench     (DIR: tools/make_random_model.py --shape tinyllama-1.1b)
+//   PRUNUS_BENCH_MODEL=DIR stream_bench     (DIR: tools/make_random_model.py --shape
+//   tinyllama-1.1b)
 // Floor in FLOPs, T tokens, P weights in the layers' matrices, H·V in the head:
 //   forward 2TP, recomputed 2TP, gradient of activations 2TP, of weights 2TP (param_first only),
 //   head 2THV forward and 2THV back; attention's products are added at their sizes.
+#include <cstdlib>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
-#include <cstdlib>
-
 #include <benchmark/benchmark.h>
 
+#include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/pipeline/score.h"
 
@@ -115,14 +117,19 @@ void bare(benchmark::State& state, std::string_view name) {
 
 int main(int argc, char** argv) {
   set_verbosity(Verbosity::Quiet);
+  keep_freed_memory();  // as the program does
   for (const char* name : {"taylor_vectorize", "taylor_param_first"}) {
     const std::string suffix(name);
     benchmark::RegisterBenchmark(("stream/" + suffix).c_str(),
                                  [name](benchmark::State& state) { stream(state, name); })
-        ->Iterations(1)->Unit(benchmark::kSecond)->UseRealTime();
+        ->Iterations(1)
+        ->Unit(benchmark::kSecond)
+        ->UseRealTime();
     benchmark::RegisterBenchmark(("bare/" + suffix).c_str(),
                                  [name](benchmark::State& state) { bare(state, name); })
-        ->Iterations(1)->Unit(benchmark::kSecond)->UseManualTime();
+        ->Iterations(1)
+        ->Unit(benchmark::kSecond)
+        ->UseManualTime();
   }
   benchmark::AddCustomContext("threads", std::to_string(at::get_num_threads()));
   benchmark::Initialize(&argc, argv);

@@ -8,14 +8,14 @@ namespace prunus {
 
 /// What went wrong, as far as the caller can act on it. Each kind has one exit code (exit_code()).
 enum class ErrorKind {
-  InvalidArgument,  ///< the request makes no sense: option out of range, plan for another model  (2)
-  Corrupt,          ///< an input file breaks its own format or contradicts another               (3)
-  NotFound,         ///< an input file or entry is missing                                        (3)
-  Unsupported,      ///< valid input whose mathematics Prunus does not implement                  (4)
-  Numeric,          ///< a computation gave NaN, infinity or a singular matrix                    (5)
-  OutputCheck,      ///< what was written differs from what was meant                             (6)
-  Io,               ///< the operating system refused: disk full, permission, read error          (1)
-  Interrupted,      ///< the user pressed Ctrl-C                                                (130)
+  InvalidArgument,  ///< the request makes no sense: option out of range, plan for another model (2)
+  Corrupt,      ///< an input file breaks its own format or contradicts another               (3)
+  NotFound,     ///< an input file or entry is missing                                        (3)
+  Unsupported,  ///< valid input whose mathematics Prunus does not implement                  (4)
+  Numeric,      ///< a computation gave NaN, infinity or a singular matrix                    (5)
+  OutputCheck,  ///< what was written differs from what was meant                             (6)
+  Io,           ///< the operating system refused: disk full, permission, read error          (1)
+  Interrupted,  ///< the user pressed Ctrl-C                                                (130)
 };
 
 /// The one exception type of the library. The message says where, what, got, expected, and a hint.
@@ -38,9 +38,10 @@ const char* error_kind_name(ErrorKind kind);
 
 /// Throws prunus::Error of the given kind when the condition is false. The rest is a message in
 /// parts, joined as by c10::str and built only on failure.
-#define PRUNUS_CHECK(condition, kind, ...)                                            \
-  do {                                                                                \
+#define PRUNUS_CHECK(condition, kind, ...)                                                       \
+  do {                                                                                           \
     if (!(condition)) throw ::prunus::Error(::prunus::ErrorKind::kind, ::c10::str(__VA_ARGS__)); \
   } while (false)
 
-#define PRUNUS_FAIL(kind, ...) throw ::prunus::Error(::prunus::ErrorKind::kind, ::c10::str(__VA_ARGS__))
+#define PRUNUS_FAIL(kind, ...) \
+  throw ::prunus::Error(::prunus::ErrorKind::kind, ::c10::str(__VA_ARGS__))

@@ -1,15 +1,14 @@
 #include "prunus/base/files.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <filesystem>
 #include <memory>
+#include <sys/stat.h>
 #include <system_error>
+#include <unistd.h>
 
 #include <openssl/evp.h>
 
@@ -76,7 +75,7 @@ void write_all(int fd, std::string_view content, const std::string& path) {
 
 std::string read_file(const std::string& path, uint64_t max_bytes) {
   const Descriptor file{open_for_reading(path)};
-  struct stat info{};
+  struct stat info {};
   PRUNUS_CHECK(::fstat(file.fd, &info) == 0, Io, path, ": cannot stat: ", std::strerror(errno));
   PRUNUS_CHECK(!S_ISDIR(info.st_mode), NotFound, path, ": is a directory, expected a file");
   std::string content;

@@ -22,7 +22,8 @@ class Watcher {
     using Event = nlohmann::detail::parse_event_t;
     // `depth` counts the containers around the event, not the one that it opens.
     const int opened = event == Event::object_start || event == Event::array_start ? 1 : 0;
-    PRUNUS_CHECK(depth + opened <= kMaxDepth, Corrupt, where_, ": JSON nested deeper than ", kMaxDepth);
+    PRUNUS_CHECK(depth + opened <= kMaxDepth, Corrupt, where_, ": JSON nested deeper than ",
+                 kMaxDepth);
     if (event == Event::object_start) {
       keys_.emplace_back();
     } else if (event == Event::object_end) {

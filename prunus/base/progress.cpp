@@ -1,11 +1,9 @@
 #include "prunus/base/progress.h"
 
-#include <unistd.h>
-
 #include <atomic>
 #include <csignal>
 #include <cstdio>
-#include <fstream>
+#include <unistd.h>
 
 #include "prunus/base/error.h"
 
@@ -52,7 +50,8 @@ void Progress::step(int64_t count) {
 
 void Progress::show(double elapsed_s) {
   shown_ = true;
-  const double left_s = elapsed_s / static_cast<double>(done_) * static_cast<double>(total_ - done_);
+  const double left_s =
+      elapsed_s / static_cast<double>(done_) * static_cast<double>(total_ - done_);
   const bool terminal = ::isatty(STDERR_FILENO);
   std::fprintf(stderr, "%s%s %lld/%lld, %.0f s, about %.0f s left%s", terminal ? "\r\033[K" : "",
                what_.c_str(), static_cast<long long>(done_), static_cast<long long>(total_),
@@ -67,14 +66,6 @@ void install_interrupt_handler() {
 
 void check_interrupted() {
   PRUNUS_CHECK(!interrupted.load(), Interrupted, "interrupted; nothing was written");
-}
-
-uint64_t peak_memory_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
-  }
-  return 0;
 }
 
 }  // namespace prunus

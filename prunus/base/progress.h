@@ -53,7 +53,4 @@ class Timer {
   std::chrono::steady_clock::time_point start_;
 };
 
-/// Peak resident set size of this process in bytes (VmHWM; mapped file pages included).
-uint64_t peak_memory_bytes();
-
 }  // namespace prunus

@@ -11,9 +11,9 @@ namespace prunus {
 struct LinearSite {
   int layer = 0;
   Role role = Role::QProj;
-  at::Tensor weight;        ///< FP32 [out, in]
-  at::Tensor bias;          ///< FP32 [out] or undefined
-  bool last_batch = true;   ///< nothing more of this layer follows at this site
+  at::Tensor weight;       ///< FP32 [out, in]
+  at::Tensor bias;         ///< FP32 [out] or undefined
+  bool last_batch = true;  ///< nothing more of this layer follows at this site
 };
 
 /// What calibration gathers is a plug-in of the block stream. Calls come layer by layer; inside a

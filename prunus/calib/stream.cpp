@@ -1,10 +1,10 @@
 #include "prunus/calib/stream.h"
 
-#include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
-
 #include <cmath>
 #include <memory>
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
@@ -92,14 +92,16 @@ std::vector<TokenBatch> make_batches(const std::vector<std::vector<int64_t>>& wi
 std::vector<at::Tensor> BlockStream::embed(const std::vector<TokenBatch>& batches) const {
   std::vector<at::Tensor> hidden;
   hidden.reserve(batches.size());
-  for (const TokenBatch& batch : batches) hidden.push_back(prunus::embed(model_, batch.ids, device_));
+  for (const TokenBatch& batch : batches)
+    hidden.push_back(prunus::embed(model_, batch.ids, device_));
   return hidden;
 }
 
 void BlockStream::forward(std::vector<at::Tensor>& hidden, Collector* collector) const {
   const at::NoGradGuard no_grad;
   const Decoder decoder(model_.config());
-  Progress progress("forward: layer × batch", model_.layer_count() * static_cast<int64_t>(hidden.size()));
+  Progress progress("forward: layer × batch",
+                    model_.layer_count() * static_cast<int64_t>(hidden.size()));
   for (int layer = 0; layer < model_.layer_count(); ++layer) {
     model_.prefetch_block(layer + 1);
     const BlockWeights weights = model_.load_block(layer, device_);
@@ -175,7 +177,8 @@ double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange 
   const double loss = backward_head(batches, hidden);
   for (auto layer = static_cast<int>(layers) - 1; layer >= range.begin; --layer) {
     if (layer > range.begin) model_.prefetch_block(layer - 1);
-    backward_block(layer, inputs[static_cast<size_t>(layer)], hidden, layer > range.begin, collector);
+    backward_block(layer, inputs[static_cast<size_t>(layer)], hidden, layer > range.begin,
+                   collector);
     progress.step();
   }
   return loss;

@@ -21,7 +21,8 @@ struct LayerRange {
   bool contains(int64_t layer) const { return layer >= begin && layer < end; }
 };
 
-/// Cuts equal-length windows into batches of at most `max_tokens` tokens (at least one window each).
+/// Cuts equal-length windows into batches of at most `max_tokens` tokens (at least one window
+/// each).
 std::vector<TokenBatch> make_batches(const std::vector<std::vector<int64_t>>& windows,
                                      int64_t max_tokens = 4096);
 

@@ -1,16 +1,16 @@
+#include <cstdio>
+#include <iostream>
 #include <sched.h>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 
-#include <cstdio>
-#include <iostream>
-
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/cli/command.h"
 
@@ -27,8 +27,9 @@ int usable_cores() {
 // Netlib's reference BLAS is tens of times slower than any tuned one.
 void warn_of_slow_blas() {
   const std::string config = at::show_config();
-  for (const char* fast : {"BLAS_INFO=mkl", "BLAS_INFO=open", "BLAS_INFO=accelerate", "BLAS_INFO=flame",
-                           "BLAS_INFO=flexi", "BLAS_INFO=atlas", "BLAS_INFO=nvpl"}) {
+  for (const char* fast :
+       {"BLAS_INFO=mkl", "BLAS_INFO=open", "BLAS_INFO=accelerate", "BLAS_INFO=flame",
+        "BLAS_INFO=flexi", "BLAS_INFO=atlas", "BLAS_INFO=nvpl"}) {
     if (config.find(fast) != std::string::npos) return;
   }
   log_warning("this libtorch has no fast BLAS (MKL, OpenBLAS); matrix products will be slow");
@@ -57,6 +58,7 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
 
 at::Device start(const CommonOptions& options) {
   set_verbosity(options.quiet ? Verbosity::Quiet : Verbosity::Normal);
+  keep_freed_memory();
   at::set_num_threads(options.threads > 0 ? options.threads : usable_cores());
   warn_of_slow_blas();
   const bool cpu = options.device == "cpu";

@@ -1,9 +1,9 @@
 #include "prunus/cli/summary.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <cstdio>
+
+#include <ATen/ATen.h>
 
 #include <nlohmann/json.hpp>
 
@@ -30,7 +30,8 @@ void print_prune_summary(const Json& record) {
   const Json& after = record.at("result");
   const auto number = [](const Json& json, const char* key) { return json.at(key).get<int64_t>(); };
   char removed[32];
-  std::snprintf(removed, sizeof removed, "  (-%.1f %%)", 100 * record.at("parameters_removed").get<double>());
+  std::snprintf(removed, sizeof removed, "  (-%.1f %%)",
+                100 * record.at("parameters_removed").get<double>());
   print_change("parameters", human_count(number(before, "parameters")),
                human_count(number(after, "parameters")) + removed);
   print_change("bytes", human_bytes(number(before, "bytes")), human_bytes(number(after, "bytes")));
@@ -48,8 +49,8 @@ void print_prune_summary(const Json& record) {
   const bool dry = record.at("options").value("dry_run", false);
   const auto model = record.at("options").at("model").get<std::string>();
   if (dry) {
-    std::printf("%-16s %s/plan.json; run: prunus apply %s --plan %s/plan.json --out DIR\n", "planned",
-                out.c_str(), model.c_str(), out.c_str());
+    std::printf("%-16s %s/plan.json; run: prunus apply %s --plan %s/plan.json --out DIR\n",
+                "planned", out.c_str(), model.c_str(), out.c_str());
   } else {
     std::printf("%-16s %s (reopened, logits equal)\n", "written", out.c_str());
   }

@@ -33,5 +33,4 @@ namespace criteria {
 std::span<const Criterion* const> all();
 }  // namespace criteria
 
-
 }  // namespace prunus

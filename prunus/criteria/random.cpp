@@ -1,6 +1,6 @@
-#include <ATen/ATen.h>
-
 #include <vector>
+
+#include <ATen/ATen.h>
 
 #include "prunus/criteria/criterion.h"
 

@@ -13,7 +13,7 @@ at::Tensor score(const SliceRequest& request) {
 }  // namespace
 
 // Σ |W·∂L/∂W| over the elements of a slice (the paper's Element¹).
-extern const Criterion taylor_param_first{"taylor_param_first", "arXiv:2305.11627 eq. 5, first order",
-                                          Needs::Gradient, score};
+extern const Criterion taylor_param_first{
+    "taylor_param_first", "arXiv:2305.11627 eq. 5, first order", Needs::Gradient, score};
 
 }  // namespace prunus::criteria

@@ -1,11 +1,11 @@
 #include "prunus/eval/perplexity.h"
 
-#include <ATen/ATen.h>
-#include <c10/core/GradMode.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include "prunus/base/error.h"
 #include "prunus/calib/stream.h"
@@ -73,9 +73,8 @@ std::vector<std::vector<PaddedBatch>> make_waves(const std::vector<std::vector<i
                                                  int64_t wave_tokens) {
   std::vector<size_t> order(sequences.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return sequences[a].size() > sequences[b].size();
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return sequences[a].size() > sequences[b].size(); });
   std::vector<std::vector<PaddedBatch>> waves;
   int64_t used = wave_tokens;
   for (size_t begin = 0; begin < order.size();) {
@@ -140,7 +139,8 @@ Perplexity score_sequences(const Model& model, const std::vector<std::vector<int
     for (const PaddedBatch& padded : wave) batches.push_back(padded.batch);
     std::vector<at::Tensor> hidden = stream.embed(batches);
     stream.forward(hidden);
-    for (size_t i = 0; i < wave.size(); ++i) score_batch(head, wave[i], hidden[i], sequences, result);
+    for (size_t i = 0; i < wave.size(); ++i)
+      score_batch(head, wave[i], hidden[i], sequences, result);
   }
   result.nll_sum = std::accumulate(result.sequence_nll.begin(), result.sequence_nll.end(), 0.0);
   PRUNUS_CHECK(std::isfinite(result.nll_sum), Numeric, "the summed −log p is ", result.nll_sum,

@@ -10,9 +10,8 @@ namespace {
 int64_t slices_per_unit(const ModelConfig& config, int layer, Axis axis) {
   if (axis.repeat == Repeat::One) return 1;
   const LayerShape& shape = config.layers[static_cast<size_t>(layer)];
-  const int64_t heads = axis.repeat == Repeat::QueryHeads
-                            ? shape.num_attention_heads / shape.num_key_value_heads
-                            : 1;
+  const int64_t heads =
+      axis.repeat == Repeat::QueryHeads ? shape.num_attention_heads / shape.num_key_value_heads : 1;
   return heads * config.head_dim;
 }
 

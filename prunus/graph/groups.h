@@ -20,7 +20,7 @@ struct GroupMember {
 /// Source: LLM-Pruner (arXiv:2305.11627) section 3.1; here found from labels, not from a trace.
 struct GroupSet {
   AxisLabel label = AxisLabel::Ffn;
-  int layer = -1;                ///< −1: the whole model
+  int layer = -1;  ///< −1: the whole model
   int64_t units = 0;
   std::vector<GroupMember> members;  ///< in table order
 

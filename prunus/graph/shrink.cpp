@@ -1,10 +1,10 @@
 #include "prunus/graph/shrink.h"
 
-#include <ATen/ATen.h>
-
 #include <map>
 #include <memory>
 #include <string>
+
+#include <ATen/ATen.h>
 
 #include "prunus/base/error.h"
 
@@ -16,8 +16,8 @@ using Cuts = std::array<at::Tensor, 2>;
 
 class ShrunkSource : public WeightSource {
  public:
-  ShrunkSource(std::shared_ptr<const WeightSource> whole, std::map<std::string, TensorInfo> originals,
-               std::map<std::string, Cuts> cuts)
+  ShrunkSource(std::shared_ptr<const WeightSource> whole,
+               std::map<std::string, TensorInfo> originals, std::map<std::string, Cuts> cuts)
       : whole_(std::move(whole)), originals_(std::move(originals)), cuts_(std::move(cuts)) {}
 
   at::Tensor read(const TensorInfo& tensor) const override {
@@ -63,22 +63,28 @@ const GroupSet& find_set(const std::vector<GroupSet>& sets, const Keep& keep) {
   for (const GroupSet& set : sets) {
     if (set.label == keep.label && set.layer == keep.layer) return set;
   }
-  PRUNUS_FAIL(InvalidArgument, "the model has no group set ", GroupSet{keep.label, keep.layer, 0, {}}.name());
+  PRUNUS_FAIL(InvalidArgument, "the model has no group set ",
+              GroupSet{keep.label, keep.layer, 0, {}}.name());
 }
 
 void resize(ModelConfig& config, const GroupSet& set, int64_t units) {
   const auto layer = static_cast<size_t>(std::max(set.layer, 0));
   switch (set.label) {
-    case AxisLabel::Ffn: config.layers[layer].intermediate_size = units; return;
+    case AxisLabel::Ffn:
+      config.layers[layer].intermediate_size = units;
+      return;
     case AxisLabel::KvGroup: {
       LayerShape& shape = config.layers[layer];
       shape.num_attention_heads = shape.num_attention_heads / shape.num_key_value_heads * units;
       shape.num_key_value_heads = units;
       return;
     }
-    case AxisLabel::Hidden: config.hidden_size = units; return;
+    case AxisLabel::Hidden:
+      config.hidden_size = units;
+      return;
     case AxisLabel::Vocab:
-    case AxisLabel::HeadDim: break;
+    case AxisLabel::HeadDim:
+      break;
   }
   PRUNUS_FAIL(Unsupported, set.name(), ": units of this axis cannot be removed");
 }
@@ -110,8 +116,9 @@ Model shrink(const Model& model, const std::vector<Keep>& keeps) {
   }
   std::map<std::string, TensorInfo> originals;
   for (const TensorInfo& tensor : model.tensors()) originals[tensor.name] = tensor;
-  return Model(std::move(config), std::make_shared<ShrunkSource>(
-                                      model.shared_source(), std::move(originals), std::move(cuts)));
+  return Model(
+      std::move(config),
+      std::make_shared<ShrunkSource>(model.shared_source(), std::move(originals), std::move(cuts)));
 }
 
 }  // namespace prunus

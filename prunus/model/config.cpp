@@ -19,7 +19,8 @@ const Family& family_of(ConfigFields& fields) {
   const std::string type = fields.text("model_type", "");
   const Family* family = find_family(type);
   std::string known;
-  for (const Family* one : families::all()) known += c10::str(known.empty() ? "" : ", ", one->model_type);
+  for (const Family* one : families::all())
+    known += c10::str(known.empty() ? "" : ", ", one->model_type);
   PRUNUS_CHECK(family != nullptr, Unsupported, fields.where(), ": model_type '", type,
                "' is not supported; known: ", known);
   if (fields.has("architectures")) {
@@ -171,15 +172,41 @@ int64_t head_dim_of(ConfigFields& fields, const Family& family, const LayerShape
 
 // Keys of the stock configuration classes that do not touch the forward pass in evaluation.
 void ignore_inert(ConfigFields& fields) {
-  fields.ignore({"torch_dtype", "dtype", "transformers_version", "use_cache", "bos_token_id",
-                 "eos_token_id", "pad_token_id", "unk_token_id", "initializer_range",
-                 "attention_dropout", "pretraining_tp", "_name_or_path", "_attn_implementation",
-                 "attn_implementation", "return_dict", "output_attentions",
-                 "output_hidden_states", "use_return_dict", "torchscript", "id2label", "label2id",
-                 "max_window_layers", "use_sliding_window", "sliding_window", "layer_types",
+  fields.ignore({"torch_dtype",
+                 "dtype",
+                 "transformers_version",
+                 "use_cache",
+                 "bos_token_id",
+                 "eos_token_id",
+                 "pad_token_id",
+                 "unk_token_id",
+                 "initializer_range",
+                 "attention_dropout",
+                 "pretraining_tp",
+                 "_name_or_path",
+                 "_attn_implementation",
+                 "attn_implementation",
+                 "return_dict",
+                 "output_attentions",
+                 "output_hidden_states",
+                 "use_return_dict",
+                 "torchscript",
+                 "id2label",
+                 "label2id",
+                 "max_window_layers",
+                 "use_sliding_window",
+                 "sliding_window",
+                 "layer_types",
                  "task_specific_params",
-                 "finetuning_task", "problem_type", "tokenizer_class", "prefix", "num_labels",
-                 "chunk_size_feed_forward", "model_name", "unsloth_version", "unsloth_fixed"});
+                 "finetuning_task",
+                 "problem_type",
+                 "tokenizer_class",
+                 "prefix",
+                 "num_labels",
+                 "chunk_size_feed_forward",
+                 "model_name",
+                 "unsloth_version",
+                 "unsloth_fixed"});
 }
 
 void check_no_quantisation(const ConfigFields& fields) {
@@ -200,12 +227,18 @@ bool ModelConfig::uniform() const {
 
 bool ModelConfig::has(When when) const {
   switch (when) {
-    case When::Always: return true;
-    case When::Untied: return !tie_word_embeddings;
-    case When::QkvBias: return qkv_bias;
-    case When::OutBias: return out_bias;
-    case When::MlpBias: return mlp_bias;
-    case When::QkNorm: return family->qk_norm;
+    case When::Always:
+      return true;
+    case When::Untied:
+      return !tie_word_embeddings;
+    case When::QkvBias:
+      return qkv_bias;
+    case When::OutBias:
+      return out_bias;
+    case When::MlpBias:
+      return mlp_bias;
+    case When::QkNorm:
+      return family->qk_norm;
   }
   return false;
 }

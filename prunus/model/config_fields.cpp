@@ -108,8 +108,8 @@ void ConfigFields::ignore(std::initializer_list<const char*> keys) {
 void ConfigFields::refuse_unknown() const {
   for (const auto& [key, value] : object_->items()) {
     const bool inert = value.is_null() || value == false || value.empty() || value == "";
-    PRUNUS_CHECK(inert || known_.contains(key), Unsupported, where_, ": field '", key, "' = ",
-                 value.dump().substr(0, 80),
+    PRUNUS_CHECK(inert || known_.contains(key), Unsupported, where_, ": field '", key,
+                 "' = ", value.dump().substr(0, 80),
                  " may change the mathematics and Prunus does not implement it; if it is only a "
                  "note, remove it from the file");
   }

@@ -16,7 +16,8 @@ class ConfigFields {
   ConfigFields(const Json& object, std::string where);
 
   bool has(const std::string& key) const;  ///< present and not null
-  /// Integer in [low, high]. Throws Corrupt where absent (no fallback), of another type, out of range.
+  /// Integer in [low, high]. Throws Corrupt where absent (no fallback), of another type, out of
+  /// range.
   int64_t integer(const std::string& key, int64_t low, int64_t high,
                   std::optional<int64_t> fallback = std::nullopt);
   /// Finite number > 0. Throws Corrupt.

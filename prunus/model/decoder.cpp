@@ -1,9 +1,9 @@
 #include "prunus/model/decoder.h"
 
-#include <ATen/ATen.h>
-
 #include <cmath>
 #include <numbers>
+
+#include <ATen/ATen.h>
 
 #include "prunus/base/error.h"
 
@@ -51,10 +51,14 @@ at::Tensor attention_mask(int64_t seq, int64_t past, std::optional<int64_t> wind
 
 at::Tensor activate(Activation activation, const at::Tensor& x) {
   switch (activation) {
-    case Activation::Silu: return at::silu(x);
-    case Activation::Gelu: return at::gelu(x);
-    case Activation::GeluTanh: return at::gelu(x, "tanh");
-    case Activation::Relu: return at::relu(x);
+    case Activation::Silu:
+      return at::silu(x);
+    case Activation::Gelu:
+      return at::gelu(x);
+    case Activation::GeluTanh:
+      return at::gelu(x, "tanh");
+    case Activation::Relu:
+      return at::relu(x);
   }
   return x;
 }
@@ -72,9 +76,9 @@ at::Tensor rope_frequencies(const ModelConfig& config) {
       // Waves longer than the old context are slowed by `factor`, short ones kept, a ramp between.
       const double turns = static_cast<double>(rope.original_max_position_embeddings) * frequency /
                            (2 * std::numbers::pi);
-      const double ramp = std::clamp((turns - rope.low_freq_factor) /
-                                         (rope.high_freq_factor - rope.low_freq_factor),
-                                     0.0, 1.0);
+      const double ramp = std::clamp(
+          (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0,
+          1.0);
       frequency *= ramp + (1 - ramp) / rope.factor;
     }
     frequencies.push_back(static_cast<float>(frequency));
@@ -136,8 +140,8 @@ at::Tensor Decoder::feed_forward(const BlockWeights& weights, const at::Tensor& 
 at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                           LinearTap* tap, LayerCache* cache, int64_t position) const {
   const at::Tensor middle =
-      hidden + attention(layer, weights, rms_norm(hidden, weights[Role::AttnNorm]), tap, cache,
-                         position);
+      hidden +
+      attention(layer, weights, rms_norm(hidden, weights[Role::AttnNorm]), tap, cache, position);
   return middle + feed_forward(weights, rms_norm(middle, weights[Role::MlpNorm]), tap);
 }
 

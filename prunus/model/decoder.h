@@ -48,8 +48,8 @@ class Decoder {
   const ModelConfig& config_;
 };
 
-/// Rotation frequencies of the head_dim/2 channel pairs, in radians per position, FP32 [head_dim/2].
-/// Source: config `rope_theta` and scaling as documented at Rope.
+/// Rotation frequencies of the head_dim/2 channel pairs, in radians per position, FP32
+/// [head_dim/2]. Source: config `rope_theta` and scaling as documented at Rope.
 at::Tensor rope_frequencies(const ModelConfig& config);
 
 /// Rows of the embedding for ids [batch, seq] as FP32 [batch, seq, hidden_size] on `device`; only

@@ -11,9 +11,27 @@ namespace prunus {
 
 /// The place of a tensor in the decoder's arithmetic.
 enum class Role {
-  EmbedTokens, FinalNorm, LmHead,                               // once per model
-  AttnNorm, QProj, KProj, VProj, OProj, QBias, KBias, VBias, OBias, QNorm, KNorm,  // attention
-  MlpNorm, GateProj, UpProj, DownProj, GateBias, UpBias, DownBias,                 // feed-forward
+  EmbedTokens,
+  FinalNorm,
+  LmHead,  // once per model
+  AttnNorm,
+  QProj,
+  KProj,
+  VProj,
+  OProj,
+  QBias,
+  KBias,
+  VBias,
+  OBias,
+  QNorm,
+  KNorm,  // attention
+  MlpNorm,
+  GateProj,
+  UpProj,
+  DownProj,
+  GateBias,
+  UpBias,
+  DownBias,  // feed-forward
 };
 inline constexpr int kRoleCount = static_cast<int>(Role::DownBias) + 1;
 
@@ -32,7 +50,7 @@ struct TensorSpec {
 
 /// A yes/no property: fixed for the family, or read from a config key.
 struct Switch {
-  bool value = false;        ///< used when `key` is empty or absent from the config
+  bool value = false;  ///< used when `key` is empty or absent from the config
   std::string_view key = {};
 };
 
@@ -53,11 +71,11 @@ struct Family {
   Switch qkv_bias = {};
   Switch out_bias = {};
   Switch mlp_bias = {};
-  bool qk_norm = false;           ///< RMSNorm over head_dim of q and k, before RoPE
+  bool qk_norm = false;  ///< RMSNorm over head_dim of q and k, before RoPE
   WindowRule window = WindowRule::None;
   std::optional<int64_t> default_sliding_window = std::nullopt;
-  int64_t default_kv_heads = 0;   ///< 0: as many as query heads
-  int64_t default_head_dim = 0;   ///< 0: hidden_size / num_attention_heads
+  int64_t default_kv_heads = 0;  ///< 0: as many as query heads
+  int64_t default_head_dim = 0;  ///< 0: hidden_size / num_attention_heads
   int64_t default_max_position_embeddings = 2048;
   double default_rms_norm_eps = 1e-6;
   /// Stock loaders of this family refuse a hidden_size that the query heads do not divide; such a

@@ -1,9 +1,9 @@
 #include "prunus/model/generate.h"
 
+#include <algorithm>
+
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
-
-#include <algorithm>
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"

@@ -10,10 +10,10 @@
 namespace prunus {
 
 struct GenerateOptions {
-  int64_t max_tokens = 100;     ///< new tokens, ≥ 1; fewer where the context length ends first
-  double temperature = 0;       ///< 0: always the most likely token (greedy); else logits / temperature
-  double top_p = 1.0;           ///< (0, 1]: sample among the likeliest tokens that hold this mass
-  uint64_t seed = 0;            ///< of the sampling
+  int64_t max_tokens = 100;  ///< new tokens, ≥ 1; fewer where the context length ends first
+  double temperature = 0;  ///< 0: always the most likely token (greedy); else logits / temperature
+  double top_p = 1.0;      ///< (0, 1]: sample among the likeliest tokens that hold this mass
+  uint64_t seed = 0;       ///< of the sampling
   std::vector<int64_t> stop_ids = {};  ///< ends the text; not returned
 };
 
@@ -43,6 +43,7 @@ class Generator {
 /// One draw: greedy for temperature 0, else from the softmax of logits / temperature cut to the
 /// smallest set of likeliest tokens whose mass reaches top_p (Holtzman et al., arXiv:1904.09751).
 /// logits FP32 [vocab].
-int64_t sample_token(const at::Tensor& logits, const GenerateOptions& options, PythonRandom& random);
+int64_t sample_token(const at::Tensor& logits, const GenerateOptions& options,
+                     PythonRandom& random);
 
 }  // namespace prunus

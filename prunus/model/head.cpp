@@ -1,9 +1,9 @@
 #include "prunus/model/head.h"
 
+#include <algorithm>
+
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
-
-#include <algorithm>
 
 #include "prunus/model/decoder.h"
 

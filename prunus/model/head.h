@@ -22,8 +22,8 @@ class Head {
   at::Tensor token_nll(const at::Tensor& hidden, const at::Tensor& targets) const;
 
   struct Loss {
-    double nll_sum = 0;        ///< nats
-    at::Tensor grad_hidden;    ///< d(scale · nll_sum)/d hidden, [tokens, hidden_size]
+    double nll_sum = 0;      ///< nats
+    at::Tensor grad_hidden;  ///< d(scale · nll_sum)/d hidden, [tokens, hidden_size]
   };
   Loss loss_and_gradient(const at::Tensor& hidden, const at::Tensor& targets, double scale) const;
 

@@ -1,9 +1,9 @@
 #include "prunus/model/model.h"
 
-#include <ATen/ATen.h>
-
 #include <cmath>
 #include <set>
+
+#include <ATen/ATen.h>
 
 #include <nlohmann/json.hpp>
 
@@ -16,10 +16,14 @@ namespace {
 int64_t axis_size(const ModelConfig& config, int layer, Axis axis) {
   const LayerShape shape = layer >= 0 ? config.layers[static_cast<size_t>(layer)] : LayerShape{};
   switch (axis.label) {
-    case AxisLabel::Vocab: return config.vocab_size;
-    case AxisLabel::Hidden: return config.hidden_size;
-    case AxisLabel::Ffn: return shape.intermediate_size;
-    case AxisLabel::HeadDim: return config.head_dim;
+    case AxisLabel::Vocab:
+      return config.vocab_size;
+    case AxisLabel::Hidden:
+      return config.hidden_size;
+    case AxisLabel::Ffn:
+      return shape.intermediate_size;
+    case AxisLabel::HeadDim:
+      return config.head_dim;
     case AxisLabel::KvGroup:
       return config.head_dim * (axis.repeat == Repeat::QueryHeads ? shape.num_attention_heads
                                                                   : shape.num_key_value_heads);
@@ -115,7 +119,8 @@ at::Tensor Model::load(const TensorInfo& tensor, at::Device device) const {
   const at::Tensor stored = source_->read(tensor);
   at::Tensor loaded = stored.to(device).to(at::kFloat);
   if (loaded.data_ptr() != stored.data_ptr()) source_->release(tensor);
-  check_finite(loaded, tensor.name);
+  if (!checked_.contains(tensor.name)) check_finite(loaded, tensor.name);
+  checked_.insert(tensor.name);
   return loaded;
 }
 
@@ -163,8 +168,8 @@ at::Tensor CheckpointSource::read(const TensorInfo& tensor) const {
 
 at::ScalarType CheckpointSource::dtype(const TensorInfo& tensor) const {
   const TensorEntry& entry = checkpoint_.entry(tensor.name);
-  const bool readable = entry.dtype == at::kFloat || entry.dtype == at::kHalf ||
-                        entry.dtype == at::kBFloat16;
+  const bool readable =
+      entry.dtype == at::kFloat || entry.dtype == at::kHalf || entry.dtype == at::kBFloat16;
   PRUNUS_CHECK(readable, Unsupported, checkpoint_.dir(), ": tensor '", tensor.name, "' has dtype ",
                entry.dtype_name, "; Prunus reads F32, F16 and BF16");
   return entry.dtype;

@@ -2,6 +2,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -41,7 +42,7 @@ class Model {
   std::shared_ptr<const WeightSource> shared_source() const { return source_; }
 
   /// One tensor as FP32 on `device`; the source's memory is given back unless the result shares it.
-  /// Throws Corrupt naming the tensor if it holds NaN or infinity.
+  /// Throws Corrupt naming the tensor if it holds NaN or infinity (looked at once per tensor).
   at::Tensor load(const TensorInfo& tensor, at::Device device) const;
   /// Every tensor of one decoder layer, as load().
   BlockWeights load_block(int layer, at::Device device) const;
@@ -56,7 +57,9 @@ class Model {
   ModelConfig config_;
   std::shared_ptr<const WeightSource> source_;
   std::vector<TensorInfo> tensors_;
-  std::vector<std::array<int, kRoleCount>> index_;  // [layer + 1][role] → position in tensors_, or −1
+  std::vector<std::array<int, kRoleCount>>
+      index_;                              // [layer + 1][role] → position in tensors_, or −1
+  mutable std::set<std::string> checked_;  // tensors already found finite
 };
 
 /// The tensors a configuration calls for, in table order.
@@ -77,8 +80,9 @@ class CheckpointSource : public WeightSource {
 };
 
 /// Opens a Hugging Face directory: config.json, then every tensor's presence, dtype and shape.
-/// No weight is read. Throws as parse_config and Checkpoint::open; Corrupt for a missing tensor or a
-/// wrong shape; Unsupported for a tensor the family's table does not know, or one it calls absent.
+/// No weight is read. Throws as parse_config and Checkpoint::open; Corrupt for a missing tensor or
+/// a wrong shape; Unsupported for a tensor the family's table does not know, or one it calls
+/// absent.
 Model open_model(const std::string& dir);
 
 /// Throws Corrupt naming `what` if the tensor holds NaN or infinity. One pass over memory.

@@ -11,7 +11,7 @@ namespace prunus {
 
 /// One weight of a model: a row of the family's table, placed in a layer, with its sizes.
 struct TensorInfo {
-  std::string name;            ///< in the checkpoint
+  std::string name;  ///< in the checkpoint
   const TensorSpec* spec = nullptr;
   int layer = -1;              ///< −1 for tensors outside the blocks
   std::vector<int64_t> shape;  ///< as the configuration demands it

@@ -11,9 +11,9 @@ namespace prunus {
 /// A published method is a named choice of parts; a new combination needs no code. One object per
 /// file of pipeline/methods/.
 struct Method {
-  std::string_view name;     ///< as on the command line
+  std::string_view name;  ///< as on the command line
   std::string_view source;
-  std::string_view summary;  ///< one line for --help
+  std::string_view summary;                    ///< one line for --help
   std::span<const std::string_view> criteria;  ///< by name; the first is the default
   std::string_view budget;
 };

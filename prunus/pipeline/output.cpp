@@ -66,8 +66,8 @@ OutputCheck check_output(const Model& model, const std::string& dir, const at::T
                " after reopening, ", meant.sizes(), " before");
   check.max_abs_diff = (meant - got).abs().max().item<double>();
   PRUNUS_CHECK(check.max_abs_diff <= kTolerance * check.max_abs_logit, OutputCheck, dir,
-               ": logits of the reopened model differ by ", check.max_abs_diff,
-               " (largest logit ", check.max_abs_logit, "); the files are not what was meant");
+               ": logits of the reopened model differ by ", check.max_abs_diff, " (largest logit ",
+               check.max_abs_logit, "); the files are not what was meant");
   return check;
 }
 

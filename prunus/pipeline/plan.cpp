@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -16,7 +17,8 @@ constexpr AxisLabel kPlannable[] = {AxisLabel::Ffn, AxisLabel::KvGroup};
 
 std::string plannable_names() {
   std::string names;
-  for (const AxisLabel label : kPlannable) names += c10::str(names.empty() ? "" : ", ", axis_name(label));
+  for (const AxisLabel label : kPlannable)
+    names += c10::str(names.empty() ? "" : ", ", axis_name(label));
   return names;
 }
 
@@ -29,12 +31,21 @@ AxisLabel axis_from(const std::string& name, const std::string& where) {
 
 PlanEntry entry_from(const Json& json, const std::string& where) {
   PlanEntry entry;
+  for (const char* key : {"layer", "units"}) {
+    PRUNUS_CHECK(json.at(key).is_number_integer(), Corrupt, where, ": '", key, "' is ",
+                 json.at(key).dump(), ", expected an integer");
+  }
+  for (const Json& unit : json.at("keep")) {
+    PRUNUS_CHECK(unit.is_number_integer(), Corrupt, where, ": 'keep' holds ", unit.dump(),
+                 ", expected integers");
+  }
   entry.keep.layer = json.at("layer").get<int>();
   entry.keep.label = axis_from(json.at("axis").get<std::string>(), where);
   entry.units = json.at("units").get<int64_t>();
   entry.keep.units = json.at("keep").get<std::vector<int64_t>>();
   if (json.contains("scores")) entry.scores = json.at("scores").get<std::vector<double>>();
-  const bool fits = entry.scores.empty() || static_cast<int64_t>(entry.scores.size()) == entry.units;
+  const bool fits =
+      entry.scores.empty() || static_cast<int64_t>(entry.scores.size()) == entry.units;
   PRUNUS_CHECK(fits, Corrupt, where, ": ", entry.scores.size(), " scores for ", entry.units,
                " units");
   return entry;
@@ -106,7 +117,11 @@ Plan plan_from_json(const Json& json, const std::string& where) {
 
 void check_plan(const Plan& plan, const Model& model) {
   const std::vector<GroupSet> sets = find_groups(model);
+  std::set<std::pair<int, AxisLabel>> seen;
   for (const PlanEntry& entry : plan.entries) {
+    PRUNUS_CHECK(seen.insert({entry.keep.layer, entry.keep.label}).second, InvalidArgument,
+                 "the plan names layer ", entry.keep.layer, " axis ", axis_name(entry.keep.label),
+                 " twice");
     const auto same = [&](const GroupSet& set) {
       return set.label == entry.keep.label && set.layer == entry.keep.layer;
     };

@@ -25,8 +25,8 @@ std::vector<GroupSet> block_wise_sets(const Model& model, LayerRange range) {
   return sets;
 }
 
-void warn_where_nothing_goes(const std::vector<ScoredSet>& sets, const std::vector<int64_t>& removed,
-                             double ratio) {
+void warn_where_nothing_goes(const std::vector<ScoredSet>& sets,
+                             const std::vector<int64_t>& removed, double ratio) {
   for (size_t i = 0; ratio > 0 && i < sets.size(); ++i) {
     if (removed[i] > 0) continue;
     log_warning(c10::str(sets[i].set.name(), ": ratio ", ratio, " of ", sets[i].set.units,

@@ -13,9 +13,9 @@ namespace prunus {
 /// What to remove. Every field has the command line's default.
 struct PruneOptions {
   std::string method = "llm-pruner";  ///< a name of pipeline/methods/
-  std::string taylor;                 ///< variant for llm-pruner: param_first, vectorize; empty: default
-  double ratio = 0.25;                ///< in [0, 1): fraction of the units of each group set
-  std::optional<LayerRange> layers;   ///< half-open; absent: all
+  std::string taylor;   ///< variant for llm-pruner: param_first, vectorize; empty: default
+  double ratio = 0.25;  ///< in [0, 1): fraction of the units of each group set
+  std::optional<LayerRange> layers;  ///< half-open; absent: all
   uint64_t seed = 0;
   at::Device device = at::Device(at::kCPU);
 };

@@ -40,12 +40,12 @@ std::vector<TokenBatch> calibration_batches(const PruneJob& job, RunRecord& reco
                " learns from text: pass --calib FILE (plain text, or jsonl with a `text` field) of "
                "the kind the model will see");
   const auto tokenizer = load_tokenizer(job.model_dir);
-  const auto windows =
-      sample_windows(*tokenizer, job.calib_file,
-                     {.samples = job.calib_samples, .tokens = job.calib_tokens, .seed = job.options.seed});
-  record.set("calibration", {{"file", job.calib_file},
-                             {"sha256", sha256_file(job.calib_file)},
-                             {"windows", windows}});
+  const auto windows = sample_windows(
+      *tokenizer, job.calib_file,
+      {.samples = job.calib_samples, .tokens = job.calib_tokens, .seed = job.options.seed});
+  record.set(
+      "calibration",
+      {{"file", job.calib_file}, {"sha256", sha256_file(job.calib_file)}, {"windows", windows}});
   return make_batches(windows);
 }
 
@@ -72,8 +72,7 @@ void finish(const Model& model, const Plan& plan, const std::string& model_dir,
   record.set("source", describe_model(model));
   record.stage("hash", [&] { record.set("source_files", hash_model_files(model_dir)); });
   record.set("result", describe_model(pruned));
-  record.set("parameters_removed",
-             1.0 - fraction(pruned.parameters(), model.parameters()));
+  record.set("parameters_removed", 1.0 - fraction(pruned.parameters(), model.parameters()));
   if (weights_written) record.set("result_files", hash_model_files(staging));
   write_file(staging + "/plan.json", to_json(plan).dump() + "\n");
   write_file(staging + "/run.json", record.json().dump(2) + "\n");
@@ -94,8 +93,7 @@ Json run_prune(const PruneJob& job) {
   const Model model = open_model(job.model_dir);
   const auto batches =
       record.stage("calibration text", [&] { return calibration_batches(job, record); });
-  PlanResult planned =
-      record.stage("plan", [&] { return make_plan(model, batches, job.options); });
+  PlanResult planned = record.stage("plan", [&] { return make_plan(model, batches, job.options); });
   planned.plan.config_sha256 = sha256_file(job.model_dir + "/config.json");
   if (!batches.empty()) record.set("calibration_loss", planned.calibration_loss);
   if (!job.dry_run) {
@@ -118,7 +116,9 @@ Json run_apply(const ApplyJob& job) {
   check_plan(plan, model);
   if (!plan.config_sha256.empty() &&
       plan.config_sha256 != sha256_file(job.model_dir + "/config.json")) {
-    log_warning(job.plan_file + ": the plan was made for a model with another config.json; sizes fit, so it is applied");
+    log_warning(
+        job.plan_file +
+        ": the plan was made for a model with another config.json; sizes fit, so it is applied");
   }
   execute(model, plan, job.model_dir, out.staging_path(), probe_ids(model.config()), job.device,
           record);

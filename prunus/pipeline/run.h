@@ -11,12 +11,12 @@ namespace prunus {
 struct PruneJob {
   std::string model_dir;
   std::string out_dir;
-  std::string calib_file;     ///< text or jsonl; needed where needs_calibration(options)
+  std::string calib_file;  ///< text or jsonl; needed where needs_calibration(options)
   int64_t calib_samples = 10;
-  int64_t calib_tokens = 64;  ///< per sample, BOS included
+  int64_t calib_tokens = 64;  ///< per sample
   PruneOptions options;
-  bool dry_run = false;       ///< write plan.json and run.json only
-  bool force = false;         ///< replace what stands at out_dir
+  bool dry_run = false;  ///< write plan.json and run.json only
+  bool force = false;    ///< replace what stands at out_dir
 };
 
 /// One whole `prunus apply`: execute a saved plan.

@@ -1,15 +1,15 @@
 #include "prunus/pipeline/run_record.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/Version.h>
-
 #include <chrono>
 #include <filesystem>
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
 
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/files.h"
-#include "prunus/base/progress.h"
+#include "prunus/base/memory.h"
 #include "prunus/io/checkpoint.h"
 
 namespace prunus {
@@ -22,12 +22,9 @@ double now_s() {
 }  // namespace
 
 RunRecord::RunRecord(const std::string& command, Json options) : json_(std::make_unique<Json>()) {
-  *json_ = {{"format", "prunus-run"},
-            {"version", 1},
-            {"prunus", PRUNUS_VERSION},
-            {"command", command},
-            {"options", std::move(options)},
-            {"threads", at::get_num_threads()},
+  *json_ = {{"format", "prunus-run"},        {"version", 1},
+            {"prunus", PRUNUS_VERSION},      {"command", command},
+            {"options", std::move(options)}, {"threads", at::get_num_threads()},
             {"stages", Json::array()}};
 }
 

@@ -1,9 +1,9 @@
 #include "prunus/pipeline/score.h"
 
+#include <map>
+
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
-
-#include <map>
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
@@ -88,7 +88,8 @@ Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
     PRUNUS_CHECK(!batches.empty(), InvalidArgument, "criterion ", criterion.name,
                  " needs calibration text; pass --calib FILE");
     GradientCollector collector(
-        criterion.needs, [&](const LinearSite& site) { return scorer.wants(site.layer, site.role); },
+        criterion.needs,
+        [&](const LinearSite& site) { return scorer.wants(site.layer, site.role); },
         [&](const LinearSite& site, const WeightStats& stats) {
           scorer.add(site.layer, site.role, stats);
         });

@@ -9,7 +9,7 @@
 namespace prunus {
 
 struct ScoreOptions {
-  uint64_t seed = 0;                      ///< for criteria that draw
+  uint64_t seed = 0;  ///< for criteria that draw
   at::Device device = at::Device(at::kCPU);
 };
 

@@ -30,8 +30,8 @@ struct WindowOptions {
 
 /// Draws calibration windows of exactly `tokens` consecutive ids of one document each. A document
 /// begins with BOS, where the tokenizer has one, so a window holds BOS only if it stands at the
-/// beginning: BOS before the middle of a text is something no model was trained on, and measured
-/// worse (docs/formats/calibration.md). No id of the text is used twice.
+/// beginning, as in LLM-Pruner; what else was tried is in docs/formats/calibration.md. No id of the
+/// text is used twice.
 /// Documents are the lines of a jsonl file, or pieces of a plain file of at most 64 KiB (or 16
 /// bytes a token of the window, where that is more), cut at line ends. They are shuffled; then,
 /// round after round, each gives one window from a random free slot, until there are enough. The

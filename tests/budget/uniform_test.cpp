@@ -21,12 +21,12 @@ int64_t removed(const ScoredSet& set, double ratio) {
 // The reference's published counts (LLM-Pruner at 128a07d; LLaMA-7B and Llama-3-8B shapes).
 TEST(Uniform, RemovesTheReferencesCounts) {
   EXPECT_EQ(removed(set_of(11008, 1), 0.25), 11008 - 8256);
-  EXPECT_EQ(removed(set_of(32, 128), 0.25), 8);       // MHA: 32 → 24
+  EXPECT_EQ(removed(set_of(32, 128), 0.25), 8);  // MHA: 32 → 24
   EXPECT_EQ(removed(set_of(11008, 1), 0.6), 11008 - 4403);
   EXPECT_EQ(removed(set_of(32, 128), 0.6), 32 - 13);
   EXPECT_EQ(removed(set_of(14336, 1), 0.25), 14336 - 10752);
-  EXPECT_EQ(removed(set_of(8, 128, 4), 0.25), 2);     // GQA: 8 KV groups → 6
-  EXPECT_EQ(removed(set_of(4, 8, 2), 0.2), 0);        // less than one head: none
+  EXPECT_EQ(removed(set_of(8, 128, 4), 0.25), 2);  // GQA: 8 KV groups → 6
+  EXPECT_EQ(removed(set_of(4, 8, 2), 0.2), 0);     // less than one head: none
 }
 
 TEST(Uniform, NeverEmptiesASet) {

@@ -1,16 +1,17 @@
 #include "prunus/calib/stream.h"
 
+#include <map>
+#include <memory>
+#include <set>
+
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
 #include <gtest/gtest.h>
 
-#include <map>
-#include <memory>
-#include <set>
-
 #include "prunus/base/error.h"
 #include "prunus/calib/gradient_collector.h"
+
 #include "support/tiny_model.h"
 
 namespace prunus::test {
@@ -132,7 +133,9 @@ TEST(GradientCollector, SaliencyEqualsTheProductWithTheGradient) {
     GradientCollector collector(
         stats == &by_gradient ? Needs::Gradient : Needs::Saliency,
         [](const LinearSite&) { return true; },
-        [&](const LinearSite& site, const WeightStats& one) { (*stats)[{site.layer, site.role}] = one; });
+        [&](const LinearSite& site, const WeightStats& one) {
+          (*stats)[{site.layer, site.role}] = one;
+        });
     BlockStream(model, at::kCPU).backward(batches, {0, 2}, collector);
   }
   for (const auto& [site, stats] : by_gradient) {

@@ -1,8 +1,8 @@
+#include <algorithm>
+
 #include <ATen/ATen.h>
 
 #include <gtest/gtest.h>
-
-#include <algorithm>
 
 #include "prunus/criteria/criterion.h"
 
@@ -11,7 +11,8 @@ namespace {
 
 const Criterion& criterion(std::string_view name) {
   const auto all = criteria::all();
-  return **std::find_if(all.begin(), all.end(), [&](const Criterion* one) { return one->name == name; });
+  return **std::find_if(all.begin(), all.end(),
+                        [&](const Criterion* one) { return one->name == name; });
 }
 
 std::vector<float> score(std::string_view name, const WeightStats& stats, int dim) {
@@ -55,7 +56,7 @@ TEST(Random, DrawsPythonsNumbersInOrder) {
   PythonRandom random(42);
   const WeightStats none;
   const at::Tensor scores = criterion("random").score({none, 0, 2, random});
-  EXPECT_DOUBLE_EQ(scores[0].item<double>(), 0.6394267984578837);   // random.seed(42);
+  EXPECT_DOUBLE_EQ(scores[0].item<double>(), 0.6394267984578837);    // random.seed(42);
   EXPECT_DOUBLE_EQ(scores[1].item<double>(), 0.025010755222666936);  // random.random() twice
 }
 

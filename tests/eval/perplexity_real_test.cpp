@@ -1,15 +1,16 @@
 // Real models against the quality that their makers measured with another program.
-#include <ATen/ATen.h>
-
-#include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
 
+#include <ATen/ATen.h>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
 #include "prunus/eval/perplexity.h"
+
 #include "support/paths.h"
 
 namespace prunus::test {

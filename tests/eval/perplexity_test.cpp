@@ -1,13 +1,14 @@
 #include "prunus/eval/perplexity.h"
 
+#include <cmath>
+
 #include <ATen/ATen.h>
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
@@ -61,7 +62,8 @@ TEST(ReadEvalText, RefusesTooShortTextsAndImpossibleLengths) {
 
 TEST(ScoreSequences, EqualsLogSoftmaxOfTheFullForwardOneByOne) {
   const Model model = tiny_model({.kv_heads = 2});
-  const std::vector<std::vector<int64_t>> sequences{{1, 2, 3}, {4, 5, 6, 7, 8, 9, 10}, {11, 12}, {3, 3, 3, 3}};
+  const std::vector<std::vector<int64_t>> sequences{
+      {1, 2, 3}, {4, 5, 6, 7, 8, 9, 10}, {11, 12}, {3, 3, 3, 3}};
   // Waves of one batch each (hidden_bytes small), padding inside a batch.
   for (const int64_t hidden_bytes : {int64_t{1}, int64_t{1} << 20}) {
     const Perplexity result = score_sequences(model, sequences, at::kCPU, hidden_bytes);
@@ -69,7 +71,8 @@ TEST(ScoreSequences, EqualsLogSoftmaxOfTheFullForwardOneByOne) {
     double total = 0;
     for (size_t i = 0; i < sequences.size(); ++i) {
       const auto n = static_cast<int64_t>(sequences[i].size());
-      const at::Tensor logits = logits_of(model, at::tensor(sequences[i], at::kLong).unsqueeze(0))[0];
+      const at::Tensor logits =
+          logits_of(model, at::tensor(sequences[i], at::kLong).unsqueeze(0))[0];
       const at::Tensor log_p = at::log_softmax(logits.to(at::kDouble), 1);
       double nll = 0;
       for (int64_t t = 0; t + 1 < n; ++t) {

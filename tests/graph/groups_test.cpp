@@ -6,6 +6,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/graph/shrink.h"
+
 #include "support/tiny_model.h"
 
 namespace prunus::test {
@@ -14,8 +15,8 @@ namespace {
 std::vector<TinySizes> every_kind() {
   std::vector<TinySizes> kinds;
   for (const char* family : {"llama", "mistral", "qwen2", "qwen3"}) {
-    kinds.push_back({.family = family});                  // MHA, untied
-    kinds.push_back({.family = family, .kv_heads = 2});   // GQA
+    kinds.push_back({.family = family});                 // MHA, untied
+    kinds.push_back({.family = family, .kv_heads = 2});  // GQA
     kinds.push_back({.family = family, .kv_heads = 1, .tied = true});
   }
   return kinds;
@@ -87,14 +88,16 @@ TEST(FindGroups, RemovingAHiddenChannelEqualsZeroingItUpToTheNormsMean) {
       const auto hidden = static_cast<double>(set.units);
       const auto weights = zero_unit(model, set, 3);
       for (auto& [name, tensor] : weights->tensors) {
-        const bool over_hidden = name.find("layernorm") != std::string::npos || name == "model.norm.weight";
+        const bool over_hidden =
+            name.find("layernorm") != std::string::npos || name == "model.norm.weight";
         if (over_hidden) tensor.mul_(std::sqrt((hidden - 1) / hidden));
       }
       ModelConfig config = model.config();
       config.rms_norm_eps *= (hidden - 1) / hidden;
       const Model masked(config, weights);
       const Model shrunk = shrink(model, {{set.label, set.layer, all_but(set.units, 3)}});
-      EXPECT_LT(relative_error(logits_of(shrunk, ids), logits_of(masked, ids)), 2e-5) << sizes.family;
+      EXPECT_LT(relative_error(logits_of(shrunk, ids), logits_of(masked, ids)), 2e-5)
+          << sizes.family;
     }
   }
 }
@@ -129,7 +132,8 @@ TEST(Shrink, RefusesKeepListsThatMakeNoSense) {
 
 TEST(Shrink, LeavesAnOrdinaryModelThatCanBeShrunkAgain) {
   const Model model = tiny_model({.kv_heads = 2});
-  const Model once = shrink(model, {{AxisLabel::Ffn, 0, {0, 2, 4, 6}}, {AxisLabel::KvGroup, 1, {1}}});
+  const Model once =
+      shrink(model, {{AxisLabel::Ffn, 0, {0, 2, 4, 6}}, {AxisLabel::KvGroup, 1, {1}}});
   EXPECT_EQ(once.config().layers[0].intermediate_size, 4);
   EXPECT_EQ(once.config().layers[1].num_attention_heads, 2);
   EXPECT_EQ(once.config().layers[1].num_key_value_heads, 1);

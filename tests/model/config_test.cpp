@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+
 #include "support/tiny_model.h"
 
 namespace prunus::test {
@@ -22,8 +23,11 @@ void expect_refused(const Json& json, ErrorKind kind, const std::string& part) {
 TEST(ParseConfig, ReadsBothSpellingsOfTheRopeFields) {
   Json v4 = tiny_config({});
   v4["rope_theta"] = 500000.0;
-  v4["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0},
-                        {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 32}};
+  v4["rope_scaling"] = {{"rope_type", "llama3"},
+                        {"factor", 8.0},
+                        {"low_freq_factor", 1.0},
+                        {"high_freq_factor", 4.0},
+                        {"original_max_position_embeddings", 32}};
   Json v5 = tiny_config({});
   v5.erase("rope_theta");
   v5["rope_parameters"] = v4["rope_scaling"];
@@ -43,11 +47,15 @@ TEST(ParseConfig, RefusesFieldsThatChangeTheMathsByName) {
     json[key] = value;
     return json;
   };
-  expect_refused(with("attn_logit_softcapping", 30.0), ErrorKind::Unsupported, "attn_logit_softcapping");
-  expect_refused(with("partial_rotary_factor", 0.5), ErrorKind::Unsupported, "partial_rotary_factor");
+  expect_refused(with("attn_logit_softcapping", 30.0), ErrorKind::Unsupported,
+                 "attn_logit_softcapping");
+  expect_refused(with("partial_rotary_factor", 0.5), ErrorKind::Unsupported,
+                 "partial_rotary_factor");
   expect_refused(with("hidden_act", "xielu"), ErrorKind::Unsupported, "hidden_act");
-  expect_refused(with("quantization_config", {{"bits", 4}}), ErrorKind::Unsupported, "quantization_config");
-  expect_refused(with("rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}}), ErrorKind::Unsupported, "rope_type");
+  expect_refused(with("quantization_config", {{"bits", 4}}), ErrorKind::Unsupported,
+                 "quantization_config");
+  expect_refused(with("rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}}),
+                 ErrorKind::Unsupported, "rope_type");
   expect_refused(with("rope_scaling", {{"rope_type", "linear"}, {"factor", 2.0}, {"beta", 2.0}}),
                  ErrorKind::Unsupported, "beta");
   expect_refused(with("model_type", "mamba"), ErrorKind::Unsupported, "model_type");
@@ -69,7 +77,8 @@ TEST(ParseConfig, RefusesImpossibleSizes) {
   expect_refused(with("hidden_size", 0), ErrorKind::Corrupt, "hidden_size");
   expect_refused(with("hidden_size", "16"), ErrorKind::Corrupt, "hidden_size");
   expect_refused(with("num_hidden_layers", 1e9), ErrorKind::Corrupt, "num_hidden_layers");
-  expect_refused(with("num_hidden_layers", uint64_t{1} << 63), ErrorKind::Corrupt, "num_hidden_layers");
+  expect_refused(with("num_hidden_layers", uint64_t{1} << 63), ErrorKind::Corrupt,
+                 "num_hidden_layers");
   expect_refused(with("num_key_value_heads", 3), ErrorKind::Corrupt, "key/value");
   expect_refused(with("head_dim", 5), ErrorKind::Corrupt, "odd");
   expect_refused(with("rms_norm_eps", -1), ErrorKind::Corrupt, "rms_norm_eps");
@@ -93,7 +102,8 @@ TEST(RewriteConfig, KeepsAUniformModelStockAndListsALayeredOne) {
 }
 
 TEST(RewriteConfig, WritesLlamaWithIndivisibleHeadsAsMistral) {
-  const Json original = tiny_config({});  // hidden 16, 4 heads
+  Json original = tiny_config({});  // hidden 16, 4 heads
+  original.erase("max_position_embeddings");
   ModelConfig config = parse_config(original, "c");
   for (LayerShape& layer : config.layers) layer.num_attention_heads = layer.num_key_value_heads = 3;
   const Json json = rewrite_config(original, config);
@@ -102,6 +112,7 @@ TEST(RewriteConfig, WritesLlamaWithIndivisibleHeadsAsMistral) {
   EXPECT_EQ(json.at("head_dim"), 4);
   const ModelConfig back = parse_config(json, "c");
   EXPECT_EQ(back.layers, config.layers);
+  EXPECT_EQ(back.max_position_embeddings, 2048);  // Llama's default, not Mistral's
 }
 
 TEST(ParseConfig, AppliesEachFamilysWindowRule) {

@@ -1,19 +1,20 @@
+#include <cstdlib>
+
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-
 #include "prunus/calib/stream.h"
 #include "prunus/model/head.h"
 #include "prunus/pipeline/score.h"
+
 #include "support/tiny_model.h"
 
-#define PRUNUS_NEED_CUDA()                                                                \
-  if (!at::hasCUDA()) {                                                                   \
-    if (std::getenv("PRUNUS_NEED_GPU") != nullptr) FAIL() << "no CUDA device";            \
-    GTEST_SKIP() << "skipped: this libtorch sees no CUDA device";                         \
+#define PRUNUS_NEED_CUDA()                                                     \
+  if (!at::hasCUDA()) {                                                        \
+    if (std::getenv("PRUNUS_NEED_GPU") != nullptr) FAIL() << "no CUDA device"; \
+    GTEST_SKIP() << "skipped: this libtorch sees no CUDA device";              \
   }
 
 namespace prunus::test {
@@ -45,7 +46,8 @@ TEST(ScoresOnCuda, EqualThoseOfTheCpu) {
         score_groups(model, some, *criterion, batches, {0, 2}, {.device = at::Device(at::kCUDA)});
     for (size_t i = 0; i < some.size(); ++i) {
       for (size_t u = 0; u < cpu.sets[i].scores.size(); ++u) {
-        EXPECT_NEAR(gpu.sets[i].scores[u], cpu.sets[i].scores[u], 1e-3 * cpu.sets[i].scores[u] + 1e-5);
+        EXPECT_NEAR(gpu.sets[i].scores[u], cpu.sets[i].scores[u],
+                    1e-3 * cpu.sets[i].scores[u] + 1e-5);
       }
     }
   }

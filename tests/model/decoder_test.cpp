@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "prunus/base/error.h"
+
 #include "support/tiny_model.h"
 
 namespace prunus::test {

@@ -6,6 +6,7 @@
 
 #include "prunus/base/json.h"
 #include "prunus/io/safetensors.h"
+
 #include "support/paths.h"
 #include "support/tiny_model.h"
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "prunus/base/error.h"
+
 #include "support/tiny_model.h"
 
 namespace prunus::test {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
@@ -52,7 +53,8 @@ TEST(OpenModel, NamesTheTensorThatIsMissingMisshapenOrUnknown) {
   config = tiny_config({});
   config["num_hidden_layers"] = 1;
   save_model(model, config, dir / "unknown");
-  EXPECT_NE(open_error(dir / "unknown", ErrorKind::Unsupported).find("layers.1"), std::string::npos);
+  EXPECT_NE(open_error(dir / "unknown", ErrorKind::Unsupported).find("layers.1"),
+            std::string::npos);
 
   config["num_hidden_layers"] = 3;
   save_model(model, config, dir / "missing");

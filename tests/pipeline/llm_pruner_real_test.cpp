@@ -1,12 +1,13 @@
 // What the reference LLM-Pruner removes on real models, from its own code.
+#include <algorithm>
+
 #include <ATen/ATen.h>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
-
 #include "prunus/pipeline/prune.h"
+
 #include "support/paths.h"
 
 namespace prunus::test {
@@ -20,14 +21,16 @@ std::optional<PruneOptions> options_of(const Json& one) {
   const std::string taylor = one.at("taylor").is_null() ? "" : one.at("taylor").get<std::string>();
   const auto reduction = one.at("reduction").get<std::string>();
   // With equally many members per unit the mean ranks as the sum does.
-  const bool in_scope = !one.at("global").get<bool>() && (reduction == "sum" || reduction == "mean") &&
+  const bool in_scope = !one.at("global").get<bool>() &&
+                        (reduction == "sum" || reduction == "mean") &&
                         (taylor.empty() || taylor == "vectorize" || taylor == "param_first");
   if (!in_scope) return std::nullopt;
   PruneOptions options;
   options.method = importance == "taylor" ? "llm-pruner" : importance;
   options.taylor = taylor;
   options.ratio = one.at("ratio").get<double>();
-  options.layers = LayerRange{one.at("layers")[0].get<int64_t>(), one.at("layers")[1].get<int64_t>()};
+  options.layers =
+      LayerRange{one.at("layers")[0].get<int64_t>(), one.at("layers")[1].get<int64_t>()};
   return options;
 }
 
@@ -45,8 +48,7 @@ TEST_P(ReferenceGolden, TheSameFeedForwardChannelsGo) {
   PRUNUS_NEED_SHARED(shared);
   const Json golden = read_json(shared + "/goldens/llm-pruner." + GetParam() + ".json");
   const Model model = open_model(shared + "/models/" + GetParam());
-  const auto batches =
-      make_batches(golden.at("windows").get<std::vector<std::vector<int64_t>>>());
+  const auto batches = make_batches(golden.at("windows").get<std::vector<std::vector<int64_t>>>());
   int cases = 0;
   for (const Json& one : golden.at("cases")) {
     const auto options = options_of(one);

@@ -1,12 +1,13 @@
 #include "prunus/pipeline/plan.h"
 
-#include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
-
 #include <cmath>
 #include <functional>
 
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
 #include "prunus/base/error.h"
+
 #include "support/tiny_model.h"
 
 namespace prunus::test {
@@ -65,6 +66,8 @@ TEST(Plan, RefusesWhatIsNotAPlan) {
   refuse([](Json& json) { json["groups"][0]["keep"] = "all"; });
   refuse([](Json& json) { json["groups"][1]["scores"] = {1.0}; });
   refuse([](Json& json) { json["groups"][0].erase("units"); });
+  refuse([](Json& json) { json["groups"][0]["layer"] = 0.7; });
+  refuse([](Json& json) { json["groups"][0]["keep"] = {1.5}; });
 }
 
 TEST(CheckPlan, RefusesAPlanForAnotherModel) {
@@ -72,6 +75,11 @@ TEST(CheckPlan, RefusesAPlanForAnotherModel) {
   EXPECT_NO_THROW(check_plan(sample_plan(), model));
   Plan other = sample_plan();
   other.entries[0].units = 13;
+  expect_kind(ErrorKind::InvalidArgument, [&] { check_plan(other, model); });
+  other = sample_plan();
+  other.entries.push_back(other.entries[0]);
+  other.entries[0].units = 12;
+  other.entries[2].units = 12;
   expect_kind(ErrorKind::InvalidArgument, [&] { check_plan(other, model); });
   other = sample_plan();
   other.entries[0].keep.layer = 2;

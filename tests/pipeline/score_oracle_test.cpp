@@ -1,15 +1,16 @@
 // Scores against an independent float64 computation: the whole model at once, every weight with its
 // full gradient by autograd, no streaming, its own forward pass.
-#include <ATen/ATen.h>
-
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 
+#include <ATen/ATen.h>
+
+#include <gtest/gtest.h>
+
 #include "prunus/pipeline/method.h"
 #include "prunus/pipeline/score.h"
+
 #include "support/tiny_model.h"
 
 namespace prunus::test {

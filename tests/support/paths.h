@@ -24,8 +24,8 @@ std::string shared_dir();
 }  // namespace prunus::test
 
 /// First line of every `real` test: `const std::string shared = ...; PRUNUS_NEED_SHARED(shared);`
-#define PRUNUS_NEED_SHARED(shared)                                                               \
-  if ((shared).empty()) {                                                                        \
+#define PRUNUS_NEED_SHARED(shared)                                                                 \
+  if ((shared).empty()) {                                                                          \
     if (std::getenv("CI") != nullptr) FAIL() << "the shared folder is absent, which CI must have"; \
-    GTEST_SKIP() << "skipped: no ../shared beside the repository and PRUNUS_SHARED is not set";  \
+    GTEST_SKIP() << "skipped: no ../shared beside the repository and PRUNUS_SHARED is not set";    \
   }

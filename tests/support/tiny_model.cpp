@@ -1,9 +1,9 @@
 #include "support/tiny_model.h"
 
+#include <filesystem>
+
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
-
-#include <filesystem>
 
 #include <nlohmann/json.hpp>
 
@@ -34,14 +34,16 @@ Json byte_tokenizer(int64_t vocab_size) {
           {"normalizer", nullptr},
           {"pre_tokenizer", nullptr},
           {"post_processor", nullptr},
-          {"decoder", {{"type", "Sequence"},
-                       {"decoders", Json::array({{{"type", "ByteFallback"}}, {{"type", "Fuse"}}})}}},
-          {"model", {{"type", "BPE"},
-                     {"unk_token", "<unk>"},
-                     {"fuse_unk", true},
-                     {"byte_fallback", true},
-                     {"vocab", vocab},
-                     {"merges", Json::array()}}}};
+          {"decoder",
+           {{"type", "Sequence"},
+            {"decoders", Json::array({{{"type", "ByteFallback"}}, {{"type", "Fuse"}}})}}},
+          {"model",
+           {{"type", "BPE"},
+            {"unk_token", "<unk>"},
+            {"fuse_unk", true},
+            {"byte_fallback", true},
+            {"vocab", vocab},
+            {"merges", Json::array()}}}};
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-#include <ATen/ATen.h>
-
 #include <memory>
+
+#include <ATen/ATen.h>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>

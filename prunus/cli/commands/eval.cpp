@@ -1,11 +1,12 @@
-#include <ATen/ATen.h>
-
 #include <cstdio>
 #include <memory>
+
+#include <ATen/ATen.h>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/cli/command.h"
 #include "prunus/eval/perplexity.h"

@@ -1,14 +1,16 @@
-#include <ATen/ATen.h>
+#include "prunus/model/generate.h"
 
 #include <iostream>
 #include <memory>
 
+#include <ATen/ATen.h>
+
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/cli/command.h"
-#include "prunus/model/generate.h"
 #include "prunus/text/tokenizer.h"
 
 namespace prunus::commands {
@@ -87,7 +89,8 @@ std::function<void()> declare(CLI::App& app) {
   app.add_option("MODEL", options->model_dir, "Hugging Face model directory")->required();
   app.add_option("--prompt", options->prompt, "text to continue")->required();
   app.add_option("--max-tokens", generate.max_tokens, "new tokens at most");
-  app.add_option("--temperature", generate.temperature, "0: the likeliest token always; 1: as learned");
+  app.add_option("--temperature", generate.temperature,
+                 "0: the likeliest token always; 1: as learned");
   app.add_option("--top-p", generate.top_p, "sample among the likeliest tokens of this total mass");
   app.add_option("--seed", generate.seed, "of the sampling");
   app.add_flag("--json", options->json, "print JSON to stdout");

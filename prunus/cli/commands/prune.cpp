@@ -1,8 +1,8 @@
-#include <ATen/ATen.h>
-
 #include <charconv>
 #include <iostream>
 #include <memory>
+
+#include <ATen/ATen.h>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>

@@ -1,0 +1,188 @@
+// What holds for every command: usage, what stands is not overwritten, failures leave nothing.
+#include <chrono>
+#include <thread>
+
+#include "cli/fixture.h"
+
+namespace prunus::test_cli {
+namespace {
+
+class Rules : public CliTest {
+ protected:
+  // A model whose calibration takes seconds; runs until stopped.
+  Arguments long_run() const {
+    save({.family = "llama",
+          .hidden = 128,
+          .head_dim = 32,
+          .ffn = 512,
+          .vocab = kVocab,
+          .layers = 24});
+    const std::string text = file("text.txt", some_text(800));
+    return {"prune",           model, "--out",   out,         "--calib", text,
+            "--calib-samples", "500", "--quiet", "--threads", "1"};
+  }
+
+  bool staging_appears() const {
+    for (int i = 0; i < 3000; ++i) {
+      for (const std::string& name : names_in(dir.path())) {
+        if (name.starts_with("out.partial-")) return true;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  }
+};
+
+TEST_F(Rules, HelpNamesEveryCommandAndItsOptions) {
+  const Outcome help = prunus({"--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  for (const char* command : {"apply", "eval", "generate", "prune"}) {
+    EXPECT_THAT(help.out, HasSubstr(command));
+    const Outcome more = prunus({command, "--help"});
+    EXPECT_EQ(more.exit_code, 0);
+    EXPECT_THAT(more.out, HasSubstr("--threads"));
+    EXPECT_EQ(more.err, "");
+  }
+  const Outcome version = prunus({"--version"});
+  EXPECT_EQ(version.exit_code, 0);
+  EXPECT_THAT(version.out, ::testing::StartsWith("prunus 0."));
+}
+
+TEST_F(Rules, AWrongCommandLineIsAUsageError) {
+  const std::string text = file("text.txt", some_text(40));
+  const std::vector<Arguments> lines = {
+      {},
+      {"frobnicate"},
+      {"prune", model},
+      {"prune", model, "--out", out, "--no-such-option"},
+      {"prune", model, "--out", out, "--ratio", "much"},
+      {"prune", model, "--out", out, "--calib-samples", "0"},
+      {"prune", model, "--out", out, "--seed", "-1"},
+      {"eval", model, "--ppl", text, "--seqlen", "1"},
+      {"generate", model},
+      {"apply", model, "--out", out},
+  };
+  for (const Arguments& line : lines) {
+    SCOPED_TRACE(::testing::PrintToString(line));
+    const Outcome run = prunus(line);
+    EXPECT_EQ(run.exit_code, 2);
+    EXPECT_NE(run.err, "");
+    EXPECT_EQ(run.out, "");
+    EXPECT_FALSE(fs::exists(out));
+  }
+}
+
+TEST_F(Rules, ARequestWithoutSenseIsRefusedInOneLine) {
+  const std::string text = file("text.txt", some_text(40));
+  expect_failed(prune({"--ratio", "1"}), 2, "--ratio");
+  expect_failed(prune({"--ratio", "-0.1"}), 2, "--ratio");
+  expect_failed(prune({"--ratio", "nan"}), 2, "--ratio");
+  expect_failed(prune({"--ratio", "0.99"}), 2, "lower --ratio");
+  expect_failed(prune({"--layers", "1:1"}), 2, "--layers");
+  expect_failed(prune({"--layers", "0:3"}), 2, "--layers");
+  expect_failed(prune({"--layers", "0-1"}), 2, "--layers");
+  expect_failed(prune({"--taylor", "vectorize"}), 2, "--taylor");
+  expect_failed(prune({"--device", "abacus"}), 2, "--device");
+  expect_failed(run({"prune", model, "--out", out, "--method", "magic"}), 2, "llm-pruner");
+  expect_failed(run({"prune", model, "--out", out}), 2, "--calib");
+  expect_failed(run({"prune", model, "--out", "", "--method", "l2"}), 2, "--out");
+  expect_failed(run({"eval", model, "--ppl", text, "--seqlen", "65"}), 2, "context of 64");
+  expect_failed(run({"generate", model, "--prompt", "a", "--max-tokens", "0"}), 2, "--max-tokens");
+  expect_failed(run({"generate", model, "--prompt", text + text + text}), 2, "context");
+}
+
+TEST_F(Rules, WhatStandsIsNotOverwritten) {
+  fs::create_directory(dir / "old");
+  const std::string inside = file("old/diary.txt", "dear diary");
+  const std::string single = file("single", "a file");
+  for (const std::string& taken : {dir / "old", dir / "old/", single}) {
+    SCOPED_TRACE(taken);
+    expect_failed(run({"prune", model, "--out", taken, "--method", "l2"}), 2, "--force");
+  }
+  EXPECT_EQ(prune({"--dry-run"}).exit_code, 0);
+  const std::string plan = file("plan.json", read(out + "/plan.json"));
+  fs::remove_all(out);
+  expect_failed(run({"apply", model, "--plan", plan, "--out", dir / "old"}), 2, "--force");
+  EXPECT_EQ(names_in(dir / "old"), std::vector<std::string>{"diary.txt"});
+  EXPECT_EQ(read(inside), "dear diary");
+  EXPECT_EQ(read(single), "a file");
+}
+
+TEST_F(Rules, ForceReplacesTheWholeDirectoryAndOnlyBySuccess) {
+  fs::create_directory(dir / "old");
+  const std::string inside = file("old/diary.txt", "dear diary");
+  const auto forced = [&](const std::string& ratio) {
+    return run(
+        {"prune", model, "--out", dir / "old", "--method", "l2", "--ratio", ratio, "--force"});
+  };
+  expect_failed(forced("0.99"), 2, "lower --ratio");
+  EXPECT_EQ(read(inside), "dear diary");
+  expect_model(forced("0.25"), dir / "old");
+  EXPECT_FALSE(fs::exists(inside));
+  EXPECT_EQ(names_in(dir.path()), (std::vector<std::string>{"model", "old"}));
+}
+
+TEST_F(Rules, ADirectoryCanBePrunedOntoItself) {
+  const std::string before = read(model + "/model.safetensors");
+  expect_model(run({"prune", model, "--out", model, "--method", "l2", "--force"}), model);
+  EXPECT_NE(read(model + "/model.safetensors"), before);
+  EXPECT_EQ(names_in(dir.path()), std::vector<std::string>{"model"});
+}
+
+TEST_F(Rules, ParentsOfTheOutputAreMadeAndGoAgainWithAFailure) {
+  const Arguments line{"prune", model, "--out", dir / "a/b/c", "--method", "l2"};
+  Arguments failing = line;
+  failing.insert(failing.end(), {"--ratio", "0.99"});
+  expect_failed(run(failing), 2, "lower --ratio");
+  EXPECT_EQ(names_in(dir.path()), std::vector<std::string>{"model"});
+  expect_model(run(line), dir / "a/b/c");
+  EXPECT_EQ(names_in(dir / "a/b"), std::vector<std::string>{"c"});
+}
+
+TEST_F(Rules, AFullDiskIsAnErrorThatLeavesNothing) {
+  const uint64_t bytes = fs::file_size(model + "/model.safetensors");
+  expect_failed(prune({}, {.max_file_bytes = 8192}), 1, "model.safetensors");
+  put(model + "/notes.txt", std::string(2 * bytes, 'x'));
+  expect_failed(prune({}, {.max_file_bytes = bytes}), 1, "notes.txt");
+  expect_failed(prune({"--dry-run"}, {.max_file_bytes = 256}), 1, "plan.json");
+}
+
+TEST_F(Rules, AFullDiskLeavesTheOldResultWithForce) {
+  expect_model(run({"prune", model, "--out", dir / "old", "--method", "l1"}), dir / "old");
+  const std::string before = read(dir / "old/run.json");
+  const Outcome full = prunus({"prune", model, "--out", dir / "old", "--method", "l2", "--force",
+                               "--quiet", "--threads", "1"},
+                              {.max_file_bytes = 8192});
+  expect_failed(full, 1, "model.safetensors");
+  EXPECT_EQ(read(dir / "old/run.json"), before);
+}
+
+TEST_F(Rules, AResultThatCannotBePrintedIsAnError) {
+  const std::string text = file("text.txt", some_text(40));
+  for (const char* form : {"--json", "--quiet"}) {
+    SCOPED_TRACE(form);
+    const Outcome full =
+        prunus({"eval", model, "--ppl", text, "--threads", "1", form}, {.out_path = "/dev/full"});
+    EXPECT_EQ(full.exit_code, 1);
+    EXPECT_THAT(full.err, HasSubstr("stdout"));
+  }
+}
+
+TEST_F(Rules, AnOutputThatCannotBeMadeIsAnError) {
+  const std::string single = file("single", "a file");
+  expect_failed(run({"prune", model, "--out", single + "/out", "--method", "l2"}), 1, "single");
+}
+
+TEST_F(Rules, AnInterruptedRunLeavesNothing) {
+  const Arguments line = long_run();
+  for (const int signal : {SIGINT, SIGTERM}) {
+    SCOPED_TRACE(signal);
+    Process process(line);
+    ASSERT_TRUE(staging_appears());
+    process.send(signal);
+    expect_failed(process.wait(), 130, "interrupted");
+  }
+}
+
+}  // namespace
+}  // namespace prunus::test_cli
