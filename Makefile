@@ -15,7 +15,7 @@ $(BUILD)/build.ninja: CMakeLists.txt CMakePresets.json $(wildcard cmake/*.cmake)
 	cmake --preset $(PRESET)
 
 test: build
-	ctest --test-dir $(BUILD) --output-on-failure -LE gpu
+	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) -LE gpu
 
 demo: build
 	python3 tools/demo.py --prunus $(BUILD)/prunus

@@ -15,7 +15,7 @@ uint64_t peak_memory_bytes() {
 }
 
 void keep_freed_memory() {
-  constexpr int kBytes = 256 << 20;
+  constexpr int kBytes = 64 << 20;
   ::mallopt(M_MMAP_THRESHOLD, kBytes);
   ::mallopt(M_TRIM_THRESHOLD, 2 * kBytes);
 }
