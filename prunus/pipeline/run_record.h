@@ -17,7 +17,7 @@ class RunRecord {
   RunRecord(const std::string& command, Json options);
   ~RunRecord();
 
-  /// Runs `work` and records its wall time under `name`; announces it on stderr.
+  /// Runs `work` and records its wall time under `name`.
   template <typename Work>
   auto stage(const std::string& name, Work work) {
     const StageClock clock(*this, name);

@@ -7,11 +7,6 @@ namespace prunus {
 
 class Tokenizer;
 
-/// One text that stands for itself: a line of a jsonl file, or a whole plain file.
-struct Document {
-  std::string text;
-};
-
 /// Whether a path is read as one JSON object a line: it ends in .jsonl, .ndjson or .json.
 bool is_jsonl(const std::string& path);
 
