@@ -117,7 +117,6 @@ void bare(benchmark::State& state, std::string_view name) {
 
 int main(int argc, char** argv) {
   set_verbosity(Verbosity::Quiet);
-  keep_freed_memory();  // as the program does
   for (const char* name : {"taylor_vectorize", "taylor_param_first"}) {
     const std::string suffix(name);
     benchmark::RegisterBenchmark(("stream/" + suffix).c_str(),

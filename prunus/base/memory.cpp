@@ -14,10 +14,4 @@ uint64_t peak_memory_bytes() {
   return 0;
 }
 
-void keep_freed_memory() {
-  constexpr int kBytes = 64 << 20;
-  ::mallopt(M_MMAP_THRESHOLD, kBytes);
-  ::mallopt(M_TRIM_THRESHOLD, 2 * kBytes);
-}
-
 }  // namespace prunus

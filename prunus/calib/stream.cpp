@@ -102,9 +102,10 @@ void BlockStream::forward(std::vector<at::Tensor>& hidden, Collector* collector)
   const Decoder decoder(model_.config());
   Progress progress("forward: layer × batch",
                     model_.layer_count() * static_cast<int64_t>(hidden.size()));
+  BlockWeights weights;
   for (int layer = 0; layer < model_.layer_count(); ++layer) {
     model_.prefetch_block(layer + 1);
-    const BlockWeights weights = model_.load_block(layer, device_);
+    weights = model_.load_block(layer, device_, std::move(weights));
     std::unique_ptr<ForwardTap> tap;
     if (collector != nullptr) tap = std::make_unique<ForwardTap>(*collector, layer);
     for (size_t i = 0; i < hidden.size(); ++i) {
@@ -140,11 +141,10 @@ double BlockStream::backward_head(const std::vector<TokenBatch>& batches,
   return nll;
 }
 
-void BlockStream::backward_block(int layer, std::vector<at::Tensor>& inputs,
-                                 std::vector<at::Tensor>& grads, bool need_input_grad,
-                                 Collector& collector) const {
+void BlockStream::backward_block(int layer, const BlockWeights& weights,
+                                 std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& grads,
+                                 bool need_input_grad, Collector& collector) const {
   const Decoder decoder(model_.config());
-  const BlockWeights weights = model_.load_block(layer, device_);
   BackwardTap tap(collector, layer);
   for (size_t i = 0; i < inputs.size(); ++i) {
     tap.set_last(i + 1 == inputs.size());
@@ -155,7 +155,6 @@ void BlockStream::backward_block(int layer, std::vector<at::Tensor>& inputs,
     if (need_input_grad) grads[i] = input.grad();
     inputs[i] = at::Tensor();
   }
-  model_.release_block(layer);
 }
 
 double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange range,
@@ -166,10 +165,11 @@ double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange 
   Progress progress("calibrate: layer passes", layers + layers - range.begin);
   std::vector<at::Tensor> hidden = embed(batches);
   std::vector<std::vector<at::Tensor>> inputs(static_cast<size_t>(layers));
+  BlockWeights weights;
   for (int layer = 0; layer < layers; ++layer) {
     if (layer >= range.begin) inputs[static_cast<size_t>(layer)] = hidden;
     model_.prefetch_block(layer + 1);
-    const BlockWeights weights = model_.load_block(layer, device_);
+    weights = model_.load_block(layer, device_, std::move(weights));
     for (at::Tensor& one : hidden) one = decoder.block(layer, weights, one);
     model_.release_block(layer);
     progress.step();
@@ -177,8 +177,10 @@ double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange 
   const double loss = backward_head(batches, hidden);
   for (auto layer = static_cast<int>(layers) - 1; layer >= range.begin; --layer) {
     if (layer > range.begin) model_.prefetch_block(layer - 1);
-    backward_block(layer, inputs[static_cast<size_t>(layer)], hidden, layer > range.begin,
+    weights = model_.load_block(layer, device_, std::move(weights));
+    backward_block(layer, weights, inputs[static_cast<size_t>(layer)], hidden, layer > range.begin,
                    collector);
+    model_.release_block(layer);
     progress.step();
   }
   return loss;

@@ -52,8 +52,9 @@ class BlockStream {
  private:
   double backward_head(const std::vector<TokenBatch>& batches,
                        std::vector<at::Tensor>& hidden) const;
-  void backward_block(int layer, std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& grads,
-                      bool need_input_grad, Collector& collector) const;
+  void backward_block(int layer, const BlockWeights& weights, std::vector<at::Tensor>& inputs,
+                      std::vector<at::Tensor>& grads, bool need_input_grad,
+                      Collector& collector) const;
 
   const Model& model_;
   at::Device device_;

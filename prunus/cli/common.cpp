@@ -10,7 +10,6 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
-#include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/cli/command.h"
 
@@ -58,7 +57,6 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
 
 at::Device start(const CommonOptions& options) {
   set_verbosity(options.quiet ? Verbosity::Quiet : Verbosity::Normal);
-  keep_freed_memory();
   at::set_num_threads(options.threads > 0 ? options.threads : usable_cores());
   warn_of_slow_blas();
   const bool cpu = options.device == "cpu";

@@ -115,21 +115,26 @@ void check_finite(const at::Tensor& tensor, const std::string& what) {
                " values that are NaN or infinite; damaged or diverged checkpoint");
 }
 
-at::Tensor Model::load(const TensorInfo& tensor, at::Device device) const {
+at::Tensor Model::load(const TensorInfo& tensor, at::Device device, at::Tensor memory) const {
   const at::Tensor stored = source_->read(tensor);
-  at::Tensor loaded = stored.to(device).to(at::kFloat);
+  at::Tensor loaded = memory.defined() ? memory.copy_(stored) : stored.to(device).to(at::kFloat);
   if (loaded.data_ptr() != stored.data_ptr()) source_->release(tensor);
   if (!checked_.contains(tensor.name)) check_finite(loaded, tensor.name);
   checked_.insert(tensor.name);
   return loaded;
 }
 
-BlockWeights Model::load_block(int layer, at::Device device) const {
-  BlockWeights weights;
+BlockWeights Model::load_block(int layer, at::Device device, BlockWeights weights) const {
   for (const int at : index_.at(static_cast<size_t>(layer + 1))) {
     if (at < 0) continue;
     const TensorInfo& tensor = tensors_[static_cast<size_t>(at)];
-    weights[tensor.spec->role] = load(tensor, device);
+    const auto role = static_cast<size_t>(tensor.spec->role);
+    at::Tensor& slot = weights.tensors_[role];
+    const bool fits = weights.owned_[role] && slot.device() == device &&
+                      slot.sizes() == c10::IntArrayRef(tensor.shape);
+    const at::Tensor loaded = load(tensor, device, fits ? slot : at::Tensor());
+    weights.owned_[role] = source_->dtype(tensor) != at::kFloat;
+    slot = loaded;
   }
   return weights;
 }

@@ -22,7 +22,9 @@ class BlockWeights {
   at::Tensor& operator[](Role role) { return tensors_[static_cast<size_t>(role)]; }
 
  private:
+  friend class Model;
   std::array<at::Tensor, kRoleCount> tensors_;
+  std::array<bool, kRoleCount> owned_{};  // false: shares the source's memory, which is read-only
 };
 
 /// A model that need not fit in memory: its configuration, the list of its tensors, and a source
@@ -43,9 +45,11 @@ class Model {
 
   /// One tensor as FP32 on `device`; the source's memory is given back unless the result shares it.
   /// Throws Corrupt naming the tensor if it holds NaN or infinity (looked at once per tensor).
-  at::Tensor load(const TensorInfo& tensor, at::Device device) const;
-  /// Every tensor of one decoder layer, as load().
-  BlockWeights load_block(int layer, at::Device device) const;
+  /// `memory`, where defined, is an FP32 tensor of the right shape and device to write into.
+  at::Tensor load(const TensorInfo& tensor, at::Device device, at::Tensor memory = {}) const;
+  /// Every tensor of one decoder layer, as load(). `recycled` gives its memory where sizes match:
+  /// faulting in a layer's worth of new pages each time costs a tenth of a calibration.
+  BlockWeights load_block(int layer, at::Device device, BlockWeights recycled = {}) const;
   /// Gives back what load_block's result may still share with the source.
   void release_block(int layer) const;
   void prefetch_block(int layer) const;

@@ -34,7 +34,9 @@ RunRecord::StageClock::StageClock(RunRecord& record, std::string name)
     : record_(record), name_(std::move(name)), start_s_(now_s()) {}
 
 RunRecord::StageClock::~StageClock() {
-  (*record_.json_)["stages"].push_back({{"name", name_}, {"seconds", now_s() - start_s_}});
+  (*record_.json_)["stages"].push_back({{"name", name_},
+                                        {"seconds", now_s() - start_s_},
+                                        {"peak_memory_bytes", peak_memory_bytes()}});
 }
 
 void RunRecord::set(const std::string& key, Json value) { (*json_)[key] = std::move(value); }
