@@ -81,5 +81,39 @@ TEST(CheckFinite, AcceptsFiniteValuesWhoseSumOverflows) {
   EXPECT_THROW(check_finite(at::tensor({1.0f, INFINITY}), "w"), Error);
 }
 
+// Layer 0 in FP32, the others in BF16.
+class MixedSource : public MemorySource {
+ public:
+  at::ScalarType dtype(const TensorInfo& tensor) const override {
+    return tensor.layer == 0 ? at::kFloat : at::kBFloat16;
+  }
+  at::Tensor read(const TensorInfo& tensor) const override {
+    return MemorySource::read(tensor).to(dtype(tensor));
+  }
+};
+
+TEST(LoadBlock, RecyclesOnlyMemoryThatIsItsOwn) {
+  const Model whole = tiny_model({.layers = 4});
+  const auto source = std::make_shared<MixedSource>();
+  source->tensors = copy_weights(whole)->tensors;
+  const auto untouched = copy_weights(whole);
+  const Model model(whole.config(), source);
+  BlockWeights weights;
+  void* before = nullptr;
+  for (const int layer : {0, 1, 2, 3, 0, 2}) {
+    weights = model.load_block(layer, at::kCPU, std::move(weights));
+    const BlockWeights fresh = model.load_block(layer, at::kCPU);
+    EXPECT_TRUE(at::equal(weights[Role::QProj], fresh[Role::QProj])) << layer;
+    EXPECT_TRUE(at::equal(weights[Role::MlpNorm], fresh[Role::MlpNorm])) << layer;
+    if (layer == 3) {
+      EXPECT_EQ(weights[Role::QProj].data_ptr(), before);
+    }
+    before = weights[Role::QProj].data_ptr();
+  }
+  for (const auto& [name, tensor] : untouched->tensors) {
+    EXPECT_TRUE(at::equal(tensor, source->tensors.at(name))) << name;
+  }
+}
+
 }  // namespace
 }  // namespace prunus::test
