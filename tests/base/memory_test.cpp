@@ -1,0 +1,24 @@
+#include "prunus/base/memory.h"
+
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace prunus {
+namespace {
+
+TEST(PeakMemory, GrowsByWhatWasTouchedAndNeverFalls) {
+  constexpr uint64_t kBytes = uint64_t{64} << 20;
+  const uint64_t before = peak_memory_bytes();
+  EXPECT_GT(before, 0u);
+  {
+    std::vector<char> block(before + kBytes, 1);  // more than anything resident so far
+    EXPECT_EQ(block.back(), 1);
+  }
+  const uint64_t after = peak_memory_bytes();
+  EXPECT_GE(after, before + kBytes);
+  EXPECT_GE(peak_memory_bytes(), after);
+}
+
+}  // namespace
+}  // namespace prunus
