@@ -4,24 +4,26 @@
 #include <string_view>
 #include <vector>
 
-#include "prunus/graph/groups.h"
+#include "prunus/graph/scored_set.h"
 
 namespace prunus {
 
-/// A group set with the importance of each of its units.
-struct ScoredSet {
-  GroupSet set;
-  std::vector<double> scores;  ///< [units], higher = keep
+/// What a budget must know besides the scores.
+struct BudgetRequest {
+  std::span<const ScoredSet> sets;
+  std::span<const double> ratios;  ///< per set, in [0, 1): fraction of units at the start; global
+                                   ///< ranking compares sets of equal ratio with each other
+  Normalisation normalisation = Normalisation::None;
+  bool reference = false;  ///< remove exactly what the reference LLM-Pruner would
+  int64_t round_to = 1;    ///< only with `reference`: its rounding of the slices removed
 };
 
 /// How much each group set gives. One object per file of this folder.
 struct Budget {
   std::string_view name;
   std::string_view source;
-  /// Units to remove from each set, in order; less than the set's units. `ratio` in [0, 1) is the
-  /// fraction of units, not of parameters.
-  /// Throws InvalidArgument where a set would lose everything.
-  std::vector<int64_t> (*remove)(std::span<const ScoredSet> sets, double ratio);
+  /// Units to remove from each share of each set, in order; may be as many as there are.
+  std::vector<int64_t> (*remove)(const BudgetRequest& request);
 };
 
 namespace budget {

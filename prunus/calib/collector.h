@@ -7,13 +7,16 @@
 
 namespace prunus {
 
-/// A matrix product y = x·Wᵀ + b of one decoder layer, and which batch is passing through it.
+/// A weight at work: a matrix product y = x·Wᵀ + b of a decoder layer, the embedding or the head
+/// seen as such a product, or the gain of a norm; and which batch is passing through it.
 struct LinearSite {
-  int layer = 0;
+  int layer = 0;  ///< −1: outside the layers
   Role role = Role::QProj;
-  at::Tensor weight;       ///< FP32 [out, in]
-  at::Tensor bias;         ///< FP32 [out] or undefined
-  bool last_batch = true;  ///< nothing more of this layer follows at this site
+  at::Tensor weight;       ///< [out, in]; the gain [hidden_size] in on_scale_backward
+  at::Tensor bias;         ///< [out] or undefined
+  bool last_batch = true;  ///< no other batch follows for this weight
+  bool last_rows = true;   ///< no other rows of this weight follow
+  int64_t samples = 1;     ///< in all batches together; every row of a batch is one
 };
 
 /// What calibration gathers is a plug-in of the block stream. Calls come layer by layer; inside a
@@ -21,13 +24,29 @@ struct LinearSite {
 class Collector {
  public:
   virtual ~Collector() = default;
+  /// Whether the backward pass should show this weight. Norms, and the embedding, head and final
+  /// norm (layer −1), are shown only where this is true: the last two cost extra passes.
+  virtual bool wants(int /*layer*/, Role /*role*/) const { return true; }
   /// Forward pass. input [batch, seq, in], output [batch, seq, out].
   virtual void on_forward(const LinearSite&, const at::Tensor& /*input*/,
                           const at::Tensor& /*output*/) {}
-  /// Backward pass: the same with dL/d output and dL/d input through this product alone.
+  /// Backward pass: the same with dL/d output and dL/d input through this product alone. The head
+  /// and the embedding come some rows at a time, the embedding with one-hot grad_output, and with
+  /// `output` undefined: dL/dW = Σ_t grad_output[t]ᵀ·input[t] and grad_input = grad_output·W hold
+  /// for them too. A tied head and embedding come as one weight with twice the sequence.
   virtual void on_backward(const LinearSite&, const at::Tensor& /*input*/,
                            const at::Tensor& /*output*/, const at::Tensor& /*grad_output*/,
                            const at::Tensor& /*grad_input*/) {}
+  /// Backward pass through output = normalised · gain, all [batch, seq, hidden_size].
+  virtual void on_scale_backward(const LinearSite&, const at::Tensor& /*normalised*/,
+                                 const at::Tensor& /*grad_output*/) {}
+  /// False: on_backward gets no grad_input for head and embedding, which saves a product each.
+  virtual bool wants_grad_input() const { return true; }
+  /// The backward pass is done with this layer (layer_count: with the head; −1: with everything).
+  virtual void on_layer_done(int /*layer*/) {}
+  /// An earlier process did the backward pass down to and including this layer (numbered as in
+  /// on_layer_done): what was gathered there must be fetched from where it was recorded.
+  virtual void on_resume(int /*layer*/) {}
 };
 
 }  // namespace prunus

@@ -10,23 +10,35 @@ namespace prunus {
 
 /// Turns the backward pass of the block stream into WeightStats and hands each to `sink` as soon as
 /// the last batch has passed, after which it is dropped: with one batch, never more than one
-/// weight gradient is in memory.
-/// Needs::Gradient: dL/dW = Σ_t grad_output[t]ᵀ · input[t], in FP32.
+/// weight's gradient and one of its squares are in memory.
+/// Needs::Gradient: dL/dW = Σ_t grad_output[t]ᵀ · input[t].
+/// Needs::Squares: the same for one sample at a time, squared and added up in the stream's
+/// precision (FP32 or FP64, never half); the sample's gradient exists for a few rows at a time.
 /// Needs::Saliency: for a row k of y = W·x, Σ_i W[k,i]·g[k,i] = Σ_t (y − b)[t,k] · ∂L/∂y[t,k]; for
 /// a column likewise Σ_t x[t,k] · ∂L/∂x[t,k] (docs/design.md section 2.4). Summed in FP64.
 class GradientCollector : public Collector {
  public:
   using Sink = std::function<void(const LinearSite&, const WeightStats&)>;
-  /// `wanted` says which sites matter; others cost nothing.
-  GradientCollector(Needs needs, std::function<bool(const LinearSite&)> wanted, Sink sink)
+  using Wanted = std::function<bool(int layer, Role role)>;
+  /// `wanted` says which weights matter; others cost nothing. A weight that comes some rows at a
+  /// time reaches `sink` so, too, except that saliency is given once, for all rows.
+  GradientCollector(Needs needs, Wanted wanted, Sink sink)
       : needs_(needs), wanted_(std::move(wanted)), sink_(std::move(sink)) {}
 
+  bool wants(int layer, Role role) const override { return wanted_(layer, role); }
+  bool wants_grad_input() const override { return needs_ == Needs::Saliency; }
   void on_backward(const LinearSite& site, const at::Tensor& input, const at::Tensor& output,
                    const at::Tensor& grad_output, const at::Tensor& grad_input) override;
+  void on_scale_backward(const LinearSite& site, const at::Tensor& normalised,
+                         const at::Tensor& grad_output) override;
 
  private:
+  void add_gradients(WeightStats& stats, const at::Tensor& input, const at::Tensor& grad_output,
+                     int64_t samples) const;
+  void hand_over(const LinearSite& site);
+
   Needs needs_;
-  std::function<bool(const LinearSite&)> wanted_;
+  Wanted wanted_;
   Sink sink_;
   std::map<std::pair<int, Role>, WeightStats> pending_;
 };

@@ -1,7 +1,8 @@
 #include "prunus/calib/stream.h"
 
-#include <cmath>
+#include <limits>
 #include <memory>
+#include <string>
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -23,7 +24,7 @@ class ForwardTap : public LinearTap {
                     const at::Tensor& bias) override {
     const at::Tensor output =
         bias.defined() ? at::linear(input, weight, bias) : at::linear(input, weight);
-    collector_.on_forward({layer_, role, weight, bias, last_}, input, output);
+    collector_.on_forward({layer_, role, weight, bias, last_, true, input.size(0)}, input, output);
     return output;
   }
 
@@ -37,8 +38,11 @@ class ForwardTap : public LinearTap {
 // through this product even where several products read the same tensor.
 class BackwardTap : public LinearTap {
  public:
-  BackwardTap(Collector& collector, int layer) : collector_(collector), layer_(layer) {}
-  void set_last(bool last) { last_ = last; }
+  BackwardTap(Collector& collector, int layer, int64_t samples) : collector_(collector) {
+    site_.layer = layer;
+    site_.samples = samples;
+  }
+  void set_last(bool last) { site_.last_batch = last; }
 
   at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
                     const at::Tensor& bias) override {
@@ -49,8 +53,8 @@ class BackwardTap : public LinearTap {
       LinearSite site;
       at::Tensor input, output, grad_output;
     };
-    auto event = std::make_shared<Event>(
-        Event{{layer_, role, weight, bias, last_}, own.detach(), output.detach(), {}});
+    auto event =
+        std::make_shared<Event>(Event{site(role, weight, bias), own.detach(), output.detach(), {}});
     output.register_hook([event](const at::Tensor& grad) { event->grad_output = grad; });
     own.register_hook([event, this](const at::Tensor& grad) {
       const at::NoGradGuard no_grad;
@@ -60,11 +64,51 @@ class BackwardTap : public LinearTap {
     return output;
   }
 
+  at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain) override {
+    const at::Tensor output = normalised * gain;
+    if (!collector_.wants(site_.layer, role)) return output;
+    struct Event {
+      LinearSite site;
+      at::Tensor normalised;
+    };
+    auto event = std::make_shared<Event>(Event{site(role, gain, {}), normalised.detach()});
+    output.register_hook([event, this](const at::Tensor& grad) {
+      const at::NoGradGuard no_grad;
+      collector_.on_scale_backward(event->site, event->normalised, grad);
+      *event = {};
+    });
+    return output;
+  }
+
  private:
+  LinearSite site(Role role, const at::Tensor& weight, const at::Tensor& bias) const {
+    LinearSite one = site_;
+    one.role = role;
+    one.weight = weight;
+    one.bias = bias;
+    return one;
+  }
+
   Collector& collector_;
-  int layer_;
-  bool last_ = true;
+  LinearSite site_;
 };
+
+std::string hidden_name(int64_t layer) { return c10::str("hidden-", layer); }
+std::string gradient_name(int64_t layer) { return c10::str("gradient-", layer); }
+
+// The trail of a backward pass: gradients per batch, then the loss.
+void record_gradients(StreamStore& store, int64_t layer, std::vector<at::Tensor> grads,
+                      double loss) {
+  grads.push_back(at::tensor(loss, at::kDouble));
+  store.record(gradient_name(layer), grads);
+  store.drop(gradient_name(layer + 1));
+}
+
+int64_t samples_in(const std::vector<at::Tensor>& batches) {
+  int64_t samples = 0;
+  for (const at::Tensor& batch : batches) samples += batch.size(0);
+  return samples;
+}
 
 }  // namespace
 
@@ -117,35 +161,11 @@ void BlockStream::forward(std::vector<at::Tensor>& hidden, Collector* collector)
   }
 }
 
-// Replaces each hidden state by the gradient of the mean loss there.
-double BlockStream::backward_head(const std::vector<TokenBatch>& batches,
-                                  std::vector<at::Tensor>& hidden) const {
-  int64_t predicted = 0;
-  for (const TokenBatch& batch : batches) predicted += batch.ids.size(0) * (batch.ids.size(1) - 1);
-  const Head head(model_, device_);
-  double nll = 0;
-  for (size_t i = 0; i < batches.size(); ++i) {
-    const int64_t last = batches[i].ids.size(1) - 1;
-    const at::Tensor targets = batches[i].ids.narrow(1, 1, last).to(device_).flatten();
-    const at::Tensor used = hidden[i].narrow(1, 0, last).flatten(0, 1);
-    const Head::Loss loss =
-        head.loss_and_gradient(used, targets, 1.0 / static_cast<double>(predicted));
-    nll += loss.nll_sum;
-    at::Tensor grad = at::zeros_like(hidden[i]);
-    grad.narrow(1, 0, last).copy_(loss.grad_hidden.view({-1, last, hidden[i].size(2)}));
-    hidden[i] = grad;
-  }
-  nll /= static_cast<double>(predicted);
-  PRUNUS_CHECK(std::isfinite(nll), Numeric, "the calibration loss is ", nll,
-               "; the model overflows on this text in FP32, or its weights are damaged");
-  return nll;
-}
-
 void BlockStream::backward_block(int layer, const BlockWeights& weights,
                                  std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& grads,
                                  bool need_input_grad, Collector& collector) const {
   const Decoder decoder(model_.config());
-  BackwardTap tap(collector, layer);
+  BackwardTap tap(collector, layer, samples_in(inputs));
   for (size_t i = 0; i < inputs.size(); ++i) {
     tap.set_last(i + 1 == inputs.size());
     const at::AutoGradMode on(true);
@@ -157,33 +177,86 @@ void BlockStream::backward_block(int layer, const BlockWeights& weights,
   }
 }
 
-double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange range,
-                             Collector& collector) const {
-  const at::NoGradGuard no_grad;
-  const Decoder decoder(model_.config());
+// Leaves "hidden-N", the input of layer N, in the store: for N in the range and for N = layers.
+void BlockStream::forward_to_store(const std::vector<TokenBatch>& batches, LayerRange range,
+                                   StreamStore& store) const {
   const int64_t layers = model_.layer_count();
-  Progress progress("calibrate: layer passes", layers + layers - range.begin);
-  std::vector<at::Tensor> hidden = embed(batches);
-  std::vector<std::vector<at::Tensor>> inputs(static_cast<size_t>(layers));
+  const int64_t done = store.last("hidden-").value_or(0);
+  Progress progress("calibrate, forward: layers", layers - done);
+  std::vector<at::Tensor> hidden =
+      done > 0 ? store.get(hidden_name(done), device_) : embed(batches);
+  if (done == 0 && range.begin == 0) store.put(hidden_name(0), hidden);
+  const Decoder decoder(model_.config());
   BlockWeights weights;
-  for (int layer = 0; layer < layers; ++layer) {
-    if (layer >= range.begin) inputs[static_cast<size_t>(layer)] = hidden;
+  for (auto layer = static_cast<int>(done); layer < layers; ++layer) {
     model_.prefetch_block(layer + 1);
     weights = model_.load_block(layer, device_, std::move(weights));
     for (at::Tensor& one : hidden) one = decoder.block(layer, weights, one);
     model_.release_block(layer);
+    const int64_t next = layer + 1;
+    const bool needed = next >= range.begin;
+    if (needed) {
+      store.put(hidden_name(next), hidden);
+    } else {
+      store.record(hidden_name(next), hidden);
+    }
+    if (layer < range.begin) store.drop(hidden_name(layer));
     progress.step();
   }
-  const double loss = backward_head(batches, hidden);
-  for (auto layer = static_cast<int>(layers) - 1; layer >= range.begin; --layer) {
+}
+
+double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange range,
+                             Collector& collector, StreamStore& store) const {
+  const at::NoGradGuard no_grad;
+  const int64_t layers = model_.layer_count();
+  const bool embedding = range.begin == 0 && collector.wants(-1, Role::EmbedTokens);
+  const bool tied = model_.config().tie_word_embeddings;
+  const VocabPass ends(model_, device_, batches);
+  int64_t done = layers;
+  std::vector<at::Tensor> grads;
+  double loss = 0;
+  if (const auto resumed = store.first("gradient-")) {
+    done = *resumed;
+    grads = store.get(gradient_name(done), device_);
+    loss = grads.back().item<double>();
+    grads.pop_back();
+    collector.on_resume(static_cast<int>(done));
+  } else {
+    forward_to_store(batches, range, store);
+    VocabPass::Result head = ends.head(store.get(hidden_name(layers), device_), collector);
+    grads = std::move(head.grads);
+    loss = head.loss;
+    if (!(embedding && tied)) store.drop(hidden_name(layers));
+    collector.on_layer_done(static_cast<int>(layers));
+    record_gradients(store, layers, grads, loss);
+  }
+  Progress progress("calibrate, backward: layers", done - range.begin);
+  BlockWeights weights;
+  for (auto layer = static_cast<int>(done) - 1; layer >= range.begin; --layer) {
     if (layer > range.begin) model_.prefetch_block(layer - 1);
+    std::vector<at::Tensor> inputs = store.get(hidden_name(layer), device_);
     weights = model_.load_block(layer, device_, std::move(weights));
-    backward_block(layer, weights, inputs[static_cast<size_t>(layer)], hidden, layer > range.begin,
-                   collector);
+    backward_block(layer, weights, inputs, grads, layer > range.begin || embedding, collector);
     model_.release_block(layer);
+    collector.on_layer_done(layer);
+    record_gradients(store, layer, grads, loss);
+    store.drop(hidden_name(layer));
     progress.step();
+  }
+  weights = {};
+  if (embedding) {
+    const std::vector<at::Tensor> last =
+        tied ? store.get(hidden_name(layers), device_) : std::vector<at::Tensor>();
+    ends.embedding(grads, last, collector);
+    collector.on_layer_done(-1);
   }
   return loss;
+}
+
+double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange range,
+                             Collector& collector) const {
+  StreamStore store({.ram_bytes = std::numeric_limits<int64_t>::max()});
+  return backward(batches, range, collector, store);
 }
 
 }  // namespace prunus

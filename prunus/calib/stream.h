@@ -5,14 +5,11 @@
 #include <ATen/core/Tensor.h>
 
 #include "prunus/calib/collector.h"
+#include "prunus/calib/stream_store.h"
+#include "prunus/calib/vocab_pass.h"
 #include "prunus/model/model.h"
 
 namespace prunus {
-
-/// Token ids that go through the model together.
-struct TokenBatch {
-  at::Tensor ids;  ///< int64 [batch, seq] on the CPU; rows may be padded on the right
-};
 
 /// Half-open range of decoder layers.
 struct LayerRange {
@@ -27,31 +24,36 @@ std::vector<TokenBatch> make_batches(const std::vector<std::vector<int64_t>>& wi
                                      int64_t max_tokens = 4096);
 
 /// The only way calibration runs: one decoder layer's weights at a time, read from the file, used
-/// for every batch, given back. Hidden states stay in RAM. Peak memory is about one layer in FP32,
-/// its activations, and (layers in range + 1) · tokens · hidden_size floats for the backward pass,
-/// whatever the model's depth.
+/// for every batch, given back. Hidden states stay in RAM, or spill to disk (StreamStore). Peak
+/// memory is about one layer in FP32, its activations, and what the store may hold, whatever the
+/// model's depth.
 class BlockStream {
  public:
   BlockStream(const Model& model, at::Device device) : model_(model), device_(device) {}
 
-  /// Embedding rows of every batch, FP32 [batch, seq, hidden_size] on the device.
+  /// Embedding rows of every batch [batch, seq, hidden_size] on the device.
   std::vector<at::Tensor> embed(const std::vector<TokenBatch>& batches) const;
 
   /// Runs the hidden states through all layers, in place. `collector`, where given, sees every
   /// matrix product. Throws Interrupted.
   void forward(std::vector<at::Tensor>& hidden, Collector* collector = nullptr) const;
 
-  /// Next-token loss over all batches and its gradient at every matrix product of the layers in
-  /// `range`, last layer first. Loss: mean cross-entropy over all predicted tokens of all batches
-  /// (every row counts in full: rows must not be padded). Each layer's forward is computed again
-  /// before its backward. Returns the mean loss in nats per token.
-  /// Throws Numeric if the loss is not finite; Interrupted.
+  /// Next-token loss over all batches and its gradient at every weight the collector wants of the
+  /// layers in `range`, last layer first; the embedding only if the range begins at 0. Loss: mean
+  /// cross-entropy over all predicted tokens of all batches (every row counts in full: rows must
+  /// not be padded). Each layer's forward is computed again before its backward. `store` keeps the
+  /// (layers in range + 1) · tokens · hidden_size activations in between; with a resumable store,
+  /// what an earlier process finished is not done again. Returns the mean loss in nats per token.
+  /// Throws Numeric if the loss is not finite; Interrupted; Io, Corrupt as the store.
+  double backward(const std::vector<TokenBatch>& batches, LayerRange range, Collector& collector,
+                  StreamStore& store) const;
+  /// The same in RAM.
   double backward(const std::vector<TokenBatch>& batches, LayerRange range,
                   Collector& collector) const;
 
  private:
-  double backward_head(const std::vector<TokenBatch>& batches,
-                       std::vector<at::Tensor>& hidden) const;
+  void forward_to_store(const std::vector<TokenBatch>& batches, LayerRange range,
+                        StreamStore& store) const;
   void backward_block(int layer, const BlockWeights& weights, std::vector<at::Tensor>& inputs,
                       std::vector<at::Tensor>& grads, bool need_input_grad,
                       Collector& collector) const;

@@ -10,7 +10,7 @@
 
 namespace prunus {
 
-/// One matrix of a group and the dimension that would be cut (0: rows, 1: columns).
+/// One weight of a group and the dimension that is cut (0: rows, 1: columns).
 struct SliceRequest {
   const WeightStats& stats;
   int dim = 0;
@@ -19,12 +19,15 @@ struct SliceRequest {
 };
 
 /// An importance: how much the model would lose without each slice. One object per file of this
-/// folder. Vectors (norms, biases) are cut with their group but never scored.
+/// folder.
 struct Criterion {
   std::string_view name;
   std::string_view source;
   Needs needs;
-  /// Score of each slice, FP32 or FP64 [slices] on any device, ≥ 0, higher = keep.
+  /// Score of each slice, any floating dtype [slices] on any device, ≥ 0, higher = keep.
+  /// Columns of a large weight are scored some rows at a time and the scores added, so a column's
+  /// score must be a sum over rows (saliency is given whole instead). Criteria that need nothing
+  /// are asked once per group set, with its units as slices.
   at::Tensor (*score)(const SliceRequest& request);
 };
 

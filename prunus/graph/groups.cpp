@@ -1,5 +1,6 @@
 #include "prunus/graph/groups.h"
 
+#include <algorithm>
 #include <map>
 
 #include "prunus/base/error.h"
@@ -7,19 +8,74 @@
 namespace prunus {
 namespace {
 
-int64_t slices_per_unit(const ModelConfig& config, int layer, Axis axis) {
-  if (axis.repeat == Repeat::One) return 1;
-  const LayerShape& shape = config.layers[static_cast<size_t>(layer)];
-  const int64_t heads =
-      axis.repeat == Repeat::QueryHeads ? shape.num_attention_heads / shape.num_key_value_heads : 1;
-  return heads * config.head_dim;
+// How an axis looks to a cut, or nothing where the cut does not touch it.
+struct Layout {
+  int64_t shares = 1;
+  int64_t outer = 1;
+  int64_t units = 1;  // per share
+  int64_t inner = 1;
+};
+
+std::optional<Layout> layout_of(const ModelConfig& config, int layer, const Axis& axis, Cut cut) {
+  Layout layout;
+  bool found = false;
+  for (const Factor factor : axis.factors) {
+    const int64_t size = factor_size(config, layer, factor);
+    if (factor == Factor::None) break;
+    if (factor == cut.unit) {
+      layout.units = size;
+      found = true;
+    } else if (factor == cut.share) {
+      TORCH_INTERNAL_ASSERT(!found && layout.outer == 1, "a share must be the outermost factor");
+      layout.shares = size;
+    } else {
+      (found ? layout.inner : layout.outer) *= size;
+    }
+  }
+  if (!found) return std::nullopt;
+  return layout;
 }
+
+class Finder {
+ public:
+  explicit Finder(const Model& model) : model_(model) {}
+
+  void add(const TensorInfo& tensor, int dim, Cut cut) {
+    const Axis& axis = tensor.spec->axes[static_cast<size_t>(dim)];
+    const auto layout = layout_of(model_.config(), tensor.layer, axis, cut);
+    if (!layout) return;
+    const int layer = per_layer(cut.label) ? tensor.layer : -1;
+    const int64_t units = layout->shares * layout->units;
+    GroupSet& set = sets_[{layer, cut.label}];
+    if (set.members.empty()) set = {cut.label, layer, units, {}, layout->shares};
+    const bool same = set.units == units && set.shares == layout->shares;
+    TORCH_INTERNAL_ASSERT(same, "axis ", set.name(), " has two sizes");
+    set.members.push_back({tensor, dim, layout->outer, layout->inner});
+  }
+
+  std::vector<GroupSet> result() && {
+    std::vector<GroupSet> sets;
+    for (auto& [key, set] : sets_) sets.push_back(std::move(set));
+    return sets;
+  }
+
+ private:
+  const Model& model_;
+  std::map<std::pair<int, AxisLabel>, GroupSet> sets_;
+};
 
 }  // namespace
 
 std::string GroupSet::name() const {
   const std::string label_name(axis_name(label));
   return layer < 0 ? label_name : c10::str("layers.", layer, ".", label_name);
+}
+
+int64_t GroupSet::width() const {
+  const auto narrowest = std::min_element(
+      members.begin(), members.end(),
+      [](const GroupMember& a, const GroupMember& b) { return a.inner < b.inner; });
+  return narrowest == members.end() ? 1 : narrowest->inner;
 }
 
 int64_t GroupSet::parameters_per_unit() const {
@@ -30,23 +86,23 @@ int64_t GroupSet::parameters_per_unit() const {
   return count;
 }
 
+int64_t GroupSet::bytes_per_unit(const WeightSource& source) const {
+  int64_t bytes = 0;
+  for (const GroupMember& member : members) {
+    bytes += c10::multiply_integers(member.tensor.shape) / units *
+             static_cast<int64_t>(c10::elementSize(source.dtype(member.tensor)));
+  }
+  return bytes;
+}
+
 std::vector<GroupSet> find_groups(const Model& model) {
-  std::vector<GroupSet> sets;
-  std::map<std::pair<int, AxisLabel>, size_t> index;
+  Finder finder(model);
   for (const TensorInfo& tensor : model.tensors()) {
     for (int dim = 0; dim < tensor.spec->rank; ++dim) {
-      const Axis axis = tensor.spec->axes[static_cast<size_t>(dim)];
-      const int layer = per_layer(axis.label) ? tensor.layer : -1;
-      const auto [at, fresh] = index.try_emplace({layer, axis.label}, sets.size());
-      const int64_t slices = slices_per_unit(model.config(), layer, axis);
-      const int64_t units = tensor.shape[static_cast<size_t>(dim)] / slices;
-      if (fresh) sets.push_back({axis.label, layer, units, {}});
-      GroupSet& set = sets[at->second];
-      TORCH_INTERNAL_ASSERT(set.units == units, "axis ", set.name(), " has two sizes");
-      set.members.push_back({tensor, dim, slices});
+      for (const Cut& cut : kCuts) finder.add(tensor, dim, cut);
     }
   }
-  return sets;
+  return std::move(finder).result();
 }
 
 }  // namespace prunus

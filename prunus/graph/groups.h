@@ -7,32 +7,46 @@
 
 namespace prunus {
 
-/// The slices that one tensor contributes to a group: unit u owns slices
-/// [u · slices_per_unit, (u + 1) · slices_per_unit) of dimension `dim`.
+/// The slices that one tensor contributes to a group. Dimension `dim` of the tensor, seen as
+/// [shares, outer, units per share, inner], holds unit (share, u) at every index (share, ·, u, ·).
 struct GroupMember {
   TensorInfo tensor;
   int dim = 0;
-  int64_t slices_per_unit = 1;
+  int64_t outer = 1;
+  int64_t inner = 1;
+
+  int64_t slices_per_unit() const { return outer * inner; }
 };
 
 /// All groups of one axis label in one scope. Unit u is one group: what is removed together.
-/// Removing it equals setting all its slices to zero (up to the mean inside RMSNorm for Hidden).
-/// Source: LLM-Pruner (arXiv:2305.11627) section 3.1; here found from labels, not from a trace.
+/// Removing it equals setting all its slices to zero (up to the mean inside RMSNorm for Hidden; up
+/// to the softmax over what is left for QueryHead: its output is what vanishes).
+/// Units are numbered share by share; where there is more than one share, as many units must go
+/// from each. Source: LLM-Pruner (arXiv:2305.11627) section 3.1; here found from labels, not from a
+/// trace.
 struct GroupSet {
   AxisLabel label = AxisLabel::Ffn;
   int layer = -1;  ///< −1: the whole model
   int64_t units = 0;
-  std::vector<GroupMember> members;  ///< in table order
+  std::vector<GroupMember> members = {};  ///< in table order
+  int64_t shares = 1;
 
   /// "layers.3.ffn", "hidden".
   std::string name() const;
+  int64_t units_per_share() const { return units / shares; }
+  /// Slices of one unit in the member that has the fewest: the resolution of scores inside a unit
+  /// (head_dim for heads, 1 for channels).
+  int64_t width() const;
   /// Weights that leave the model with one unit.
   int64_t parameters_per_unit() const;
+  /// The same in bytes of the source's dtypes.
+  int64_t bytes_per_unit(const WeightSource& source) const;
 };
 
 /// The dependency groups of a model: two (tensor, dimension) pairs belong together when they carry
-/// the same label in the same scope. One set per label and scope, in the order of the tensors.
-/// Vocab and HeadDim are found too, though no method removes them.
+/// the same label in the same scope. One set per label and scope, in the order of kCuts inside a
+/// scope and of the tensors across scopes. The same weight is in several sets: a query head is part
+/// of a KV group and a unit of its own; which sets to cut is the choice of granularity.
 std::vector<GroupSet> find_groups(const Model& model);
 
 }  // namespace prunus

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <numeric>
 #include <string>
 
 #include <ATen/ATen.h>
@@ -23,14 +24,24 @@ class ShrunkSource : public WeightSource {
   at::Tensor read(const TensorInfo& tensor) const override {
     const TensorInfo& original = originals_.at(tensor.name);
     at::Tensor weight = whole_->read(original);
-    const auto found = cuts_.find(tensor.name);
-    if (found == cuts_.end()) return weight;
-    for (int64_t dim = 0; dim < weight.dim(); ++dim) {
-      const at::Tensor& slices = found->second[static_cast<size_t>(dim)];
-      if (slices.defined()) weight = at::index_select(weight, dim, slices);
-    }
+    if (!cuts_.contains(original.name)) return weight;
+    weight = cut(cut(weight, original, 0), original, 1);
     whole_->release(original);
     return weight;
+  }
+  at::Tensor read_rows(const TensorInfo& tensor, int64_t begin, int64_t count) const override {
+    const TensorInfo& original = originals_.at(tensor.name);
+    const at::Tensor& kept = slices(original, 0);
+    const at::Tensor rows = kept.defined()
+                                ? whole_->select_rows(original, kept.narrow(0, begin, count))
+                                : whole_->read_rows(original, begin, count);
+    return cut(rows, original, 1);
+  }
+  at::Tensor select_rows(const TensorInfo& tensor, const at::Tensor& rows) const override {
+    const TensorInfo& original = originals_.at(tensor.name);
+    const at::Tensor& kept = slices(original, 0);
+    return cut(whole_->select_rows(original, kept.defined() ? kept.index_select(0, rows) : rows),
+               original, 1);
   }
   at::ScalarType dtype(const TensorInfo& tensor) const override {
     return whole_->dtype(originals_.at(tensor.name));
@@ -43,19 +54,40 @@ class ShrunkSource : public WeightSource {
   }
 
  private:
+  const at::Tensor& slices(const TensorInfo& original, size_t dim) const {
+    static const at::Tensor all;
+    const auto found = cuts_.find(original.name);
+    return found == cuts_.end() ? all : found->second[dim];
+  }
+  at::Tensor cut(const at::Tensor& weight, const TensorInfo& original, int64_t dim) const {
+    const at::Tensor& kept = slices(original, static_cast<size_t>(dim));
+    return kept.defined() ? at::index_select(weight, dim, kept) : weight;
+  }
+
   std::shared_ptr<const WeightSource> whole_;
   std::map<std::string, TensorInfo> originals_;
   std::map<std::string, Cuts> cuts_;
 };
 
-void check_keep(const GroupSet& set, const Keep& keep) {
-  PRUNUS_CHECK(!keep.units.empty(), InvalidArgument, set.name(),
+// Ascending units within range; where the set has shares, as many of each.
+void check_units(const std::string& name, const std::vector<int64_t>& kept, int64_t units) {
+  PRUNUS_CHECK(!kept.empty(), InvalidArgument, name,
                ": nothing is kept; a group set must keep at least one unit");
   int64_t last = -1;
-  for (const int64_t unit : keep.units) {
-    PRUNUS_CHECK(unit > last && unit < set.units, InvalidArgument, set.name(), ": kept unit ", unit,
-                 " after ", last, "; expected ascending numbers below ", set.units);
+  for (const int64_t unit : kept) {
+    PRUNUS_CHECK(unit > last && unit < units, InvalidArgument, name, ": kept unit ", unit,
+                 " after ", last, "; expected ascending numbers below ", units);
     last = unit;
+  }
+}
+
+void check_shares(const GroupSet& set, const std::vector<int64_t>& kept) {
+  std::vector<int64_t> counts(static_cast<size_t>(set.shares), 0);
+  for (const int64_t unit : kept) ++counts[static_cast<size_t>(unit / set.units_per_share())];
+  for (const int64_t count : counts) {
+    PRUNUS_CHECK(count == counts[0], InvalidArgument, set.name(), ": keeps ", counts[0],
+                 " units in the first KV group and ", count,
+                 " in another; expected as many in each");
   }
 }
 
@@ -64,38 +96,117 @@ const GroupSet& find_set(const std::vector<GroupSet>& sets, const Keep& keep) {
     if (set.label == keep.label && set.layer == keep.layer) return set;
   }
   PRUNUS_FAIL(InvalidArgument, "the model has no group set ",
-              GroupSet{keep.label, keep.layer, 0, {}}.name());
+              GroupSet{keep.label, keep.layer, 0}.name());
 }
 
-void resize(ModelConfig& config, const GroupSet& set, int64_t units) {
-  const auto layer = static_cast<size_t>(std::max(set.layer, 0));
+// Frequencies that the kept pairs had before any cut.
+std::vector<int64_t> original_pairs(const LayerShape& shape, const std::vector<int64_t>& kept) {
+  if (shape.rope_pairs.empty()) return kept;
+  std::vector<int64_t> pairs;
+  for (const int64_t pair : kept) pairs.push_back(shape.rope_pairs[static_cast<size_t>(pair)]);
+  return pairs;
+}
+
+void resize(ModelConfig& config, const GroupSet& set, const std::vector<int64_t>& kept) {
+  const auto units = static_cast<int64_t>(kept.size());
   switch (set.label) {
+    case AxisLabel::Hidden:
+      config.hidden_size = units;
+      return;
     case AxisLabel::Ffn:
-      config.layers[layer].intermediate_size = units;
+      config.layers[static_cast<size_t>(set.layer)].intermediate_size = units;
+      return;
+    case AxisLabel::QueryHead:
+      config.layers[static_cast<size_t>(set.layer)].num_attention_heads = units;
       return;
     case AxisLabel::KvGroup: {
-      LayerShape& shape = config.layers[layer];
+      LayerShape& shape = config.layers[static_cast<size_t>(set.layer)];
       shape.num_attention_heads = shape.num_attention_heads / shape.num_key_value_heads * units;
       shape.num_key_value_heads = units;
       return;
     }
-    case AxisLabel::Hidden:
-      config.hidden_size = units;
+    case AxisLabel::RopePair: {
+      LayerShape& shape = config.layers[static_cast<size_t>(set.layer)];
+      shape.rope_pairs = original_pairs(shape, kept);
+      return;
+    }
+    case AxisLabel::ValueDim:  // check_head_dim() sets the one size that all layers share
       return;
     case AxisLabel::Vocab:
-    case AxisLabel::HeadDim:
+    case AxisLabel::Layer:
       break;
   }
   PRUNUS_FAIL(Unsupported, set.name(), ": units of this axis cannot be removed");
 }
 
-at::Tensor slices_of(const std::vector<int64_t>& units, int64_t width) {
-  std::vector<int64_t> slices;
-  slices.reserve(units.size() * static_cast<size_t>(width));
-  for (const int64_t unit : units) {
-    for (int64_t i = 0; i < width; ++i) slices.push_back(unit * width + i);
+// Slice indices along the member's dimension that belong to kept units.
+at::Tensor slices_of(const GroupSet& set, const GroupMember& member,
+                     const std::vector<int64_t>& kept) {
+  at::Tensor keep = at::zeros({set.units}, at::kBool);
+  keep.index_fill_(0, at::tensor(kept, at::kLong), true);
+  return keep.view({set.shares, 1, set.units_per_share(), 1})
+      .expand({set.shares, member.outer, set.units_per_share(), member.inner})
+      .flatten()
+      .nonzero()
+      .flatten();
+}
+
+bool is_head_dim(AxisLabel label) {
+  return label == AxisLabel::RopePair || label == AxisLabel::ValueDim;
+}
+
+// head_dim is one number of the configuration: every layer must keep as many channels of each head,
+// two per pair.
+void check_head_dim(ModelConfig& config, const std::vector<GroupSet>& sets,
+                    const std::vector<Keep>& keeps) {
+  std::map<std::pair<int, AxisLabel>, int64_t> channels;
+  for (const GroupSet& set : sets) {
+    if (is_head_dim(set.label)) channels[{set.layer, set.label}] = config.head_dim;
   }
-  return at::tensor(slices, at::kLong);
+  for (const Keep& keep : keeps) {
+    if (!is_head_dim(keep.label)) continue;
+    const GroupSet& set = find_set(sets, keep);
+    for (const GroupMember& member : set.members) {
+      const bool norm =
+          member.tensor.spec->role == Role::QNorm || member.tensor.spec->role == Role::KNorm;
+      PRUNUS_CHECK(!norm, Unsupported, set.name(), ": this model normalises over head_dim ('",
+                   member.tensor.name, "'); cutting it would change what is kept");
+    }
+    channels[{keep.layer, keep.label}] = static_cast<int64_t>(keep.units.size()) / set.shares *
+                                         (keep.label == AxisLabel::RopePair ? 2 : 1);
+  }
+  const int64_t kept = channels.begin()->second;
+  for (const auto& [key, count] : channels) {
+    PRUNUS_CHECK(count == kept, InvalidArgument, "head_dim would be ", kept, " and, by ",
+                 GroupSet{key.second, key.first, 0}.name(), ", ", count,
+                 "; expected the same in every layer, queries, keys and values alike");
+  }
+  if (config.rope_head_dim == 0) config.rope_head_dim = config.head_dim;
+  config.head_dim = kept;
+}
+
+void check_layers(const ModelConfig& config, const Keep& keep) {
+  PRUNUS_CHECK(keep.layer == -1, InvalidArgument, "a keep of layers belongs to the whole model");
+  check_units("layers", keep.units, static_cast<int64_t>(config.layers.size()));
+}
+
+// Leaves out the layers that are not kept: the tensors of layer i of the result are those of
+// kept[i].
+std::map<std::string, TensorInfo> drop_layers(ModelConfig& config,
+                                              const std::vector<TensorInfo>& tensors,
+                                              const std::vector<int64_t>& kept) {
+  std::map<std::string, TensorInfo> originals;
+  std::vector<LayerShape> layers;
+  for (const int64_t layer : kept) layers.push_back(config.layers[static_cast<size_t>(layer)]);
+  config.layers = std::move(layers);
+  std::map<std::pair<int, Role>, const TensorInfo*> places;
+  for (const TensorInfo& tensor : tensors) places[{tensor.layer, tensor.spec->role}] = &tensor;
+  for (const TensorInfo& tensor : tensors_of(config)) {
+    const int from =
+        tensor.layer < 0 ? -1 : static_cast<int>(kept[static_cast<size_t>(tensor.layer)]);
+    originals[tensor.name] = *places.at({from, tensor.spec->role});
+  }
+  return originals;
 }
 
 }  // namespace
@@ -103,22 +214,36 @@ at::Tensor slices_of(const std::vector<int64_t>& units, int64_t width) {
 Model shrink(const Model& model, const std::vector<Keep>& keeps) {
   const std::vector<GroupSet> sets = find_groups(model);
   ModelConfig config = model.config();
-  std::map<std::string, Cuts> cuts;
+  std::map<std::string, Cuts> cuts;  // by the original's tensor names
+  std::vector<int64_t> layers(config.layers.size());
+  std::iota(layers.begin(), layers.end(), int64_t{0});
+  bool head_dim = false;
   for (const Keep& keep : keeps) {
+    if (keep.label == AxisLabel::Layer) {
+      check_layers(config, keep);
+      layers = keep.units;
+      continue;
+    }
     const GroupSet& set = find_set(sets, keep);
-    check_keep(set, keep);
-    resize(config, set, static_cast<int64_t>(keep.units.size()));
+    check_units(set.name(), keep.units, set.units);
+    check_shares(set, keep.units);
+    resize(config, set, keep.units);
+    head_dim = head_dim || is_head_dim(keep.label);
     if (static_cast<int64_t>(keep.units.size()) == set.units) continue;
     for (const GroupMember& member : set.members) {
-      cuts[member.tensor.name][static_cast<size_t>(member.dim)] =
-          slices_of(keep.units, member.slices_per_unit);
+      at::Tensor& slices = cuts[member.tensor.name][static_cast<size_t>(member.dim)];
+      PRUNUS_CHECK(!slices.defined(), InvalidArgument, set.name(), ": dimension ", member.dim,
+                   " of '", member.tensor.name,
+                   "' is cut by another keep already; apply them one after the other");
+      slices = slices_of(set, member, keep.units);
     }
   }
-  std::map<std::string, TensorInfo> originals;
-  for (const TensorInfo& tensor : model.tensors()) originals[tensor.name] = tensor;
-  return Model(
-      std::move(config),
-      std::make_shared<ShrunkSource>(model.shared_source(), std::move(originals), std::move(cuts)));
+  if (head_dim) check_head_dim(config, sets, keeps);
+  auto originals = drop_layers(config, model.tensors(), layers);
+  Model left(std::move(config), std::make_shared<ShrunkSource>(
+                                    model.shared_source(), std::move(originals), std::move(cuts)));
+  left.set_precision(model.precision());
+  return left;
 }
 
 }  // namespace prunus

@@ -8,16 +8,24 @@ std::string_view axis_name(AxisLabel label) {
       return "vocab";
     case AxisLabel::Hidden:
       return "hidden";
+    case AxisLabel::Layer:
+      return "layer";
     case AxisLabel::KvGroup:
       return "kv_group";
+    case AxisLabel::QueryHead:
+      return "query_head";
+    case AxisLabel::RopePair:
+      return "rope_pair";
+    case AxisLabel::ValueDim:
+      return "value_dim";
     case AxisLabel::Ffn:
       return "ffn";
-    case AxisLabel::HeadDim:
-      return "head_dim";
   }
   return "?";
 }
 
-bool per_layer(AxisLabel label) { return label != AxisLabel::Vocab && label != AxisLabel::Hidden; }
+bool per_layer(AxisLabel label) {
+  return label != AxisLabel::Vocab && label != AxisLabel::Hidden && label != AxisLabel::Layer;
+}
 
 }  // namespace prunus

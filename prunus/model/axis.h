@@ -1,46 +1,66 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <string_view>
 
 namespace prunus {
 
-/// What an axis of a weight counts. Two slices of two tensors that carry the same label in the same
-/// scope are coupled: cut together or not at all (graph/groups.h).
-enum class AxisLabel {
-  Vocab,    ///< token ids; scope: model
-  Hidden,   ///< channels of the residual stream; scope: model
-  KvGroup,  ///< one key/value head and the query heads that read it; scope: layer
-  Ffn,      ///< intermediate channels of the feed-forward part; scope: layer
-  HeadDim,  ///< channels inside a head, shared by every head; scope: layer
-};
+/// What an axis of a weight is a product of. `Query` counts the query heads that read one key/value
+/// head; `Half` × `Pair` are the channels of a head that rotary embedding turns together (channel p
+/// with channel p + head_dim/2); `Value` the channels of a value head, which nothing turns.
+enum class Factor { None, Vocab, Hidden, Ffn, KvGroup, Query, Half, Pair, Value };
 
-/// How many consecutive slices of the axis belong to one unit of its label.
-enum class Repeat {
-  One,         ///< one slice is one unit
-  KvHead,      ///< head_dim slices: a key or value head
-  QueryHeads,  ///< (num_attention_heads / num_key_value_heads) · head_dim: the heads of one KV head
-};
-
-/// One axis of one tensor.
+/// One axis of one tensor: its factors, outermost first; unused places are None.
 struct Axis {
-  AxisLabel label;
-  Repeat repeat = Repeat::One;
+  std::array<Factor, 4> factors{};
 };
 
 namespace axes {
-inline constexpr Axis Vocab{AxisLabel::Vocab};
-inline constexpr Axis Hidden{AxisLabel::Hidden};
-inline constexpr Axis Ffn{AxisLabel::Ffn};
-inline constexpr Axis HeadDim{AxisLabel::HeadDim};
-inline constexpr Axis KvHeads{AxisLabel::KvGroup, Repeat::KvHead};
-inline constexpr Axis QueryHeads{AxisLabel::KvGroup, Repeat::QueryHeads};
+inline constexpr Axis Vocab{{Factor::Vocab}};
+inline constexpr Axis Hidden{{Factor::Hidden}};
+inline constexpr Axis Ffn{{Factor::Ffn}};
+inline constexpr Axis QueryHeads{{Factor::KvGroup, Factor::Query, Factor::Half, Factor::Pair}};
+inline constexpr Axis KeyHeads{{Factor::KvGroup, Factor::Half, Factor::Pair}};
+inline constexpr Axis ValueHeads{{Factor::KvGroup, Factor::Value}};
+inline constexpr Axis MixedHeads{{Factor::KvGroup, Factor::Query, Factor::Value}};
+inline constexpr Axis HeadChannels{{Factor::Half, Factor::Pair}};
 }  // namespace axes
 
-/// Name used in plan.json and messages: "vocab", "hidden", "kv_group", "ffn", "head_dim".
+/// What can be cut as a unit. Two slices of two tensors that belong to the same unit of a label in
+/// the same scope are coupled: cut together or not at all (graph/groups.h).
+enum class AxisLabel {
+  Vocab,      ///< token ids; scope: model
+  Hidden,     ///< channels of the residual stream; scope: model
+  Layer,      ///< whole decoder layers; scope: model; no axis of a tensor
+  KvGroup,    ///< one key/value head and the query heads that read it; scope: layer
+  QueryHead,  ///< one query head inside its KV group; scope: layer, as many from each group
+  RopePair,   ///< one rotated pair of channels of every query and key head; scope: layer
+  ValueDim,  ///< one channel of a value head, and where it is read; scope: layer, as many from each
+  Ffn,       ///< intermediate channels of the feed-forward part; scope: layer
+};
+
+/// The factor whose index is the unit, and the factor (or None) that parts the units into equal
+/// shares: the same number must go from each share.
+struct Cut {
+  AxisLabel label;
+  Factor unit;
+  Factor share = Factor::None;
+};
+
+/// Every label that cuts an axis (all but Layer).
+inline constexpr Cut kCuts[] = {
+    {AxisLabel::Vocab, Factor::Vocab},     {AxisLabel::Hidden, Factor::Hidden},
+    {AxisLabel::KvGroup, Factor::KvGroup}, {AxisLabel::QueryHead, Factor::Query, Factor::KvGroup},
+    {AxisLabel::RopePair, Factor::Pair},   {AxisLabel::ValueDim, Factor::Value, Factor::KvGroup},
+    {AxisLabel::Ffn, Factor::Ffn},
+};
+
+/// Name used in plan.json and messages: "vocab", "hidden", "layer", "kv_group", "query_head",
+/// "rope_pair", "value_dim", "ffn".
 std::string_view axis_name(AxisLabel label);
 
-/// True where every layer has its own units (KvGroup, Ffn, HeadDim); false where one set of units
-/// runs through the whole model (Vocab, Hidden).
+/// True where every layer has its own units; false where one set of units runs through the whole
+/// model (Vocab, Hidden, Layer).
 bool per_layer(AxisLabel label);
 
 }  // namespace prunus

@@ -15,6 +15,8 @@ struct LayerShape {
   int64_t num_key_value_heads = 0;
   int64_t intermediate_size = 0;
   std::optional<int64_t> sliding_window;  ///< a query sees this many keys, itself included
+  /// Which of the original rotation frequencies the head_dim/2 pairs still have; empty: all.
+  std::vector<int64_t> rope_pairs;
   bool operator==(const LayerShape&) const = default;
 };
 
@@ -39,6 +41,9 @@ struct ModelConfig {
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
   int64_t head_dim = 0;
+  /// head_dim of the model this one was cut from: the scale of the attention scores,
+  /// 1/√rope_head_dim, and the rotation frequencies are still those. 0: head_dim was never cut.
+  int64_t rope_head_dim = 0;
   int64_t max_position_embeddings = 0;
   double rms_norm_eps = 1e-6;
   bool qkv_bias = false;

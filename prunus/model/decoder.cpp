@@ -49,6 +49,11 @@ at::Tensor attention_mask(int64_t seq, int64_t past, std::optional<int64_t> wind
   return mask;
 }
 
+// The head_dim of the model before any of it was cut.
+int64_t scale_dim(const ModelConfig& config) {
+  return config.rope_head_dim != 0 ? config.rope_head_dim : config.head_dim;
+}
+
 at::Tensor activate(Activation activation, const at::Tensor& x) {
   switch (activation) {
     case Activation::Silu:
@@ -65,11 +70,20 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
 
 }  // namespace
 
-at::Tensor rope_frequencies(const ModelConfig& config) {
+at::Tensor LinearTap::scale(Role, const at::Tensor& normalised, const at::Tensor& gain) {
+  return normalised * gain;
+}
+
+at::Tensor rope_frequencies(const ModelConfig& config, int layer) {
   const Rope& rope = config.rope;
+  const int64_t head_dim = scale_dim(config);
+  const auto place = static_cast<size_t>(layer);
+  const std::vector<int64_t> all;
+  const auto& kept = place < config.layers.size() ? config.layers[place].rope_pairs : all;
   std::vector<float> frequencies;
-  for (int64_t i = 0; i < config.head_dim; i += 2) {
-    const double exponent = static_cast<double>(i) / static_cast<double>(config.head_dim);
+  for (int64_t i = 0; i < config.head_dim / 2; ++i) {
+    const int64_t pair = kept.empty() ? i : kept[static_cast<size_t>(i)];
+    const double exponent = static_cast<double>(2 * pair) / static_cast<double>(head_dim);
     double frequency = 1.0 / std::pow(rope.theta, exponent);
     if (rope.kind == Rope::Kind::Linear) frequency /= rope.factor;
     if (rope.kind == Rope::Kind::Llama3) {
@@ -86,8 +100,18 @@ at::Tensor rope_frequencies(const ModelConfig& config) {
   return at::tensor(frequencies);
 }
 
+at::Tensor Decoder::normalise(const at::Tensor& x) const {
+  return x * (x.square().mean(-1, true) + config_.rms_norm_eps).rsqrt();
+}
+
 at::Tensor Decoder::rms_norm(const at::Tensor& x, const at::Tensor& weight) const {
-  return x * (x.square().mean(-1, true) + config_.rms_norm_eps).rsqrt() * weight;
+  return normalise(x) * weight;
+}
+
+at::Tensor Decoder::block_norm(Role role, const BlockWeights& weights, const at::Tensor& hidden,
+                               LinearTap* tap) const {
+  if (tap == nullptr) return rms_norm(hidden, weights[role]);
+  return tap->scale(role, normalise(hidden), weights[role]);
 }
 
 at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
@@ -103,7 +127,8 @@ at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::
   if (weights[Role::QNorm].defined()) q = rms_norm(q, weights[Role::QNorm]);
   if (weights[Role::KNorm].defined()) k = rms_norm(k, weights[Role::KNorm]);
   const at::Tensor places = at::arange(position, position + seq, hidden.options());
-  const at::Tensor angles = at::outer(places, rope_frequencies(config_).to(hidden.device()));
+  const at::Tensor angles =
+      at::outer(places, rope_frequencies(config_, layer).to(hidden.options()));
   const at::Tensor cos = angles.cos();
   const at::Tensor sin = angles.sin();
   q = rotate(q, cos, sin);
@@ -122,8 +147,9 @@ at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::
   if (!plain && (seq > 1 || windowed)) {
     mask = attention_mask(seq, past, shape.sliding_window, hidden.device());
   }
+  const double scale = 1.0 / std::sqrt(static_cast<double>(scale_dim(config_)));
   const at::Tensor mixed = at::scaled_dot_product_attention(
-      q, repeat_heads(k, times), repeat_heads(v, times), mask, 0.0, plain && seq > 1);
+      q, repeat_heads(k, times), repeat_heads(v, times), mask, 0.0, plain && seq > 1, scale);
   const at::Tensor joined =
       mixed.transpose(1, 2).reshape({hidden.size(0), seq, mixed.size(1) * config_.head_dim});
   return project(tap, Role::OProj, joined, weights, Role::OBias);
@@ -139,10 +165,9 @@ at::Tensor Decoder::feed_forward(const BlockWeights& weights, const at::Tensor& 
 
 at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                           LinearTap* tap, LayerCache* cache, int64_t position) const {
-  const at::Tensor middle =
-      hidden +
-      attention(layer, weights, rms_norm(hidden, weights[Role::AttnNorm]), tap, cache, position);
-  return middle + feed_forward(weights, rms_norm(middle, weights[Role::MlpNorm]), tap);
+  const at::Tensor normed = block_norm(Role::AttnNorm, weights, hidden, tap);
+  const at::Tensor middle = hidden + attention(layer, weights, normed, tap, cache, position);
+  return middle + feed_forward(weights, block_norm(Role::MlpNorm, weights, middle, tap), tap);
 }
 
 at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device) {
@@ -152,8 +177,8 @@ at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device) {
   PRUNUS_CHECK(low >= 0 && high < model.config().vocab_size, InvalidArgument, "token id ",
                low < 0 ? low : high, " is outside the model's vocabulary of ",
                model.config().vocab_size, "; does the tokenizer belong to this model?");
-  const at::Tensor rows = at::index_select(model.source().read(info), 0, ids.flatten());
-  at::Tensor hidden = rows.to(device).to(at::kFloat);
+  const at::Tensor rows = model.source().select_rows(info, ids.flatten());
+  at::Tensor hidden = rows.to(device).to(model.precision());
   model.source().release(info);
   check_finite(hidden, info.name);
   return hidden.view({ids.size(0), ids.size(1), -1});

@@ -16,6 +16,9 @@ class LinearTap {
   /// y = x·Wᵀ + b. input [batch, seq, in]; weight [out, in]; bias [out] or undefined.
   virtual at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
                             const at::Tensor& bias) = 0;
+  /// y = normalised · gain, the end of an RMSNorm over the hidden channels.
+  /// normalised [batch, seq, hidden_size]; gain [hidden_size].
+  virtual at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain);
 };
 
 /// Keys and values of earlier positions of one layer, [batch, kv_heads, seq, head_dim].
@@ -38,19 +41,23 @@ class Decoder {
 
   /// x / rms(x) · weight over the last axis. Source: Zhang & Sennrich, arXiv:1910.07467.
   at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight) const;
+  /// x / rms(x) over the last axis.
+  at::Tensor normalise(const at::Tensor& x) const;
 
  private:
   at::Tensor attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                        LinearTap* tap, LayerCache* cache, int64_t position) const;
   at::Tensor feed_forward(const BlockWeights& weights, const at::Tensor& hidden,
                           LinearTap* tap) const;
+  at::Tensor block_norm(Role role, const BlockWeights& weights, const at::Tensor& hidden,
+                        LinearTap* tap) const;
 
   const ModelConfig& config_;
 };
 
-/// Rotation frequencies of the head_dim/2 channel pairs, in radians per position, FP32
+/// Rotation frequencies of the head_dim/2 channel pairs of a layer, in radians per position, FP32
 /// [head_dim/2]. Source: config `rope_theta` and scaling as documented at Rope.
-at::Tensor rope_frequencies(const ModelConfig& config);
+at::Tensor rope_frequencies(const ModelConfig& config, int layer = 0);
 
 /// Rows of the embedding for ids [batch, seq] as FP32 [batch, seq, hidden_size] on `device`; only
 /// the rows used are read from the file.

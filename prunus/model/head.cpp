@@ -16,16 +16,19 @@ constexpr int64_t kWeightBytes = int64_t{64} << 20;
 struct Softmax {
   at::Tensor exponentials;  // the logits' own memory
   at::Tensor sums;          // [tokens, 1]
+  at::Tensor log_sum_exp;   // [tokens]
   at::Tensor nll;           // [tokens]
 };
 
 // Overwrites `logits` with exp(logit − max).
 Softmax softmax_parts(at::Tensor logits, const at::Tensor& targets) {
-  logits.sub_(logits.amax(1, true));
+  const at::Tensor largest = logits.amax(1, true);
+  logits.sub_(largest);
   const at::Tensor picked = logits.gather(1, targets.unsqueeze(1)).squeeze(1);
   logits.exp_();
   const at::Tensor sums = logits.sum(1, true);
-  return {logits, sums, sums.squeeze(1).log() - picked};
+  const at::Tensor log_sums = sums.squeeze(1).log();
+  return {logits, sums, log_sums + largest.squeeze(1), log_sums - picked};
 }
 
 }  // namespace
@@ -37,13 +40,13 @@ Head::Head(const Model& model, at::Device device)
       norm_(model.load(model.tensor(Role::FinalNorm), device)) {}
 
 template <typename Use>
-void Head::for_each_vocab_chunk(Use use) const {
+void Head::for_each_vocab_chunk(int64_t max_rows, Use use) const {
   const int64_t vocab = weight_.shape[0];
-  const int64_t rows = std::max<int64_t>(1, kWeightBytes / 4 / weight_.shape[1]);
-  const at::Tensor stored = model_.source().read(weight_);
+  const int64_t rows = std::clamp<int64_t>(kWeightBytes / 4 / weight_.shape[1], 1, max_rows);
   for (int64_t begin = 0; begin < vocab; begin += rows) {
     const int64_t count = std::min(rows, vocab - begin);
-    const at::Tensor weight = stored.narrow(0, begin, count).to(device_).to(at::kFloat);
+    const at::Tensor weight =
+        model_.source().read_rows(weight_, begin, count).to(device_).to(model_.precision());
     if (!checked_) check_finite(weight, weight_.name);
     use(weight, begin, count);
   }
@@ -62,10 +65,11 @@ void Head::for_each_token_chunk(const at::Tensor& hidden, Use use) const {
 
 at::Tensor Head::chunk_logits(const at::Tensor& normed) const {
   at::Tensor logits = at::empty({normed.size(0), weight_.shape[0]}, normed.options());
-  for_each_vocab_chunk([&](const at::Tensor& weight, int64_t begin, int64_t count) {
-    at::Tensor part = logits.narrow(1, begin, count);
-    at::mm_out(part, normed, weight.t());
-  });
+  for_each_vocab_chunk(weight_.shape[0],
+                       [&](const at::Tensor& weight, int64_t begin, int64_t count) {
+                         at::Tensor part = logits.narrow(1, begin, count);
+                         at::mm_out(part, normed, weight.t());
+                       });
   return logits;
 }
 
@@ -85,30 +89,55 @@ at::Tensor Head::token_nll(const at::Tensor& hidden, const at::Tensor& targets) 
 Head::Loss Head::loss_and_gradient(const at::Tensor& hidden, const at::Tensor& targets,
                                    double scale) const {
   Loss loss;
-  loss.grad_hidden = at::empty_like(hidden);
+  for (at::Tensor* part : {&loss.grad_hidden, &loss.normalised, &loss.grad_normed}) {
+    *part = at::zeros_like(hidden, at::MemoryFormat::Contiguous);
+  }
+  loss.log_sum_exp = at::empty({hidden.size(0)}, hidden.options());
   const Decoder decoder(model_.config());
   for_each_token_chunk(hidden, [&](int64_t begin, int64_t count) {
     at::Tensor input = hidden.narrow(0, begin, count).detach().requires_grad_(true);
-    at::Tensor normed;
+    at::Tensor normalised;
     {
       const at::AutoGradMode on(true);
-      normed = decoder.rms_norm(input, norm_);
+      normalised = decoder.normalise(input);
     }
+    loss.normalised.narrow(0, begin, count).copy_(normalised.detach());
     const at::Tensor target = targets.narrow(0, begin, count);
-    const Softmax parts = softmax_parts(chunk_logits(normed.detach()), target);
+    const Softmax parts = softmax_parts(chunk_logits(normalised.detach() * norm_), target);
     loss.nll_sum += parts.nll.sum(at::kDouble).item<double>();
+    loss.log_sum_exp.narrow(0, begin, count).copy_(parts.log_sum_exp);
     // d nll / d logits = softmax − onehot(target)
     at::Tensor grad = parts.exponentials.div_(parts.sums);
     grad.scatter_add_(1, target.unsqueeze(1), at::full({count, 1}, -1.0, grad.options()));
     grad.mul_(scale);
-    at::Tensor grad_normed = at::zeros_like(input, at::MemoryFormat::Contiguous);
-    for_each_vocab_chunk([&](const at::Tensor& weight, int64_t from, int64_t rows) {
-      grad_normed.addmm_(grad.narrow(1, from, rows), weight);
-    });
-    normed.backward(grad_normed);
+    at::Tensor grad_normed = loss.grad_normed.narrow(0, begin, count);
+    for_each_vocab_chunk(weight_.shape[0],
+                         [&](const at::Tensor& weight, int64_t from, int64_t rows) {
+                           grad_normed.addmm_(grad.narrow(1, from, rows), weight);
+                         });
+    normalised.backward(grad_normed * norm_);
     loss.grad_hidden.narrow(0, begin, count).copy_(input.grad());
   });
   return loss;
+}
+
+void Head::for_each_weight_rows(const std::vector<Loss>& losses,
+                                const std::vector<at::Tensor>& targets, double scale,
+                                const UseRows& use) const {
+  int64_t tokens = 1;
+  for (const at::Tensor& target : targets) tokens = std::max(tokens, target.size(0));
+  const int64_t rows = std::max<int64_t>(1, kLogitBytes / 4 / tokens);
+  for_each_vocab_chunk(rows, [&](const at::Tensor& weight, int64_t begin, int64_t count) {
+    for (size_t i = 0; i < losses.size(); ++i) {
+      at::Tensor grad = at::mm(losses[i].normalised * norm_, weight.t());
+      grad.sub_(losses[i].log_sum_exp.unsqueeze(1)).exp_();
+      const at::Tensor& target = targets[i];
+      const at::Tensor here = ((target >= begin) & (target < begin + count)).nonzero().flatten();
+      grad.index_put_({here, target.index_select(0, here) - begin},
+                      at::full({here.size(0)}, -1.0, grad.options()), /*accumulate=*/true);
+      use(begin, weight, i, grad.mul_(scale));
+    }
+  });
 }
 
 }  // namespace prunus

@@ -1,5 +1,7 @@
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -24,14 +26,28 @@ class Head {
   struct Loss {
     double nll_sum = 0;      ///< nats
     at::Tensor grad_hidden;  ///< d(scale · nll_sum)/d hidden, [tokens, hidden_size]
+    at::Tensor normalised;   ///< hidden / rms(hidden), [tokens, hidden_size]
+    at::Tensor grad_normed;  ///< d(scale · nll_sum)/d (normalised · gain), [tokens, hidden_size]
+    at::Tensor log_sum_exp;  ///< of the logits, [tokens]
   };
   Loss loss_and_gradient(const at::Tensor& hidden, const at::Tensor& targets, double scale) const;
+
+  /// What gradients of the head's own weight are made of, some rows [begin, begin + count) of it at
+  /// a time and for these every batch in turn:
+  /// use(begin, weight [count, hidden_size], batch, grad_logits [tokens, count]).
+  /// losses[i] is of targets[i] and the same scale; the logits are computed again.
+  using UseRows = std::function<void(int64_t begin, const at::Tensor& weight, size_t batch,
+                                     const at::Tensor& grad_logits)>;
+  void for_each_weight_rows(const std::vector<Loss>& losses, const std::vector<at::Tensor>& targets,
+                            double scale, const UseRows& use) const;
+  /// Final norm's gain, [hidden_size].
+  const at::Tensor& gain() const { return norm_; }
 
  private:
   template <typename Use>
   void for_each_token_chunk(const at::Tensor& hidden, Use use) const;
   template <typename Use>
-  void for_each_vocab_chunk(Use use) const;
+  void for_each_vocab_chunk(int64_t max_rows, Use use) const;
   at::Tensor chunk_logits(const at::Tensor& normed) const;
 
   const Model& model_;

@@ -14,21 +14,9 @@ namespace prunus {
 namespace {
 
 int64_t axis_size(const ModelConfig& config, int layer, Axis axis) {
-  const LayerShape shape = layer >= 0 ? config.layers[static_cast<size_t>(layer)] : LayerShape{};
-  switch (axis.label) {
-    case AxisLabel::Vocab:
-      return config.vocab_size;
-    case AxisLabel::Hidden:
-      return config.hidden_size;
-    case AxisLabel::Ffn:
-      return shape.intermediate_size;
-    case AxisLabel::HeadDim:
-      return config.head_dim;
-    case AxisLabel::KvGroup:
-      return config.head_dim * (axis.repeat == Repeat::QueryHeads ? shape.num_attention_heads
-                                                                  : shape.num_key_value_heads);
-  }
-  return 0;
+  int64_t size = 1;
+  for (const Factor factor : axis.factors) size *= factor_size(config, layer, factor);
+  return size;
 }
 
 TensorInfo place(const ModelConfig& config, const TensorSpec& spec, int layer) {
@@ -67,6 +55,41 @@ void check_tensors(const Checkpoint& checkpoint, const Model& model) {
 }
 
 }  // namespace
+
+int64_t factor_size(const ModelConfig& config, int layer, Factor factor) {
+  const auto shape = [&]() -> const LayerShape& {
+    return config.layers.at(static_cast<size_t>(layer));
+  };
+  switch (factor) {
+    case Factor::None:
+      return 1;
+    case Factor::Vocab:
+      return config.vocab_size;
+    case Factor::Hidden:
+      return config.hidden_size;
+    case Factor::Ffn:
+      return shape().intermediate_size;
+    case Factor::KvGroup:
+      return shape().num_key_value_heads;
+    case Factor::Query:
+      return shape().num_attention_heads / shape().num_key_value_heads;
+    case Factor::Half:
+      return 2;
+    case Factor::Pair:
+      return config.head_dim / 2;
+    case Factor::Value:
+      return config.head_dim;
+  }
+  return 1;
+}
+
+at::Tensor WeightSource::read_rows(const TensorInfo& tensor, int64_t begin, int64_t count) const {
+  return read(tensor).narrow(0, begin, count);
+}
+
+at::Tensor WeightSource::select_rows(const TensorInfo& tensor, const at::Tensor& rows) const {
+  return at::index_select(read(tensor), 0, rows);
+}
 
 std::vector<TensorInfo> tensors_of(const ModelConfig& config) {
   std::vector<TensorInfo> tensors;
@@ -117,7 +140,7 @@ void check_finite(const at::Tensor& tensor, const std::string& what) {
 
 at::Tensor Model::load(const TensorInfo& tensor, at::Device device, at::Tensor memory) const {
   const at::Tensor stored = source_->read(tensor);
-  at::Tensor loaded = memory.defined() ? memory.copy_(stored) : stored.to(device).to(at::kFloat);
+  at::Tensor loaded = memory.defined() ? memory.copy_(stored) : stored.to(device).to(precision_);
   if (loaded.data_ptr() != stored.data_ptr()) source_->release(tensor);
   if (!checked_.contains(tensor.name)) check_finite(loaded, tensor.name);
   checked_.insert(tensor.name);
@@ -131,9 +154,10 @@ BlockWeights Model::load_block(int layer, at::Device device, BlockWeights weight
     const auto role = static_cast<size_t>(tensor.spec->role);
     at::Tensor& slot = weights.tensors_[role];
     const bool fits = weights.owned_[role] && slot.device() == device &&
+                      slot.scalar_type() == precision_ &&
                       slot.sizes() == c10::IntArrayRef(tensor.shape);
     const at::Tensor loaded = load(tensor, device, fits ? slot : at::Tensor());
-    weights.owned_[role] = source_->dtype(tensor) != at::kFloat;
+    weights.owned_[role] = source_->dtype(tensor) != precision_;
     slot = loaded;
   }
   return weights;

@@ -14,8 +14,8 @@
 
 namespace prunus {
 
-/// The weights of one decoder layer (or of the parts outside the layers) by role, in FP32 on the
-/// computing device. Undefined tensors are parts the model does not have.
+/// The weights of one decoder layer (or of the parts outside the layers) by role, in the model's
+/// precision() on the computing device. Undefined tensors are parts the model does not have.
 class BlockWeights {
  public:
   const at::Tensor& operator[](Role role) const { return tensors_[static_cast<size_t>(role)]; }
@@ -43,9 +43,15 @@ class Model {
   const WeightSource& source() const { return *source_; }
   std::shared_ptr<const WeightSource> shared_source() const { return source_; }
 
-  /// One tensor as FP32 on `device`; the source's memory is given back unless the result shares it.
-  /// Throws Corrupt naming the tensor if it holds NaN or infinity (looked at once per tensor).
-  /// `memory`, where defined, is an FP32 tensor of the right shape and device to write into.
+  /// The dtype that load() gives and that everything downstream computes in: FP32, or FP64 for
+  /// scores free of rounding (twice the memory, half the speed).
+  at::ScalarType precision() const { return precision_; }
+  void set_precision(at::ScalarType precision) { precision_ = precision; }
+
+  /// One tensor in precision() on `device`; the source's memory is given back unless the result
+  /// shares it. Throws Corrupt naming the tensor if it holds NaN or infinity (looked at once per
+  /// tensor). `memory`, where defined, is a tensor of that dtype, of the right shape and device to
+  /// write into.
   at::Tensor load(const TensorInfo& tensor, at::Device device, at::Tensor memory = {}) const;
   /// Every tensor of one decoder layer, as load(). `recycled` gives its memory where sizes match:
   /// faulting in a layer's worth of new pages each time costs a tenth of a calibration.
@@ -60,11 +66,15 @@ class Model {
  private:
   ModelConfig config_;
   std::shared_ptr<const WeightSource> source_;
+  at::ScalarType precision_ = at::kFloat;
   std::vector<TensorInfo> tensors_;
   std::vector<std::array<int, kRoleCount>>
       index_;                              // [layer + 1][role] → position in tensors_, or −1
   mutable std::set<std::string> checked_;  // tensors already found finite
 };
+
+/// How many indices a factor of an axis has in this layer (−1: outside the layers).
+int64_t factor_size(const ModelConfig& config, int layer, Factor factor);
 
 /// The tensors a configuration calls for, in table order.
 std::vector<TensorInfo> tensors_of(const ModelConfig& config);

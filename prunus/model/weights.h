@@ -24,6 +24,10 @@ class WeightSource {
   virtual ~WeightSource() = default;
   /// The tensor in its file's dtype on the CPU; may share mapped memory, so never write to it.
   virtual at::Tensor read(const TensorInfo& tensor) const = 0;
+  /// Rows [begin, begin + count) of a matrix, as read(); a cut source cuts no more than these.
+  virtual at::Tensor read_rows(const TensorInfo& tensor, int64_t begin, int64_t count) const;
+  /// The rows with these indices, int64 [n] → [n, columns]; a copy.
+  virtual at::Tensor select_rows(const TensorInfo& tensor, const at::Tensor& rows) const;
   /// dtype that read() will give.
   virtual at::ScalarType dtype(const TensorInfo& tensor) const = 0;
   /// Hint: read() of this tensor comes soon.

@@ -26,11 +26,10 @@ const Criterion& criterion_of(const Method& method, std::string_view taylor) {
     if (name == wanted) return find(criteria::all(), name, "criterion");
   }
   PRUNUS_FAIL(InvalidArgument, "method '", method.name, "' has no Taylor variant '", taylor,
-              "'; --taylor takes param_first or vectorize, with --method llm-pruner");
+              "'; --taylor takes vectorize, param_first, param_second or param_mix, with --method "
+              "llm-pruner");
 }
 
-const Budget& budget_of(const Method& method) {
-  return find(budget::all(), method.budget, "budget");
-}
+const Budget& find_budget(std::string_view name) { return find(budget::all(), name, "budget"); }
 
 }  // namespace prunus

@@ -15,7 +15,6 @@ struct Method {
   std::string_view source;
   std::string_view summary;                    ///< one line for --help
   std::span<const std::string_view> criteria;  ///< by name; the first is the default
-  std::string_view budget;
 };
 
 namespace methods {
@@ -30,7 +29,7 @@ const Method& find_method(std::string_view name);
 /// Throws InvalidArgument if the method has no such variant.
 const Criterion& criterion_of(const Method& method, std::string_view taylor);
 
-/// The budget the method uses.
-const Budget& budget_of(const Method& method);
+/// The budget of that name. Throws InvalidArgument listing the known ones.
+const Budget& find_budget(std::string_view name);
 
 }  // namespace prunus

@@ -1,8 +1,6 @@
 #include "prunus/pipeline/plan.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 #include <set>
 
 #include <nlohmann/json.hpp>
@@ -13,7 +11,9 @@ namespace prunus {
 namespace {
 
 constexpr int kVersion = 1;
-constexpr AxisLabel kPlannable[] = {AxisLabel::Ffn, AxisLabel::KvGroup};
+constexpr AxisLabel kPlannable[] = {AxisLabel::Ffn,      AxisLabel::KvGroup,  AxisLabel::QueryHead,
+                                    AxisLabel::RopePair, AxisLabel::ValueDim, AxisLabel::Hidden,
+                                    AxisLabel::Layer};
 
 std::string plannable_names() {
   std::string names;
@@ -59,27 +59,6 @@ std::vector<Keep> Plan::keeps() const {
   return all;
 }
 
-std::vector<PlanEntry> rank_and_keep(const std::vector<ScoredSet>& sets,
-                                     const std::vector<int64_t>& removed) {
-  std::vector<PlanEntry> entries;
-  for (size_t i = 0; i < sets.size(); ++i) {
-    const auto& [set, scores] = sets[i];
-    for (const double score : scores) {
-      PRUNUS_CHECK(std::isfinite(score), Numeric, set.name(), ": a score is ", score,
-                   "; the calibration gradients overflowed or the weights are damaged");
-    }
-    std::vector<int64_t> order(scores.size());
-    std::iota(order.begin(), order.end(), int64_t{0});
-    std::stable_sort(order.begin(), order.end(), [&scores = scores](int64_t a, int64_t b) {
-      return scores[static_cast<size_t>(a)] < scores[static_cast<size_t>(b)];
-    });
-    std::vector<int64_t> kept(order.begin() + removed[i], order.end());
-    std::sort(kept.begin(), kept.end());
-    entries.push_back({{set.label, set.layer, std::move(kept)}, set.units, scores});
-  }
-  return entries;
-}
-
 Json to_json(const Plan& plan) {
   Json groups = Json::array();
   for (const PlanEntry& entry : plan.entries) {
@@ -122,6 +101,12 @@ void check_plan(const Plan& plan, const Model& model) {
     PRUNUS_CHECK(seen.insert({entry.keep.layer, entry.keep.label}).second, InvalidArgument,
                  "the plan names layer ", entry.keep.layer, " axis ", axis_name(entry.keep.label),
                  " twice");
+    if (entry.keep.label == AxisLabel::Layer) {
+      PRUNUS_CHECK(entry.units == model.layer_count(), InvalidArgument, "layers: the plan expects ",
+                   entry.units, ", the model has ", model.layer_count(),
+                   "; the plan was made for another model");
+      continue;
+    }
     const auto same = [&](const GroupSet& set) {
       return set.label == entry.keep.label && set.layer == entry.keep.layer;
     };

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "prunus/base/json.h"
-#include "prunus/budget/budget.h"
 #include "prunus/graph/shrink.h"
 
 namespace prunus {
@@ -25,11 +24,6 @@ struct Plan {
 
   std::vector<Keep> keeps() const;
 };
-
-/// Removes from each set the units of lowest score, `removed[i]` of them; equal scores: the lower
-/// index goes first. Throws Numeric if a score is NaN.
-std::vector<PlanEntry> rank_and_keep(const std::vector<ScoredSet>& sets,
-                                     const std::vector<int64_t>& removed);
 
 Json to_json(const Plan& plan);
 

@@ -1,5 +1,8 @@
 #include "prunus/pipeline/prune.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
 #include "prunus/pipeline/score.h"
@@ -7,59 +10,247 @@
 namespace prunus {
 namespace {
 
-LayerRange checked_range(const PruneOptions& options, int64_t layers) {
-  const LayerRange range = options.layers.value_or(LayerRange{0, layers});
-  PRUNUS_CHECK(range.begin >= 0 && range.begin < range.end && range.end <= layers, InvalidArgument,
-               "--layers ", range.begin, ":", range.end, " is not within 0:", layers,
-               " (half-open: the end is not included)");
-  return range;
+std::vector<int64_t> counting(int64_t count) {
+  std::vector<int64_t> numbers(static_cast<size_t>(count));
+  std::iota(numbers.begin(), numbers.end(), int64_t{0});
+  return numbers;
 }
 
-// Feed-forward channels and KV groups of the layers in range: what block-wise pruning removes.
-std::vector<GroupSet> block_wise_sets(const Model& model, LayerRange range) {
-  std::vector<GroupSet> sets;
-  for (GroupSet& set : find_groups(model)) {
-    const bool kind = set.label == AxisLabel::Ffn || set.label == AxisLabel::KvGroup;
-    if (kind && range.contains(set.layer)) sets.push_back(std::move(set));
+Plan layer_plan(const PruneOptions& options, int64_t layers) {
+  std::vector<int64_t> kept = counting(layers);
+  if (options.keep_first) {
+    PRUNUS_CHECK(*options.keep_first >= 1 && *options.keep_first <= layers, InvalidArgument,
+                 "--keep-first ", *options.keep_first, ": the model has ", layers, " layers");
+    kept.resize(static_cast<size_t>(*options.keep_first));
   }
-  return sets;
+  for (const int64_t layer : options.drop_layers) {
+    PRUNUS_CHECK(layer >= 0 && layer < layers, InvalidArgument, "--drop-layers names layer ", layer,
+                 "; the model has layers 0 to ", layers - 1);
+    std::erase(kept, layer);
+  }
+  PRUNUS_CHECK(!kept.empty(), InvalidArgument, "--drop-layers would drop all ", layers, " layers");
+  Plan plan;
+  plan.method = options.keep_first
+                    ? c10::str("layer-wise, the first ", *options.keep_first)
+                    : c10::str("layer-wise, ", options.drop_layers.size(), " dropped");
+  plan.entries.push_back({{AxisLabel::Layer, -1, kept}, layers, {}});
+  return plan;
 }
 
 void warn_where_nothing_goes(const std::vector<ScoredSet>& sets,
-                             const std::vector<int64_t>& removed, double ratio) {
-  for (size_t i = 0; ratio > 0 && i < sets.size(); ++i) {
-    if (removed[i] > 0) continue;
-    log_warning(c10::str(sets[i].set.name(), ": ratio ", ratio, " of ", sets[i].set.units,
-                         " units is less than one; nothing is removed there (and in sets alike)"));
+                             const std::vector<int64_t>& removed, const PruneOptions& options) {
+  for (size_t i = 0; !options.global && i < sets.size(); ++i) {
+    const GroupSet& set = sets[i].set;
+    const double ratio = set.label == AxisLabel::Ffn ? *options.ffn_ratio : *options.attn_ratio;
+    if (removed[i] > 0 || ratio <= 0) continue;
+    log_warning(c10::str(set.name(), ": ratio ", ratio, " of ", set.units_per_share(),
+                         " units is less than one, or rounds to none; nothing is removed there "
+                         "(and in sets alike)"));
     return;
   }
 }
 
+// One iterative run over a model: what is kept so far, and the next step of it.
+class Planner {
+ public:
+  Planner(const Model& model, const PlanContext& context, const PruneOptions& options)
+      : model_(model),
+        context_(context),
+        options_(options),
+        criterion_(criterion_of(find_method(options.method), options.taylor)) {}
+
+  PlanResult run() {
+    announce();
+    for (int64_t step = 0; step < options_.steps; ++step) {
+      if (context_.finished) {
+        if (auto earlier = context_.finished(step)) {
+          result_ = std::move(*earlier);
+          continue;
+        }
+      }
+      take(step);
+      if (context_.finish) context_.finish(step, result_);
+    }
+    result_.plan.method = description();
+    return result_;
+  }
+
+ private:
+  // The ratio of a local ranking does not depend on the scores: solve it, and say what will be
+  // left.
+  void announce() {
+    const std::vector<GroupSet> sets = select_sets(model_, options_);
+    result_.ratio = options_.ratio;
+    if (options_.global) {
+      if (options_.target_params || options_.target_bytes) {
+        log_info("global ranking: the ratio is solved as soon as the scores are known");
+      }
+      return;
+    }
+    const std::vector<ScoredSet> unscored = with_scores_of_zero(sets);
+    if (const auto target = target_of(model_, sets, options_)) {
+      set_ratio(solve_ratio(*target, unscored, options_));
+    }
+    say_what_is_left(unscored, allocate(unscored, options_, 1.0));
+  }
+
+  void take(int64_t step) {
+    Model left = shrink(model_, result_.plan.keeps());
+    left.set_precision(options_.precision);
+    const std::vector<GroupSet> sets = select_sets(left, options_);
+    std::vector<ScoredSet> scored = score(left, sets, step);
+    for (ScoredSet& one : scored) one.initial_units = initial_units(one.set);
+    const double fraction = static_cast<double>(step + 1) / static_cast<double>(options_.steps);
+    std::vector<int64_t> counts;
+    if (options_.global && (options_.target_params || options_.target_bytes)) {
+      counts = solve_global(left, sets, scored, fraction);
+    } else {
+      counts = allocate(scored, options_, fraction);
+    }
+    if (step + 1 == options_.steps) warn_where_nothing_goes(scored, counts, options_);
+    for (size_t i = 0; i < scored.size(); ++i) add(scored[i], counts[i]);
+  }
+
+  std::vector<ScoredSet> score(const Model& left, const std::vector<GroupSet>& sets, int64_t step) {
+    std::vector<TokenBatch> batches;
+    if (needs_calibration(criterion_.needs) && context_.calibration) {
+      batches = context_.calibration(step);
+    }
+    std::unique_ptr<StreamStore> store;
+    if (context_.store) store = context_.store(step);
+    LayerRange range{left.layer_count(), left.layer_count()};
+    for (const GroupSet& set : sets) range.begin = std::min<int64_t>(range.begin, set.layer);
+    range.begin = std::max<int64_t>(0, range.begin);
+    const uint64_t seed = options_.seed + static_cast<uint64_t>(step);
+    Scores scores = score_groups(left, sets, criterion_, batches, range,
+                                 {.seed = seed,
+                                  .device = options_.device,
+                                  .reduction = parse_reduction(options_.reduction),
+                                  .compat = options_.compat,
+                                  .store = store.get()});
+    if (step == 0) result_.calibration_loss = scores.loss;
+    return std::move(scores.sets);
+  }
+
+  // A step of a global run: its share of what the target wants gone, counted from the start.
+  std::vector<int64_t> solve_global(const Model& left, const std::vector<GroupSet>& sets,
+                                    const std::vector<ScoredSet>& scored, double fraction) {
+    Target target = *target_of(left, sets, options_);
+    const int64_t start = options_.target_params ? model_.parameters() : model_.bytes();
+    target.wanted =
+        start - static_cast<int64_t>(static_cast<double>(start - target.wanted) * fraction);
+    set_ratio(solve_ratio(target, scored, options_));
+    std::vector<int64_t> counts = allocate(scored, options_, 1.0);
+    say_what_is_left(scored, counts);
+    return counts;
+  }
+
+  void set_ratio(double ratio) {
+    result_.ratio = ratio;
+    options_.ratio = ratio;
+    options_.attn_ratio = ratio;
+    options_.ffn_ratio = ratio;
+  }
+
+  void say_what_is_left(const std::vector<ScoredSet>& sets, const std::vector<int64_t>& counts) {
+    int64_t parameters = 0;
+    int64_t bytes = 0;
+    for (size_t i = 0; i < sets.size(); ++i) {
+      const int64_t units = counts[i] * sets[i].set.shares;
+      parameters += units * sets[i].set.parameters_per_unit();
+      bytes += units * sets[i].set.bytes_per_unit(model_.source());
+    }
+    const int64_t before = model_.parameters();
+    char text[200];
+    std::snprintf(text, sizeof text,
+                  "ratio %.6g removes %.1f %% of the parameters: %lld of %lld stay, %lld bytes",
+                  result_.ratio,
+                  100.0 * static_cast<double>(parameters) / static_cast<double>(before),
+                  static_cast<long long>(before - parameters), static_cast<long long>(before),
+                  static_cast<long long>(model_.bytes() - bytes));
+    log_info(text);
+  }
+
+  static std::vector<ScoredSet> with_scores_of_zero(const std::vector<GroupSet>& sets) {
+    std::vector<ScoredSet> scored;
+    for (const GroupSet& set : sets) {
+      scored.push_back({set, std::vector<double>(static_cast<size_t>(set.units), 0.0)});
+    }
+    return scored;
+  }
+
+  PlanEntry* entry_of(const GroupSet& set) {
+    for (PlanEntry& entry : result_.plan.entries) {
+      if (entry.keep.label == set.label && entry.keep.layer == set.layer) return &entry;
+    }
+    return nullptr;
+  }
+
+  int64_t initial_units(const GroupSet& set) {
+    const PlanEntry* entry = entry_of(set);
+    return entry == nullptr ? set.units : entry->units;
+  }
+
+  // Units are numbered as in the model at the start; a unit's score is that of its last step.
+  void add(const ScoredSet& scored, int64_t removed) {
+    const GroupSet& set = scored.set;
+    PlanEntry* entry = entry_of(set);
+    if (entry == nullptr) {
+      result_.plan.entries.push_back({{set.label, set.layer, counting(set.units)},
+                                      set.units,
+                                      std::vector<double>(scored.scores.size())});
+      entry = &result_.plan.entries.back();
+    }
+    const std::vector<int64_t> before = entry->keep.units;
+    for (size_t i = 0; i < before.size(); ++i) {
+      entry->scores[static_cast<size_t>(before[i])] = scored.scores[i];
+    }
+    entry->keep.units.clear();
+    for (const int64_t unit : scored.keep_best(removed)) {
+      entry->keep.units.push_back(before[static_cast<size_t>(unit)]);
+    }
+  }
+
+  std::string description() const {
+    std::string text = c10::str(options_.method, ", ", criterion_.name, ", ", options_.reduction,
+                                options_.global ? ", global" : "", ", ratio ", result_.ratio);
+    if (options_.structure == Structure::Channel) {
+      text += ", hidden dimension";
+    } else {
+      text += c10::str(", layers ", options_.attn_layers->begin, ":", options_.attn_layers->end,
+                       " (heads) ", options_.ffn_layers->begin, ":", options_.ffn_layers->end,
+                       " (FFN)");
+    }
+    if (options_.steps > 1) text += c10::str(", ", options_.steps, " steps");
+    if (options_.compat == Compat::LlmPruner) text += ", compat llm-pruner";
+    return c10::str(text, ", seed ", options_.seed);
+  }
+
+  const Model& model_;
+  const PlanContext& context_;
+  PruneOptions options_;
+  const Criterion& criterion_;
+  PlanResult result_;
+};
+
 }  // namespace
 
 bool needs_calibration(const PruneOptions& options) {
-  const Needs needs = criterion_of(find_method(options.method), options.taylor).needs;
-  return needs == Needs::Saliency || needs == Needs::Gradient;
+  if (options.structure == Structure::Layer) return false;
+  return needs_calibration(criterion_of(find_method(options.method), options.taylor).needs);
+}
+
+PlanResult make_plan(const Model& model, const PlanContext& context, const PruneOptions& given) {
+  const PruneOptions options = resolve(given, model.layer_count());
+  if (options.structure == Structure::Layer) {
+    return {.plan = layer_plan(options, model.layer_count())};
+  }
+  return Planner(model, context, options).run();
 }
 
 PlanResult make_plan(const Model& model, const std::vector<TokenBatch>& batches,
                      const PruneOptions& options) {
-  PRUNUS_CHECK(options.ratio >= 0 && options.ratio < 1, InvalidArgument, "--ratio ", options.ratio,
-               " is not in [0, 1)");
-  const Method& method = find_method(options.method);
-  const Criterion& criterion = criterion_of(method, options.taylor);
-  const LayerRange range = checked_range(options, model.layer_count());
-  const std::vector<GroupSet> sets = block_wise_sets(model, range);
-  const Scores scores =
-      score_groups(model, sets, criterion, batches, range, {options.seed, options.device});
-  const std::vector<int64_t> removed = budget_of(method).remove(scores.sets, options.ratio);
-  warn_where_nothing_goes(scores.sets, removed, options.ratio);
-  PlanResult result;
-  result.plan.method = c10::str(method.name, ", ", criterion.name, ", ratio ", options.ratio,
-                                ", layers ", range.begin, ":", range.end, ", seed ", options.seed);
-  result.plan.entries = rank_and_keep(scores.sets, removed);
-  result.calibration_loss = scores.loss;
-  return result;
+  return make_plan(model, {.calibration = [&](int64_t) { return batches; }}, options);
 }
 
 }  // namespace prunus

@@ -1,35 +1,43 @@
 #pragma once
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "prunus/calib/stream.h"
+#include "prunus/pipeline/allocate.h"
 #include "prunus/pipeline/method.h"
+#include "prunus/pipeline/options.h"
 #include "prunus/pipeline/plan.h"
 
 namespace prunus {
 
-/// What to remove. Every field has the command line's default.
-struct PruneOptions {
-  std::string method = "llm-pruner";  ///< a name of pipeline/methods/
-  std::string taylor;   ///< variant for llm-pruner: param_first, vectorize; empty: default
-  double ratio = 0.25;  ///< in [0, 1): fraction of the units of each group set
-  std::optional<LayerRange> layers;  ///< half-open; absent: all
-  uint64_t seed = 0;
-  at::Device device = at::Device(at::kCPU);
-};
-
 struct PlanResult {
   Plan plan;
-  double calibration_loss = 0;  ///< nats per token; 0 where no calibration was needed
+  double calibration_loss = 0;  ///< nats per token, of the first step; 0 where none was needed
+  double ratio = 0;             ///< as given, or as solved for the target
+};
+
+/// Where a plan comes from and what it leaves behind. Any member may be empty.
+struct PlanContext {
+  /// Calibration windows of a step; needed where needs_calibration(options).
+  std::function<std::vector<TokenBatch>(int64_t step)> calibration = {};
+  /// Where the step's block stream keeps its states; default: all in RAM.
+  std::function<std::unique_ptr<StreamStore>(int64_t step)> store = {};
+  /// A step's result from an earlier, interrupted process, and where to leave it.
+  std::function<std::optional<PlanResult>(int64_t step)> finished = {};
+  std::function<void(int64_t step, const PlanResult& result)> finish = {};
 };
 
 /// True where the options' criterion must see calibration text.
 bool needs_calibration(const PruneOptions& options);
 
-/// Group, estimate, rank: FFN channels and KV groups of the layers in range. Only reads the model.
+/// Group, estimate, rank, as often as the options' steps say. Only reads the model. Says on stderr
+/// what will be left before it begins, as far as that does not depend on the scores.
 /// Throws InvalidArgument for options out of range; Numeric for scores that are not finite.
+PlanResult make_plan(const Model& model, const PlanContext& context, const PruneOptions& options);
+/// One step, everything in RAM.
 PlanResult make_plan(const Model& model, const std::vector<TokenBatch>& batches,
                      const PruneOptions& options);
 

@@ -1,5 +1,6 @@
 #include "prunus/pipeline/score.h"
 
+#include <algorithm>
 #include <map>
 
 #include <ATen/ATen.h>
@@ -12,66 +13,180 @@
 namespace prunus {
 namespace {
 
-// A matrix's part in a set.
+// Large matrices that are cut by column only are scored so much at a time.
+constexpr int64_t kBlockBytes = int64_t{64} << 20;
+
+// A weight's part in a set.
 struct Part {
   size_t set = 0;
-  const GroupMember* member = nullptr;
+  size_t member = 0;
 };
 
 class Scorer {
  public:
-  Scorer(const std::vector<GroupSet>& sets, const Criterion& criterion, uint64_t seed)
-      : sets_(sets), criterion_(criterion), random_(seed) {
-    totals_.resize(sets.size());
+  Scorer(const std::vector<GroupSet>& sets, const Criterion& criterion, const ScoreOptions& options)
+      : sets_(sets), criterion_(criterion), options_(options), random_(options.seed) {
     for (size_t i = 0; i < sets.size(); ++i) {
-      totals_[i].assign(static_cast<size_t>(sets[i].units), 0.0);
-      for (const GroupMember& member : sets[i].members) {
-        if (member.tensor.spec->rank != 2) continue;
-        parts_[{member.tensor.layer, member.tensor.spec->role}].push_back({i, &member});
+      folded_.emplace_back(sets[i].members.size());
+      for (const size_t member : scored(sets[i])) {
+        const TensorInfo& tensor = sets[i].members[member].tensor;
+        parts_[{tensor.layer, tensor.spec->role}].push_back({i, member});
       }
     }
   }
 
   bool wants(int layer, Role role) const { return parts_.contains({layer, role}); }
 
+  // `stats` of a whole weight, or of some of its rows where only columns are cut.
   void add(int layer, Role role, const WeightStats& stats) {
     for (const Part& part : parts_.at({layer, role})) {
-      const GroupMember& member = *part.member;
+      const GroupSet& set = sets_[part.set];
+      const GroupMember& member = set.members[part.member];
       const int64_t slices = member.tensor.shape[static_cast<size_t>(member.dim)];
-      const at::Tensor units = criterion_.score({stats, member.dim, slices, random_})
-                                   .to(at::kCPU, at::kDouble)
-                                   .view({-1, member.slices_per_unit})
-                                   .sum(1);
-      auto& total = totals_[part.set];
-      for (size_t u = 0; u < total.size(); ++u) total[u] += units.const_data_ptr<double>()[u];
+      const at::Tensor units = fold(criterion_.score({stats, member.dim, slices, random_}), set,
+                                    member, options_.compat);
+      at::Tensor& total = folded_[part.set][part.member];
+      total = total.defined() ? total + units : units;
     }
   }
 
-  // For criteria that look at the weights at most: one matrix at a time.
-  void add_without_calibration(const Model& model, at::Device device) {
-    Progress progress("score: matrices", static_cast<int64_t>(parts_.size()));
+  // For criteria that look at the weights alone: one matrix, or a block of its rows, at a time.
+  void add_weights(const Model& model) {
+    Progress progress("score: weights", static_cast<int64_t>(parts_.size()));
     for (const auto& [key, parts] : parts_) {
-      WeightStats stats;
-      const TensorInfo& tensor = parts[0].member->tensor;
-      if (criterion_.needs == Needs::Weights) stats.weight = model.load(tensor, device);
-      add(key.first, key.second, stats);
-      model.source().release(tensor);
+      const GroupMember& member = sets_[parts[0].set].members[parts[0].member];
+      add_weight(model, member.tensor, parts);
+      model.source().release(member.tensor);
       progress.step();
     }
   }
 
-  std::vector<ScoredSet> result() && {
-    std::vector<ScoredSet> scored;
-    for (size_t i = 0; i < sets_.size(); ++i) scored.push_back({sets_[i], std::move(totals_[i])});
-    return scored;
+  std::vector<ScoredSet> result() {
+    std::vector<ScoredSet> results;
+    for (size_t i = 0; i < sets_.size(); ++i) {
+      const at::Tensor scores =
+          criterion_.needs == Needs::Nothing ? drawn(sets_[i]) : reduced(i).contiguous();
+      const double* data = scores.const_data_ptr<double>();
+      results.push_back({sets_[i], std::vector<double>(data, data + scores.numel())});
+      results.back().logarithmic =
+          criterion_.needs != Needs::Nothing && options_.reduction == Reduction::Prod;
+    }
+    return results;
+  }
+
+  // What was gathered from the weights of one layer (−1: outside the layers): pairs of set and
+  // member, then their tensors.
+  std::vector<at::Tensor> gathered(int layer) const {
+    std::vector<int64_t> places;
+    std::vector<at::Tensor> tensors;
+    for (const auto& [key, parts] : parts_) {
+      for (const Part& part : parts) {
+        const at::Tensor& one = folded_[part.set][part.member];
+        if (key.first != layer || !one.defined()) continue;
+        places.push_back(static_cast<int64_t>(part.set));
+        places.push_back(static_cast<int64_t>(part.member));
+        tensors.push_back(one);
+      }
+    }
+    tensors.insert(tensors.begin(), at::tensor(places, at::kLong));
+    return tensors;
+  }
+
+  void take_over(const std::vector<at::Tensor>& recorded) {
+    const at::Tensor& places = recorded.at(0);
+    for (size_t i = 1; i < recorded.size(); ++i) {
+      const auto at = static_cast<int64_t>(2 * (i - 1));
+      const auto set = static_cast<size_t>(places[at].item<int64_t>());
+      const auto member = static_cast<size_t>(places[at + 1].item<int64_t>());
+      folded_.at(set).at(member) = recorded[i];
+    }
   }
 
  private:
+  std::vector<size_t> scored(const GroupSet& set) const {
+    std::vector<size_t> members = scored_members(set, options_.compat);
+    // The reference's magnitudes of the embedding have the wrong length, and its aligner drops
+    // them.
+    const bool drops = options_.compat == Compat::LlmPruner && criterion_.needs == Needs::Weights &&
+                       set.label == AxisLabel::Hidden;
+    if (drops) {
+      std::erase_if(members, [&](size_t member) {
+        return set.members[member].tensor.spec->role == Role::EmbedTokens;
+      });
+    }
+    return members;
+  }
+
+  void add_weight(const Model& model, const TensorInfo& tensor, const std::vector<Part>& parts) {
+    WeightStats stats;
+    const bool columns_only = std::all_of(parts.begin(), parts.end(), [&](const Part& part) {
+      return sets_[part.set].members[part.member].dim == 1;
+    });
+    if (!columns_only) {
+      const at::Tensor weight = model.load(tensor, options_.device);
+      stats.weight = weight.dim() == 1 ? weight.unsqueeze(1) : weight;
+      add(tensor.layer, tensor.spec->role, stats);
+      return;
+    }
+    const int64_t step = std::max<int64_t>(1, kBlockBytes / 4 / tensor.shape[1]);
+    for (int64_t begin = 0; begin < tensor.shape[0]; begin += step) {
+      const int64_t count = std::min(step, tensor.shape[0] - begin);
+      stats.weight =
+          model.source().read_rows(tensor, begin, count).to(options_.device).to(model.precision());
+      check_finite(stats.weight, tensor.name);
+      add(tensor.layer, tensor.spec->role, stats);
+    }
+  }
+
+  at::Tensor reduced(size_t set) const {
+    std::vector<at::Tensor> folded;
+    for (const size_t member : scored(sets_[set])) folded.push_back(folded_[set][member]);
+    return reduce(folded, options_.reduction);
+  }
+
+  // One draw per unit; the reference draws one per channel and adds them up.
+  at::Tensor drawn(const GroupSet& set) {
+    const int64_t width = options_.compat == Compat::LlmPruner ? set.width() : 1;
+    return criterion_.score({{}, 0, set.units * width, random_})
+        .to(at::kCPU, at::kDouble)
+        .view({set.units, width})
+        .sum(1);
+  }
+
   const std::vector<GroupSet>& sets_;
   const Criterion& criterion_;
+  const ScoreOptions& options_;
   PythonRandom random_;
-  std::vector<std::vector<double>> totals_;
+  std::vector<std::vector<at::Tensor>> folded_;  // [set][member]
   std::map<std::pair<int, Role>, std::vector<Part>> parts_;
+};
+
+// Scores as the backward pass goes, and leaves them in the store layer by layer.
+class ScoringCollector : public GradientCollector {
+ public:
+  ScoringCollector(Scorer& scorer, Needs needs, int layers, StreamStore& store)
+      : GradientCollector(
+            needs, [&scorer](int layer, Role role) { return scorer.wants(layer, role); },
+            [&scorer](const LinearSite& site, const WeightStats& stats) {
+              scorer.add(site.layer, site.role, stats);
+            }),
+        scorer_(scorer),
+        layers_(layers),
+        store_(store) {}
+
+  void on_layer_done(int layer) override {
+    store_.record(c10::str("scores-", layer), scorer_.gathered(layer == layers_ ? -1 : layer));
+  }
+  void on_resume(int layer) override {
+    for (int one = layers_; one >= layer; --one) {
+      scorer_.take_over(store_.get(c10::str("scores-", one), at::kCPU));
+    }
+  }
+
+ private:
+  Scorer& scorer_;
+  int layers_;
+  StreamStore& store_;
 };
 
 }  // namespace
@@ -80,22 +195,19 @@ Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
                     const Criterion& criterion, const std::vector<TokenBatch>& batches,
                     LayerRange range, const ScoreOptions& options) {
   const at::NoGradGuard no_grad;
-  Scorer scorer(sets, criterion, options.seed);
+  Scorer scorer(sets, criterion, options);
   Scores scores;
-  if (criterion.needs == Needs::Nothing || criterion.needs == Needs::Weights) {
-    scorer.add_without_calibration(model, options.device);
-  } else {
+  if (criterion.needs == Needs::Weights) scorer.add_weights(model);
+  if (needs_calibration(criterion.needs)) {
     PRUNUS_CHECK(!batches.empty(), InvalidArgument, "criterion ", criterion.name,
                  " needs calibration text; pass --calib FILE");
-    GradientCollector collector(
-        criterion.needs,
-        [&](const LinearSite& site) { return scorer.wants(site.layer, site.role); },
-        [&](const LinearSite& site, const WeightStats& stats) {
-          scorer.add(site.layer, site.role, stats);
-        });
-    scores.loss = BlockStream(model, options.device).backward(batches, range, collector);
+    StreamStore in_ram({.ram_bytes = std::numeric_limits<int64_t>::max()});
+    StreamStore& store = options.store != nullptr ? *options.store : in_ram;
+    ScoringCollector collector(scorer, criterion.needs, static_cast<int>(model.layer_count()),
+                               store);
+    scores.loss = BlockStream(model, options.device).backward(batches, range, collector, store);
   }
-  scores.sets = std::move(scorer).result();
+  scores.sets = scorer.result();
   return scores;
 }
 

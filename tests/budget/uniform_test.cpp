@@ -1,6 +1,5 @@
 #include <gtest/gtest.h>
 
-#include "prunus/base/error.h"
 #include "prunus/budget/budget.h"
 
 namespace prunus::test {
@@ -8,14 +7,23 @@ namespace {
 
 // A set of `units` whose narrowest member has `width` slices per unit.
 ScoredSet set_of(int64_t units, int64_t width, int64_t query_heads = 1) {
-  GroupSet set{AxisLabel::KvGroup, 0, units, {}};
-  set.members.push_back({{}, 0, width * query_heads});
-  set.members.push_back({{}, 0, width});
+  GroupSet set{AxisLabel::KvGroup, 0, units};
+  set.members.push_back({{}, 0, 1, width * query_heads});
+  set.members.push_back({{}, 0, 1, width});
   return {set, std::vector<double>(static_cast<size_t>(units), 1.0)};
 }
 
-int64_t removed(const ScoredSet& set, double ratio) {
-  return budget::all()[0]->remove({&set, 1}, ratio).at(0);
+const Budget& uniform() {
+  for (const Budget* one : budget::all()) {
+    if (one->name == "uniform") return *one;
+  }
+  throw std::logic_error("no uniform budget");
+}
+
+int64_t removed(const ScoredSet& set, double ratio, int64_t round_to = 1) {
+  return uniform()
+      .remove({.sets = {&set, 1}, .ratios = {&ratio, 1}, .reference = true, .round_to = round_to})
+      .at(0);
 }
 
 // The reference's published counts (LLM-Pruner at 128a07d; LLaMA-7B and Llama-3-8B shapes).
@@ -29,14 +37,31 @@ TEST(Uniform, RemovesTheReferencesCounts) {
   EXPECT_EQ(removed(set_of(4, 8, 2), 0.2), 0);     // less than one head: none
 }
 
-TEST(Uniform, NeverEmptiesASet) {
+TEST(Uniform, TruncatesInDoubleArithmetic) {
   // 10·(1 − 0.8) is 1.9999999999999996 in double arithmetic, so 1 stays; at 0.9 none would.
   EXPECT_EQ(removed(set_of(10, 1), 0.8), 9);
-  EXPECT_THROW(removed(set_of(10, 1), 0.9), Error);
-  EXPECT_THROW(removed(set_of(10, 1), 0.99), Error);
+  EXPECT_EQ(removed(set_of(10, 1), 0.9), 10);
 }
 
 TEST(Uniform, RemovesNothingAtRatioZero) { EXPECT_EQ(removed(set_of(10, 1), 0.0), 0); }
+
+TEST(Uniform, CountsFromTheStartOfAnIterativeRun) {
+  ScoredSet halfway = set_of(75, 1);
+  halfway.initial_units = 100;
+  EXPECT_EQ(removed(halfway, 0.5), 25);
+  EXPECT_EQ(removed(halfway, 0.2), 0);  // more is gone already
+}
+
+TEST(Uniform, RoundsTheSlicesRemovedAsTheReference) {
+  EXPECT_EQ(removed(set_of(100, 1), 0.25, 8), 24);
+  EXPECT_EQ(removed(set_of(8, 16), 0.3, 16), 2);  // 39 slices → 32 → 2 heads
+}
+
+TEST(Uniform, TakesTheSameFromEveryShare) {
+  ScoredSet heads = set_of(32, 128);  // 8 KV groups of 4 query heads
+  heads.set.shares = 8;
+  EXPECT_EQ(removed(heads, 0.25), 1);
+}
 
 }  // namespace
 }  // namespace prunus::test

@@ -21,6 +21,7 @@ namespace {
 class Recorder : public Collector {
  public:
   std::vector<std::pair<int, Role>> forward, backward;
+  bool wants(int layer, Role) const override { return layer >= 0; }
   void on_forward(const LinearSite& site, const at::Tensor&, const at::Tensor&) override {
     forward.emplace_back(site.layer, site.role);
   }
@@ -95,7 +96,7 @@ TEST(BlockStream, GivesTheSameSumsInOneBatchAndInMany) {
   const auto run = [&](const std::vector<TokenBatch>& batches) {
     std::map<std::pair<int, Role>, at::Tensor> gradients;
     GradientCollector collector(
-        Needs::Gradient, [](const LinearSite&) { return true; },
+        Needs::Gradient, [](int, Role) { return true; },
         [&](const LinearSite& site, const WeightStats& stats) {
           gradients[{site.layer, site.role}] = stats.gradient;
         });
@@ -104,7 +105,7 @@ TEST(BlockStream, GivesTheSameSumsInOneBatchAndInMany) {
   };
   const auto one = run({{ids}});
   const auto many = run({{ids.narrow(0, 0, 1)}, {ids.narrow(0, 1, 3)}, {ids.narrow(0, 4, 2)}});
-  ASSERT_EQ(one.size(), 14u);
+  ASSERT_EQ(one.size(), 2u * 7 + 2 * 2 + 3);  // matrices, norms; final norm, embedding, head
   for (const auto& [site, gradient] : one) {
     EXPECT_LT(relative_error(many.at(site), gradient), 1e-5);
   }
@@ -116,8 +117,11 @@ TEST(BlockStream, IsTheSameBitForBitASecondTime) {
   const auto run = [&] {
     std::vector<at::Tensor> sums;
     GradientCollector collector(
-        Needs::Saliency, [](const LinearSite&) { return true; },
-        [&](const LinearSite&, const WeightStats& stats) { sums.push_back(stats.row_saliency); });
+        Needs::Saliency, [](int, Role) { return true; },
+        [&](const LinearSite&, const WeightStats& stats) {
+          if (stats.row_saliency.defined()) sums.push_back(stats.row_saliency);
+          if (stats.column_saliency.defined()) sums.push_back(stats.column_saliency);
+        });
     BlockStream(model, at::kCPU).backward(batches, {0, 2}, collector);
     return at::cat(sums);
   };
@@ -131,8 +135,7 @@ TEST(GradientCollector, SaliencyEqualsTheProductWithTheGradient) {
   std::map<std::pair<int, Role>, WeightStats> by_gradient, by_saliency;
   for (auto* stats : {&by_gradient, &by_saliency}) {
     GradientCollector collector(
-        stats == &by_gradient ? Needs::Gradient : Needs::Saliency,
-        [](const LinearSite&) { return true; },
+        stats == &by_gradient ? Needs::Gradient : Needs::Saliency, [](int, Role) { return true; },
         [&](const LinearSite& site, const WeightStats& one) {
           (*stats)[{site.layer, site.role}] = one;
         });
@@ -140,9 +143,66 @@ TEST(GradientCollector, SaliencyEqualsTheProductWithTheGradient) {
   }
   for (const auto& [site, stats] : by_gradient) {
     const at::Tensor product = stats.weight.to(at::kDouble) * stats.gradient.to(at::kDouble);
-    EXPECT_LT(relative_error(by_saliency.at(site).row_saliency, product.sum(1)), 1e-4);
-    EXPECT_LT(relative_error(by_saliency.at(site).column_saliency, product.sum(0)), 1e-4);
+    const WeightStats& saliency = by_saliency.at(site);
+    if (saliency.row_saliency.defined()) {
+      EXPECT_LT(relative_error(saliency.row_saliency, product.sum(1)), 1e-4);
+    }
+    if (saliency.column_saliency.defined()) {
+      EXPECT_LT(relative_error(saliency.column_saliency, product.sum(0)), 1e-4);
+    }
   }
+}
+
+// Per-sample squares against one backward pass per sample.
+TEST(GradientCollector, SquaresAreTheMeanOverSamplesOfTheirOwnSquaredGradients) {
+  for (const bool tied : {false, true}) {
+    const Model model = tiny_model({.kv_heads = 2, .tied = tied});
+    const at::Tensor ids = random_ids(model, 4, 9);
+    using Gradients = std::map<std::pair<int, Role>, at::Tensor>;
+    const auto run = [&](Needs needs, const std::vector<TokenBatch>& batches,
+                         at::Tensor WeightStats::*part) {
+      Gradients found;
+      GradientCollector collector(
+          needs, [](int, Role role) { return role != Role::EmbedTokens; },
+          [&](const LinearSite& site, const WeightStats& stats) {
+            found[{site.layer, site.role}] = (stats.*part).to(at::kDouble);
+          });
+      BlockStream(model, at::kCPU).backward(batches, {0, 2}, collector);
+      return found;
+    };
+    const Gradients squares =
+        run(Needs::GradientAndSquares, {{ids.narrow(0, 0, 3)}, {ids.narrow(0, 3, 1)}},
+            &WeightStats::squared_gradient);
+    std::vector<Gradients> each;
+    for (int64_t j = 0; j < 4; ++j) {
+      each.push_back(run(Needs::Gradient, {{ids.narrow(0, j, 1)}}, &WeightStats::gradient));
+    }
+    for (const auto& [site, square] : squares) {
+      at::Tensor expected = at::zeros_like(square);
+      for (const Gradients& one : each) expected += one.at(site).square() / 4;
+      EXPECT_LT(relative_error(square, expected), 1e-5);
+    }
+    EXPECT_EQ(squares.size(), tied ? 19u : 20u);
+  }
+}
+
+TEST(BlockStream, GivesTheSameWithAStoreThatSpillsEverything) {
+  const Model model = tiny_model({.kv_heads = 2, .layers = 4});
+  const std::vector<TokenBatch> batches{{random_ids(model, 3, 9)}, {random_ids(model, 2, 9, 8)}};
+  const auto run = [&](int64_t ram_bytes) {
+    StreamStore store({.ram_bytes = ram_bytes});
+    std::vector<at::Tensor> gradients;
+    GradientCollector collector(
+        Needs::Gradient, [](int layer, Role) { return layer >= 1; },
+        [&](const LinearSite&, const WeightStats& stats) { gradients.push_back(stats.gradient); });
+    BlockStream(model, at::kCPU).backward(batches, {1, 3}, collector, store);
+    EXPECT_EQ(store.spilled_bytes() > 0, ram_bytes == 0);
+    return gradients;
+  };
+  const auto in_ram = run(int64_t{1} << 40);
+  const auto on_disk = run(0);
+  ASSERT_EQ(in_ram.size(), on_disk.size());
+  for (size_t i = 0; i < in_ram.size(); ++i) EXPECT_TRUE(at::equal(in_ram[i], on_disk[i]));
 }
 
 TEST(BlockStream, SaysSoWhenTheLossIsNotFinite) {

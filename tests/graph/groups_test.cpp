@@ -30,13 +30,26 @@ std::vector<int64_t> all_but(int64_t units, int64_t removed) {
   return kept;
 }
 
+// The slices of one unit, one by one.
+at::Tensor slices_of(const GroupSet& set, const GroupMember& member, int64_t unit) {
+  std::vector<int64_t> slices;
+  const int64_t per_share = set.units_per_share();
+  for (int64_t o = 0; o < member.outer; ++o) {
+    for (int64_t i = 0; i < member.inner; ++i) {
+      slices.push_back(((unit / per_share * member.outer + o) * per_share + unit % per_share) *
+                           member.inner +
+                       i);
+    }
+  }
+  return at::tensor(slices, at::kLong);
+}
+
 // Sets every slice of one unit to zero in a copy of the weights.
 std::shared_ptr<MemorySource> zero_unit(const Model& model, const GroupSet& set, int64_t unit) {
   auto weights = copy_weights(model);
   for (const GroupMember& member : set.members) {
     weights->tensors.at(member.tensor.name)
-        .narrow(member.dim, unit * member.slices_per_unit, member.slices_per_unit)
-        .zero_();
+        .index_fill_(member.dim, slices_of(set, member, unit), 0);
   }
   return weights;
 }
@@ -45,13 +58,16 @@ TEST(FindGroups, FindsHeadsChannelsAndTheHiddenDimension) {
   const std::vector<GroupSet> sets = find_groups(tiny_model({.kv_heads = 2}));
   std::vector<std::string> names;
   for (const GroupSet& set : sets) names.push_back(set.name());
-  EXPECT_EQ(names, (std::vector<std::string>{"vocab", "hidden", "layers.0.kv_group", "layers.0.ffn",
-                                             "layers.1.kv_group", "layers.1.ffn"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"vocab", "hidden", "layers.0.kv_group", "layers.0.query_head",
+                                      "layers.0.rope_pair", "layers.0.value_dim", "layers.0.ffn",
+                                      "layers.1.kv_group", "layers.1.query_head",
+                                      "layers.1.rope_pair", "layers.1.value_dim", "layers.1.ffn"}));
   const GroupSet& heads = sets[2];
   EXPECT_EQ(heads.units, 2);
   ASSERT_EQ(heads.members.size(), 4u);
-  EXPECT_EQ(heads.members[0].slices_per_unit, 8);  // q rows: two heads of four channels
-  EXPECT_EQ(heads.members[1].slices_per_unit, 4);  // k rows: one head
+  EXPECT_EQ(heads.members[0].slices_per_unit(), 8);  // q rows: two heads of four channels
+  EXPECT_EQ(heads.members[1].slices_per_unit(), 4);  // k rows: one head
   // 8·16 (q) + 4·16 (k) + 4·16 (v) + 16·8 (o)
   EXPECT_EQ(heads.parameters_per_unit(), 384);
   // Embedding, head, final norm; per layer two norms and seven matrices.

@@ -1,4 +1,5 @@
-// What the reference LLM-Pruner removes on real models, from its own code.
+// What the reference LLM-Pruner removes on real models, from its own code: --compat llm-pruner must
+// remove the same.
 #include <algorithm>
 
 #include <ATen/ATen.h>
@@ -15,23 +16,24 @@ namespace {
 
 class ReferenceGolden : public testing::TestWithParam<const char*> {};
 
-// This program's options for a case of the file, or nothing where the case is of a later issue.
-std::optional<PruneOptions> options_of(const Json& one) {
-  const auto importance = one.at("importance").get<std::string>();
-  const std::string taylor = one.at("taylor").is_null() ? "" : one.at("taylor").get<std::string>();
-  const auto reduction = one.at("reduction").get<std::string>();
-  // With equally many members per unit the mean ranks as the sum does.
-  const bool in_scope = !one.at("global").get<bool>() &&
-                        (reduction == "sum" || reduction == "mean") &&
-                        (taylor.empty() || taylor == "vectorize" || taylor == "param_first");
-  if (!in_scope) return std::nullopt;
+// This program's options for a case of the file.
+PruneOptions options_of(const Json& one) {
   PruneOptions options;
+  const auto importance = one.at("importance").get<std::string>();
   options.method = importance == "taylor" ? "llm-pruner" : importance;
-  options.taylor = taylor;
+  if (!one.at("taylor").is_null()) options.taylor = one.at("taylor").get<std::string>();
+  options.reduction = one.at("reduction").get<std::string>();
   options.ratio = one.at("ratio").get<double>();
   options.layers =
       LayerRange{one.at("layers")[0].get<int64_t>(), one.at("layers")[1].get<int64_t>()};
+  options.global = one.at("global").get<bool>();
+  options.compat = Compat::LlmPruner;
   return options;
+}
+
+std::string name_of(const Json& one) {
+  return one.at("importance").dump() + one.at("taylor").dump() + one.at("reduction").dump() +
+         one.at("ratio").dump() + (one.at("global").get<bool>() ? " global" : "");
 }
 
 std::vector<int64_t> removed_of(const PlanEntry& entry) {
@@ -43,30 +45,25 @@ std::vector<int64_t> removed_of(const PlanEntry& entry) {
   return removed;
 }
 
-TEST_P(ReferenceGolden, TheSameFeedForwardChannelsGo) {
+TEST_P(ReferenceGolden, TheSameHeadsAndChannelsGoInEveryCase) {
   const std::string shared = shared_dir();
   PRUNUS_NEED_SHARED(shared);
   const Json golden = read_json(shared + "/goldens/llm-pruner." + GetParam() + ".json");
   const Model model = open_model(shared + "/models/" + GetParam());
   const auto batches = make_batches(golden.at("windows").get<std::vector<std::vector<int64_t>>>());
-  int cases = 0;
+  size_t sets = 0;
   for (const Json& one : golden.at("cases")) {
-    const auto options = options_of(one);
-    if (!options) continue;
-    ++cases;
-    const Plan plan = make_plan(model, batches, *options).plan;
+    const Plan plan = make_plan(model, batches, options_of(one)).plan;
     for (const PlanEntry& entry : plan.entries) {
       const Json& gold = one.at("removed").at(static_cast<size_t>(entry.keep.layer));
-      if (entry.keep.label == AxisLabel::Ffn) {
-        EXPECT_EQ(removed_of(entry), gold.at("ffn").get<std::vector<int64_t>>())
-            << one.at("importance") << one.at("taylor") << " layer " << entry.keep.layer;
-      } else {
-        // Which heads differs by the reference's scoring of grouped queries; how many does not.
-        EXPECT_EQ(removed_of(entry).size(), gold.at("heads").size());
-      }
+      const char* key = entry.keep.label == AxisLabel::Ffn ? "ffn" : "heads";
+      EXPECT_EQ(removed_of(entry), gold.at(key).get<std::vector<int64_t>>())
+          << name_of(one) << " layer " << entry.keep.layer << " " << key;
+      ++sets;
     }
   }
-  EXPECT_EQ(cases, 10);
+  EXPECT_EQ(golden.at("cases").size(), 35u);
+  EXPECT_EQ(sets, 34u * 2 * 5 + 2 * 3);  // five layers, in one case three of them
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, ReferenceGolden, testing::Values("stories260K", "babyllama-105"),

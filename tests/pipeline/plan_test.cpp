@@ -1,6 +1,5 @@
 #include "prunus/pipeline/plan.h"
 
-#include <cmath>
 #include <functional>
 
 #include <gtest/gtest.h>
@@ -30,19 +29,6 @@ void expect_kind(ErrorKind kind, const std::function<void()>& act) {
   }
 }
 
-TEST(RankAndKeep, RemovesTheLowestScoresAndTheLowerIndexOnTies) {
-  GroupSet set{AxisLabel::Ffn, 2, 5, {}};
-  const auto entries = rank_and_keep({{set, {3, 1, 2, 1, 1}}}, {2});
-  ASSERT_EQ(entries.size(), 1u);
-  EXPECT_EQ(entries[0].keep.units, (std::vector<int64_t>{0, 2, 4}));
-  EXPECT_EQ(entries[0].keep.layer, 2);
-}
-
-TEST(RankAndKeep, RefusesScoresThatAreNotNumbers) {
-  GroupSet set{AxisLabel::Ffn, 0, 2, {}};
-  expect_kind(ErrorKind::Numeric, [&] { rank_and_keep({{set, {1, NAN}}}, {1}); });
-}
-
 TEST(Plan, SurvivesJson) {
   const Plan back = plan_from_json(to_json(sample_plan()), "plan");
   ASSERT_EQ(back.entries.size(), 2u);
@@ -62,7 +48,7 @@ TEST(Plan, RefusesWhatIsNotAPlan) {
   refuse([](Json& json) { json["format"] = "other"; });
   refuse([](Json& json) { json["version"] = 2; });
   refuse([](Json& json) { json.erase("groups"); });
-  refuse([](Json& json) { json["groups"][0]["axis"] = "hidden"; });
+  refuse([](Json& json) { json["groups"][0]["axis"] = "vocab"; });
   refuse([](Json& json) { json["groups"][0]["keep"] = "all"; });
   refuse([](Json& json) { json["groups"][1]["scores"] = {1.0}; });
   refuse([](Json& json) { json["groups"][0].erase("units"); });

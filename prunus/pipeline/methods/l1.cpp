@@ -10,7 +10,6 @@ extern const Method l1{
     .source = "arXiv:2305.11627, magnitude baseline",
     .summary = "sum of absolute weights; no calibration",
     .criteria = kCriteria,
-    .budget = "uniform",
 };
 
 }  // namespace prunus::methods

@@ -2,15 +2,15 @@
 
 namespace prunus::methods {
 namespace {
-constexpr std::string_view kCriteria[] = {"taylor_param_first", "taylor_vectorize"};
+constexpr std::string_view kCriteria[] = {"taylor_param_first", "taylor_vectorize",
+                                          "taylor_param_second", "taylor_param_mix"};
 }
 
 extern const Method llm_pruner{
     .name = "llm-pruner",
     .source = "Ma, Fang, Wang, NeurIPS 2023, arXiv:2305.11627",
-    .summary = "first-order Taylor importance from calibration text",
+    .summary = "Taylor importance from calibration text, first or second order",
     .criteria = kCriteria,
-    .budget = "uniform",
 };
 
 }  // namespace prunus::methods

@@ -10,7 +10,6 @@ extern const Method random{
     .source = "uniform baseline",
     .summary = "random choice by seed; no calibration",
     .criteria = kCriteria,
-    .budget = "uniform",
 };
 
 }  // namespace prunus::methods

@@ -1,0 +1,101 @@
+#include "prunus/graph/scored_set.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <utility>
+
+#include "prunus/base/error.h"
+
+namespace prunus {
+namespace {
+
+constexpr std::pair<std::string_view, Normalisation> kNames[] = {
+    {"none", Normalisation::None},
+    {"mean", Normalisation::Mean},
+    {"max", Normalisation::Max},
+    {"params", Normalisation::Params},
+};
+
+// log(e^a + e^b) without leaving the range.
+double log_add(double a, double b) {
+  const auto [low, high] = std::minmax(a, b);
+  return std::isinf(low) ? high : high + std::log1p(std::exp(low - high));
+}
+
+// What a set's scores are divided by (or, where they are logarithms, the logarithm of that).
+double divisor(const ScoredSet& scored, Normalisation normalisation) {
+  const auto& scores = scored.scores;
+  const auto count = static_cast<double>(scores.size());
+  switch (normalisation) {
+    case Normalisation::None:
+      break;
+    case Normalisation::Params: {
+      const auto parameters = static_cast<double>(scored.set.parameters_per_unit());
+      return scored.logarithmic ? std::log(parameters) : parameters;
+    }
+    case Normalisation::Max:
+      return *std::max_element(scores.begin(), scores.end());
+    case Normalisation::Mean: {
+      if (!scored.logarithmic) return std::accumulate(scores.begin(), scores.end(), 0.0) / count;
+      double sum = -std::numeric_limits<double>::infinity();
+      for (const double score : scores) sum = log_add(sum, score);
+      return sum - std::log(count);
+    }
+  }
+  return scored.logarithmic ? 0.0 : 1.0;
+}
+
+}  // namespace
+
+Normalisation parse_normalisation(std::string_view name) {
+  std::string known;
+  for (const auto& [one, normalisation] : kNames) {
+    if (one == name) return normalisation;
+    known += c10::str(known.empty() ? "" : ", ", one);
+  }
+  PRUNUS_FAIL(InvalidArgument, "--normalize '", name, "' is not known; known: ", known);
+}
+
+std::vector<double> ScoredSet::levels(Normalisation normalisation) const {
+  const auto per_share = static_cast<size_t>(set.units_per_share());
+  const double by = divisor(*this, normalisation);
+  std::vector<double> costs(per_share, logarithmic ? -std::numeric_limits<double>::infinity() : 0);
+  for (size_t begin = 0; begin < scores.size(); begin += per_share) {
+    std::vector<double> share(scores.begin() + static_cast<std::ptrdiff_t>(begin),
+                              scores.begin() + static_cast<std::ptrdiff_t>(begin + per_share));
+    std::sort(share.begin(), share.end());
+    for (size_t i = 0; i < per_share; ++i) {
+      costs[i] = logarithmic ? log_add(costs[i], share[i]) : costs[i] + share[i];
+    }
+  }
+  for (double& cost : costs) {
+    // A set without any importance is as good to cut with as without a divisor.
+    cost = logarithmic ? cost - by : (by > 0 ? cost / by : cost);
+  }
+  return costs;
+}
+
+std::vector<int64_t> ScoredSet::keep_best(int64_t removed) const {
+  std::vector<int64_t> kept;
+  const int64_t per_share = set.units_per_share();
+  for (int64_t begin = 0; begin < set.units; begin += per_share) {
+    std::vector<int64_t> order(static_cast<size_t>(per_share));
+    std::iota(order.begin(), order.end(), begin);
+    for (const int64_t unit : order) {
+      PRUNUS_CHECK(std::isfinite(scores[static_cast<size_t>(unit)]), Numeric, set.name(),
+                   ": a score is ", scores[static_cast<size_t>(unit)],
+                   "; the calibration gradients overflowed or the weights are damaged");
+    }
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      return scores[static_cast<size_t>(a)] < scores[static_cast<size_t>(b)];
+    });
+    kept.insert(kept.end(), order.begin() + removed, order.end());
+  }
+  std::sort(kept.begin(), kept.end());
+  return kept;
+}
+
+}  // namespace prunus

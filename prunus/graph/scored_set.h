@@ -1,0 +1,39 @@
+#pragma once
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "prunus/graph/groups.h"
+
+namespace prunus {
+
+/// What makes scores of different sets comparable in a global ranking.
+enum class Normalisation {
+  None,    ///< as they are (the reference)
+  Mean,    ///< divided by the set's mean score
+  Max,     ///< divided by the set's largest score
+  Params,  ///< divided by the parameters that leave with the unit
+};
+/// Throws InvalidArgument listing the known names: none, mean, max, params.
+Normalisation parse_normalisation(std::string_view name);
+
+/// A group set with the importance of each of its units.
+struct ScoredSet {
+  GroupSet set = {};
+  std::vector<double> scores = {};  ///< [units], higher = keep
+  bool logarithmic = false;         ///< scores are natural logarithms (reduction prod)
+  int64_t initial_units = 0;        ///< before iterative pruning began; 0: set.units
+
+  int64_t units_at_start() const { return initial_units != 0 ? initial_units : set.units; }
+
+  /// What each further cut costs, ascending: where the set has shares, one unit of every share goes
+  /// at a time, the r-th lowest of each, and their scores are added (as what they stand for, where
+  /// they are logarithms). [units_per_share]
+  std::vector<double> levels(Normalisation normalisation = Normalisation::None) const;
+
+  /// The units that are left when the lowest `removed` of every share go, ascending. Equal scores:
+  /// the lower index goes first. Throws Numeric if a score is NaN or infinite.
+  std::vector<int64_t> keep_best(int64_t removed) const;
+};
+
+}  // namespace prunus

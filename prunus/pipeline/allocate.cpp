@@ -1,0 +1,158 @@
+#include "prunus/pipeline/allocate.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "prunus/base/error.h"
+#include "prunus/base/progress.h"
+#include "prunus/pipeline/method.h"
+
+namespace prunus {
+namespace {
+
+std::vector<AxisLabel> labels_of(const PruneOptions& options) {
+  if (options.structure == Structure::Channel) return {AxisLabel::Hidden};
+  switch (options.granularity) {
+    case Granularity::KvGroup:
+      return {AxisLabel::Ffn, AxisLabel::KvGroup};
+    case Granularity::QueryHead:
+      return {AxisLabel::Ffn, AxisLabel::QueryHead};
+    case Granularity::HeadDim:
+      return {AxisLabel::Ffn, AxisLabel::RopePair, AxisLabel::ValueDim};
+  }
+  return {};
+}
+
+double ratio_of(const GroupSet& set, const PruneOptions& options) {
+  if (set.label == AxisLabel::Hidden) return options.ratio;
+  return set.label == AxisLabel::Ffn ? *options.ffn_ratio : *options.attn_ratio;
+}
+
+// Units to keep so that the slices kept are a multiple of round_to: no fewer than `kept`, no more
+// than there are. A rotated pair is two slices of every head.
+int64_t rounded(const GroupSet& set, int64_t kept, int64_t round_to) {
+  const int64_t width = set.width() * (set.label == AxisLabel::RopePair ? 2 : 1);
+  const int64_t step = round_to / std::gcd(round_to, width);
+  return std::min(set.units_per_share(), (kept + step - 1) / step * step);
+}
+
+// The same number of channels of queries, keys and values must stay.
+void couple_head_dim(const std::vector<ScoredSet>& sets, std::vector<int64_t>& counts) {
+  int64_t pairs = 0;
+  for (size_t i = 0; i < sets.size(); ++i) {
+    if (sets[i].set.label == AxisLabel::RopePair) pairs = counts[i];
+  }
+  for (size_t i = 0; i < sets.size(); ++i) {
+    if (sets[i].set.label == AxisLabel::ValueDim) counts[i] = 2 * pairs;
+  }
+}
+
+std::vector<int64_t> counts_at(const std::vector<ScoredSet>& sets, const PruneOptions& options,
+                               const std::vector<double>& ratios) {
+  const bool reference = options.compat == Compat::LlmPruner;
+  std::vector<int64_t> counts =
+      find_budget(options.global ? "global" : "uniform")
+          .remove({sets, ratios, options.normalisation, reference, options.round_to});
+  if (!reference) {
+    for (size_t i = 0; i < sets.size(); ++i) {
+      const int64_t units = sets[i].set.units_per_share();
+      counts[i] = units - rounded(sets[i].set, units - counts[i], options.round_to);
+    }
+  }
+  couple_head_dim(sets, counts);
+  return counts;
+}
+
+void check_not_empty(const std::vector<ScoredSet>& sets, const PruneOptions& options,
+                     std::vector<int64_t>& counts) {
+  for (size_t i = 0; i < sets.size(); ++i) {
+    const GroupSet& set = sets[i].set;
+    if (counts[i] < set.units_per_share()) continue;
+    PRUNUS_CHECK(options.compat == Compat::LlmPruner, InvalidArgument, set.name(), ": ratio ",
+                 ratio_of(set, options), " would remove all ", set.units,
+                 " units; lower --ratio, or prune fewer --layers");
+    log_warning(c10::str(set.name(), ": would lose all ", set.units,
+                         " units, so nothing is removed there, as in the reference"));
+    counts[i] = 0;
+  }
+}
+
+}  // namespace
+
+std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& options) {
+  const std::vector<AxisLabel> labels = labels_of(options);
+  std::vector<GroupSet> sets;
+  for (GroupSet& set : find_groups(model)) {
+    if (std::find(labels.begin(), labels.end(), set.label) == labels.end()) continue;
+    const LayerRange& range =
+        set.label == AxisLabel::Ffn ? *options.ffn_layers : *options.attn_layers;
+    if (per_layer(set.label) && !range.contains(set.layer)) continue;
+    PRUNUS_CHECK(set.label != AxisLabel::QueryHead || set.units_per_share() > 1, InvalidArgument,
+                 set.name(),
+                 ": every KV group has one query head; --granularity query-head has "
+                 "nothing to remove here, use kv-group");
+    sets.push_back(std::move(set));
+  }
+  return sets;
+}
+
+std::vector<int64_t> allocate(const std::vector<ScoredSet>& sets, const PruneOptions& options,
+                              double fraction) {
+  std::vector<double> ratios;
+  for (const ScoredSet& scored : sets) ratios.push_back(ratio_of(scored.set, options) * fraction);
+  std::vector<int64_t> counts = counts_at(sets, options, ratios);
+  check_not_empty(sets, options, counts);
+  return counts;
+}
+
+std::optional<Target> target_of(const Model& model, const std::vector<GroupSet>& sets,
+                                const PruneOptions& options) {
+  if (!options.target_params && !options.target_bytes) return std::nullopt;
+  Target target;
+  for (const GroupSet& set : sets) {
+    target.freed_per_unit.push_back(options.target_params ? set.parameters_per_unit()
+                                                          : set.bytes_per_unit(model.source()));
+  }
+  target.before = options.target_params ? model.parameters() : model.bytes();
+  target.wanted = options.target_params ? *options.target_params : *options.target_bytes;
+  return target;
+}
+
+int64_t freed(const Target& target, const std::vector<ScoredSet>& sets,
+              const std::vector<int64_t>& counts) {
+  int64_t total = 0;
+  for (size_t i = 0; i < sets.size(); ++i) {
+    total += counts[i] * sets[i].set.shares * target.freed_per_unit[i];
+  }
+  return total;
+}
+
+double solve_ratio(const Target& target, const std::vector<ScoredSet>& sets,
+                   const PruneOptions& options) {
+  const auto left = [&](double ratio) {
+    std::vector<int64_t> counts = counts_at(sets, options, std::vector<double>(sets.size(), ratio));
+    for (size_t i = 0; i < sets.size(); ++i) {
+      counts[i] = std::min(counts[i], sets[i].set.units_per_share() - 1);
+    }
+    return target.before - freed(target, sets, counts);
+  };
+  // The largest ratio at which every set keeps a unit (a global ranking always leaves one).
+  double high = 1 - 1e-9;
+  for (const ScoredSet& scored : sets) {
+    if (options.global) break;
+    high = std::min(high, 1 - (1 + 1e-9) / static_cast<double>(scored.set.units_per_share()));
+  }
+  PRUNUS_CHECK(left(high) <= target.wanted, InvalidArgument, "the target of ", target.wanted,
+               options.target_params ? " parameters" : " bytes",
+               " is out of reach: with what may be cut here at least ", left(high), " of ",
+               target.before, " are left; raise the target, or widen --layers");
+  double low = 0;
+  if (left(low) <= target.wanted) return low;
+  while (high - low > 1e-9) {
+    const double middle = (low + high) / 2;
+    (left(middle) <= target.wanted ? high : low) = middle;
+  }
+  return high;
+}
+
+}  // namespace prunus

@@ -1,0 +1,41 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "prunus/budget/budget.h"
+#include "prunus/pipeline/options.h"
+
+namespace prunus {
+
+/// The group sets that resolved options cut: FFN channels and attention units in their layer
+/// ranges, or the hidden dimension.
+/// Throws InvalidArgument where the granularity finds nothing to remove.
+std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& options);
+
+/// Units to remove from each share of each set: the budget's counts, rounded (--round-to), never
+/// all of a set. `fraction` in (0, 1] scales the ratios (step of an iterative run).
+/// Throws InvalidArgument where a set would lose everything; with compat it loses nothing instead,
+/// as in the reference, and a warning says so.
+std::vector<int64_t> allocate(const std::vector<ScoredSet>& sets, const PruneOptions& options,
+                              double fraction);
+
+/// Where a target stands: what the sets' units weigh and how much may stay.
+struct Target {
+  std::vector<int64_t> freed_per_unit;  ///< per set; parameters or bytes
+  int64_t before = 0;                   ///< of the whole model
+  int64_t wanted = 0;                   ///< at most so much is to be left
+};
+/// The target of the options for a model, or nothing. `sets` are the model's.
+std::optional<Target> target_of(const Model& model, const std::vector<GroupSet>& sets,
+                                const PruneOptions& options);
+
+/// Parameters (or bytes) that go with these counts.
+int64_t freed(const Target& target, const std::vector<ScoredSet>& sets,
+              const std::vector<int64_t>& counts);
+
+/// The smallest ratio that meets the target, to 1e-9. The scores are used only by global ranking.
+/// Throws InvalidArgument where no ratio does, naming the least that can be left.
+double solve_ratio(const Target& target, const std::vector<ScoredSet>& sets,
+                   const PruneOptions& options);
+
+}  // namespace prunus
