@@ -193,12 +193,20 @@ TEST(Bytes, OfTheWeightsOfLlama31AreThePublishedOnes) {
 }
 
 TEST(Bytes, OfTheKvCacheOfLlama31AreThePublishedOnes) {
-  ModelConfig first_405b = llama31_405b();  // the figure published first was for 16 key/value heads
-  for (LayerShape& layer : first_405b.layers) layer.num_key_value_heads = 16;
-  EXPECT_EQ(kv_cache_bytes(llama31_8b(), 128000) / kGiB, 15.625);
-  EXPECT_EQ(kv_cache_bytes(llama31_70b(), 128000) / kGiB, 39.0625);
-  EXPECT_NEAR(kv_cache_bytes(first_405b, 128000) / kGiB, 123.0, 0.06);
-  EXPECT_NEAR(kv_cache_bytes(llama31_405b(), 128000) / kGiB, 61.5, 0.03);
+  ModelConfig with_16_heads = llama31_405b();  // which the published 405B had
+  for (LayerShape& layer : with_16_heads.layers) layer.num_key_value_heads = 16;
+  const struct {
+    ModelConfig config;
+    double at_1k, at_16k, at_128k;  // GiB at 1024, 16,000 and 128,000 tokens
+  } cases[] = {{llama31_8b(), 0.125, 1.95, 15.62},
+               {llama31_70b(), 0.313, 4.88, 39.06},
+               {with_16_heads, 0.984, 15.38, 123.05},
+               {llama31_405b(), 0.984 / 2, 15.38 / 2, 123.05 / 2}};
+  for (const auto& one : cases) {
+    EXPECT_NEAR(kv_cache_bytes(one.config, 1024) / kGiB, one.at_1k, 0.00051);
+    EXPECT_NEAR(kv_cache_bytes(one.config, 16000) / kGiB, one.at_16k, 0.0051);
+    EXPECT_NEAR(kv_cache_bytes(one.config, 128000) / kGiB, one.at_128k, 0.0051);
+  }
   EXPECT_EQ(kv_cache_bytes(llama31_8b(), 128000, 8) / kGiB, 15.625 / 2);
 }
 
@@ -219,9 +227,9 @@ TEST(FineTuning, OfLlama31TakesThePublishedMemory) {
       {llama31_8b(), 60, 16, 6}, {llama31_70b(), 500, 160, 48}, {llama31_405b(), 3250, 950, 250}};
   for (const auto& one : cases) {
     const FineTuningBytes bytes = fine_tuning_bytes(one.config);
-    expect_near_relative(bytes.full_bf16 / 1e9, one.full, 0.2);
-    expect_near_relative(bytes.lora / 1e9, one.lora, 0.2);
-    expect_near_relative(bytes.qlora / 1e9, one.qlora, 0.2);
+    expect_near_relative(bytes.full_bf16 / 1e9, one.full, 0.15);
+    expect_near_relative(bytes.lora / 1e9, one.lora, 0.15);
+    expect_near_relative(bytes.qlora / 1e9, one.qlora, 0.15);
     EXPECT_EQ(bytes.full_mixed, 2 * bytes.full_bf16);
   }
 }

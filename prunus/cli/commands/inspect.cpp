@@ -1,0 +1,50 @@
+#include <iostream>
+#include <memory>
+
+#include <ATen/ATen.h>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "prunus/cli/command.h"
+#include "prunus/cli/inspect_report.h"
+
+namespace prunus::commands {
+namespace {
+
+struct Options {
+  std::string model;
+  bool every_layer = false;
+  CommonOptions common;
+  bool json = false;
+};
+
+void run(const Options& options) {
+  start(options.common);
+  const Json report = inspect_report(open_for_inspection(options.model));
+  if (options.json) {
+    print_json(report);
+  } else {
+    std::cout << inspect_text(report, options.every_layer);
+  }
+}
+
+std::function<void()> declare(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("MODEL", options->model,
+                 "model directory, directory with only config.json, or a config.json; weights are "
+                 "not needed")
+      ->required();
+  app.add_flag("--every-layer", options->every_layer,
+               "one row per layer, instead of one per run of equal layers");
+  app.add_flag("--json", options->json, "print JSON to stdout");
+  add_common_options(app, options->common);
+  return [options] { run(*options); };
+}
+
+}  // namespace
+
+extern const Command inspect{"inspect", "Show sizes, groups, compute and memory; needs no weights",
+                             declare};
+
+}  // namespace prunus::commands

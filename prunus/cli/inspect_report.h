@@ -1,0 +1,31 @@
+#pragma once
+#include <string>
+
+#include "prunus/base/json.h"
+#include "prunus/model/model.h"
+
+namespace prunus {
+
+/// A model to look at; only its shapes are used.
+struct InspectedModel {
+  Model model;
+  std::string path;          ///< as given by the user
+  std::string dtype;         ///< "BF16"; "BF16, F32" where several; "16 bit" where assumed
+  std::string dtype_source;  ///< "weights", "config.json", or "assumed"
+};
+
+/// Opens what `path` names: a model directory (its weights are checked as by open_model), a
+/// directory with config.json and no *.safetensors, or a config.json itself (weights beside it are
+/// not looked at). Without weights, their dtype is what config.json says, else 16 bit is assumed.
+/// Throws as open_model; Corrupt where config.json asks for the sizes of no model.
+InspectedModel open_for_inspection(const std::string& path);
+
+/// Everything `prunus inspect` knows, as --json prints it: sizes, parameters by role, layers,
+/// groups, MACs, memory. docs/inspect.md lists the fields and formulas.
+/// Throws Corrupt where the sizes are those of no model.
+Json inspect_report(const InspectedModel& inspected);
+
+/// The same for people: aligned tables, consecutive equal layers in one row unless `every_layer`.
+std::string inspect_text(const Json& report, bool every_layer);
+
+}  // namespace prunus
