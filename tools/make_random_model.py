@@ -38,6 +38,12 @@ LLAMA = {
     "initializer_range": STD, "use_cache": True, "pretraining_tp": 1, "bos_token_id": 1,
     "eos_token_id": 2,
 }
+LLAMA_31 = LLAMA | {
+    "vocab_size": 128256, "max_position_embeddings": 131072, "rope_theta": 500000.0,
+    "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                     "high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
+    "bos_token_id": 128000, "eos_token_id": 128001,
+}
 SHAPES = {
     "tiny": LLAMA | {
         "vocab_size": 512, "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 4,
@@ -50,13 +56,15 @@ SHAPES = {
         "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
         "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
         "max_position_embeddings": 4096},
-    "llama-3.1-8b": LLAMA | {
-        "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
-        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
-        "max_position_embeddings": 131072, "rope_theta": 500000.0,
-        "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
-                         "high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
-        "bos_token_id": 128000, "eos_token_id": 128001},
+    "llama-3.1-8b": LLAMA_31 | {
+        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 8},
+    "llama-3.1-70b": LLAMA_31 | {
+        "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80,
+        "num_attention_heads": 64, "num_key_value_heads": 8},
+    "llama-3.1-405b": LLAMA_31 | {
+        "hidden_size": 16384, "intermediate_size": 53248, "num_hidden_layers": 126,
+        "num_attention_heads": 128, "num_key_value_heads": 8},
 }
 # name -> (safetensors name, config name, bytes per value, table length: the largest prime
 #          for which the table stays below 4 MiB, the bytes of 1.0)
@@ -275,10 +283,10 @@ def options_of(arguments: list) -> argparse.Namespace:
         epilog="examples:\n"
                "  make_random_model.py --shape tiny --out /tmp/tiny\n"
                "  make_random_model.py --shape llama-2-7b --dry-run        13.5 GB in bf16\n"
-               "  make_random_model.py --shape llama-3.1-8b --layers 4 --out /tmp/part\n"
-               "                                    true layer sizes, an eighth of the layers")
+               "  make_random_model.py --shape llama-3.1-70b --layers 4 --out /tmp/part\n"
+               "                                    true layer sizes, a twentieth of the layers")
     parser.add_argument("--shape", required=True, choices=SHAPES,
-                        help="architecture; all are Llama, only llama-3.1-8b has RoPE scaling, "
+                        help="architecture; all are Llama, only llama-3.1-* have RoPE scaling, "
                              "only llama-2-7b has as many key-value heads as heads")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="default: bf16")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR",
