@@ -15,6 +15,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+OWN_SCRIPT = {"depth_bench"}  # tools/depth_bench.py: one process per depth
 
 
 def bench_model(given):
@@ -66,6 +67,7 @@ def main():
     parser.add_argument("--repetitions", type=int, default=3)
     arguments = parser.parse_args()
     benches = sorted((ROOT / arguments.build / "bench").glob("*_bench"))
+    benches = [bench for bench in benches if bench.name not in OWN_SCRIPT]
     if not benches:
         sys.exit("no benchmarks in " + arguments.build + "/bench; run: make build")
     environment = dict(os.environ)
