@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <memory>
+#include <signal.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -124,6 +125,27 @@ std::string sha256(std::string_view bytes) {
   return digest.hex();
 }
 
+namespace {
+
+// Staging directories of processes that were killed before they could clean up.
+void remove_abandoned(const fs::path& final_path) {
+  const std::string prefix = final_path.filename().string() + ".partial-";
+  const fs::path parent = final_path.has_parent_path() ? final_path.parent_path() : ".";
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(parent, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(prefix)) continue;
+    const std::string digits = name.substr(prefix.size());
+    const bool number = !digits.empty() && digits.size() < 10 &&
+                        digits.find_first_not_of("0123456789") == digits.npos;
+    const bool dead = number && ::kill(std::stoi(digits), 0) != 0 && errno == ESRCH;
+    std::error_code ignored;
+    if (dead) fs::remove_all(entry.path(), ignored);
+  }
+}
+
+}  // namespace
+
 StagedDirectory::StagedDirectory(std::string path, bool replace)
     : path_(std::move(path)), replace_(replace) {
   PRUNUS_CHECK(!path_.empty(), InvalidArgument, "--out is empty, expected a directory to write");
@@ -133,6 +155,7 @@ StagedDirectory::StagedDirectory(std::string path, bool replace)
                         !(fs::is_directory(path_, ignored) && fs::is_empty(path_, ignored));
   PRUNUS_CHECK(!occupied || replace_, InvalidArgument, path_,
                ": already exists; choose another --out, or pass --force to replace it");
+  remove_abandoned(path_);
   staging_ = c10::str(path_, ".partial-", ::getpid());
   std::error_code error;
   fs::remove_all(staging_, ignored);

@@ -21,7 +21,8 @@ std::string sha256(std::string_view bytes);
 
 /// A directory that appears under its final name only when commit() is called.
 /// Until then everything lives in a sibling named "<path>.partial-<pid>", removed by the destructor
-/// together with the parent directories that had to be made for it.
+/// together with the parent directories that had to be made for it. What a killed process left
+/// under such a name is removed by the next one.
 class StagedDirectory {
  public:
   /// Throws InvalidArgument where `path` is empty, and where it exists, is not an empty directory

@@ -70,6 +70,18 @@ int64_t parse_or_throw(std::string_view text, std::span<const Unit> units,
   return *value;
 }
 
+std::string scaled(double value, double base, std::initializer_list<const char*> units) {
+  auto unit = units.begin();
+  while (value >= base && unit + 1 != units.end()) {
+    value /= base;
+    ++unit;
+  }
+  char text[64];
+  std::snprintf(text, sizeof text, value < 10 && unit != units.begin() ? "%.2f%s" : "%.4g%s", value,
+                *unit);
+  return text;
+}
+
 }  // namespace
 
 int64_t parse_count(std::string_view text, const std::string& option) {
@@ -90,6 +102,14 @@ int64_t parse_target(std::string_view text, int64_t original, const std::string&
   PRUNUS_CHECK(*target <= original, InvalidArgument, option, ": got '", text, "', which is ",
                *target, ", but the original has only ", original, "; expected ", kTargetExamples);
   return *target;
+}
+
+std::string human_count(int64_t count) {
+  return scaled(static_cast<double>(count), 1000, {"", " K", " M", " B", " T"});
+}
+
+std::string human_bytes(int64_t bytes) {
+  return scaled(static_cast<double>(bytes), 1024, {" B", " KiB", " MiB", " GiB", " TiB"});
 }
 
 }  // namespace prunus

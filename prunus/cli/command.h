@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "prunus/base/json.h"
+#include "prunus/base/quantity.h"
 
 namespace CLI {
 class App;
@@ -39,11 +40,6 @@ void add_common_options(CLI::App& app, CommonOptions& options);
 /// Applies threads and verbosity, checks the device and the BLAS. Returns the device.
 /// Throws InvalidArgument where CUDA is asked for and absent.
 at::Device start(const CommonOptions& options);
-
-/// "1.10 B", "936.4 K": counts for people.
-std::string human_count(int64_t count);
-/// "2.05 GiB": sizes for people.
-std::string human_bytes(int64_t bytes);
 
 /// Prints JSON, indented, to stdout.
 void print_json(const Json& json);

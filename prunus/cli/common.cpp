@@ -34,18 +34,6 @@ void warn_of_slow_blas() {
   log_warning("this libtorch has no fast BLAS (MKL, OpenBLAS); matrix products will be slow");
 }
 
-std::string scaled(double value, double base, std::initializer_list<const char*> units) {
-  auto unit = units.begin();
-  while (value >= base && unit + 1 != units.end()) {
-    value /= base;
-    ++unit;
-  }
-  char text[64];
-  std::snprintf(text, sizeof text, value < 10 && unit != units.begin() ? "%.2f%s" : "%.4g%s", value,
-                *unit);
-  return text;
-}
-
 }  // namespace
 
 void add_common_options(CLI::App& app, CommonOptions& options) {
@@ -70,14 +58,6 @@ at::Device start(const CommonOptions& options) {
   } catch (const c10::Error&) {
     PRUNUS_FAIL(InvalidArgument, "--device ", options.device, ", expected cpu, cuda or cuda:N");
   }
-}
-
-std::string human_count(int64_t count) {
-  return scaled(static_cast<double>(count), 1000, {"", " K", " M", " B", " T"});
-}
-
-std::string human_bytes(int64_t bytes) {
-  return scaled(static_cast<double>(bytes), 1024, {" B", " KiB", " MiB", " GiB", " TiB"});
 }
 
 void print_json(const Json& json) { std::cout << json.dump(2) << std::endl; }

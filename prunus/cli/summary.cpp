@@ -35,6 +35,16 @@ void print_prune_summary(const Json& record) {
   print_change("parameters", human_count(number(before, "parameters")),
                human_count(number(after, "parameters")) + removed);
   print_change("bytes", human_bytes(number(before, "bytes")), human_bytes(number(after, "bytes")));
+  for (const auto& [what, key] :
+       {std::pair{"layers", "num_hidden_layers"}, std::pair{"hidden size", "hidden_size"},
+        std::pair{"head dim", "head_dim"}}) {
+    if (before.at(key) == after.at(key)) continue;
+    print_change(what, before.at(key).dump(), after.at(key).dump());
+  }
+  const auto macs = [](const Json& json) {
+    return human_count(static_cast<int64_t>(json.at("macs_64_tokens").get<double>()));
+  };
+  print_change("MACs, 64 tokens", macs(before), macs(after));
   print_change("query heads", sizes_text(before.at("num_attention_heads")),
                sizes_text(after.at("num_attention_heads")));
   print_change("KV heads", sizes_text(before.at("num_key_value_heads")),

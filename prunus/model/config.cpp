@@ -16,7 +16,8 @@ constexpr int64_t kMaxLayers = 4096;
 constexpr int64_t kMaxPositions = int64_t{1} << 40;
 
 const Family& family_of(ConfigFields& fields) {
-  const std::string type = fields.text("model_type", "");
+  std::string type = fields.text("model_type", "");
+  if (type.starts_with(kOwnTypePrefix)) type.erase(0, kOwnTypePrefix.size());
   const Family* family = find_family(type);
   std::string known;
   for (const Family* one : families::all())
@@ -170,6 +171,36 @@ int64_t head_dim_of(ConfigFields& fields, const Family& family, const LayerShape
   return head_dim;
 }
 
+// Heads that lost channels: which pairs of the original head_dim are left, layer by layer.
+void read_rope_pairs(ConfigFields& fields, ModelConfig& config) {
+  const bool own = fields.text("model_type", "").starts_with(kOwnTypePrefix);
+  if (!own && !fields.has("layer_rope_pairs")) return;
+  PRUNUS_CHECK(own, Corrupt, fields.where(),
+               ": layer_rope_pairs needs a model_type that begins with ", kOwnTypePrefix,
+               ", so that no other loader passes it over");
+  config.rope_head_dim = fields.integer("rope_head_dim", 2, kMaxSize);
+  fields.ignore({"layer_rope_pairs"});
+  const Json lists = fields.json().value("layer_rope_pairs", Json());
+  PRUNUS_CHECK(lists.is_array() && lists.size() == config.layers.size(), Corrupt, fields.where(),
+               ": layer_rope_pairs must hold one list for each of ", config.layers.size(),
+               " layers");
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    std::vector<int64_t>& pairs = config.layers[i].rope_pairs;
+    int64_t last = -1;
+    for (const Json& pair : lists[i]) {
+      const bool fits = pair.is_number_integer() && pair.get<int64_t>() > last &&
+                        pair.get<int64_t>() < config.rope_head_dim / 2;
+      PRUNUS_CHECK(fits, Corrupt, fields.where(), ": layer_rope_pairs[", i, "] holds ", pair.dump(),
+                   "; expected ascending integers below ", config.rope_head_dim / 2);
+      last = pair.get<int64_t>();
+      pairs.push_back(last);
+    }
+    PRUNUS_CHECK(static_cast<int64_t>(pairs.size()) == config.head_dim / 2, Corrupt, fields.where(),
+                 ": layer_rope_pairs[", i, "] has ", pairs.size(), " pairs, head_dim ",
+                 config.head_dim, " needs ", config.head_dim / 2);
+  }
+}
+
 // Keys of the stock configuration classes that do not touch the forward pass in evaluation.
 void ignore_inert(ConfigFields& fields) {
   fields.ignore({"torch_dtype",
@@ -262,6 +293,7 @@ ModelConfig parse_config(const Json& json, const std::string& where) {
   config.rope = rope_of(fields);
   config.layers = layers_of(fields, family);
   config.head_dim = head_dim_of(fields, family, config.layers[0], config.hidden_size);
+  read_rope_pairs(fields, config);
   PRUNUS_CHECK(fields.positive("partial_rotary_factor", 1.0) == 1.0, Unsupported, where,
                ": field 'partial_rotary_factor' other than 1 is not supported");
   ignore_inert(fields);

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "prunus/base/json.h"
@@ -14,9 +15,10 @@ struct LayerShape {
   int64_t num_attention_heads = 0;
   int64_t num_key_value_heads = 0;
   int64_t intermediate_size = 0;
-  std::optional<int64_t> sliding_window;  ///< a query sees this many keys, itself included
+  std::optional<int64_t> sliding_window =
+      std::nullopt;  ///< a query sees this many keys, itself included
   /// Which of the original rotation frequencies the head_dim/2 pairs still have; empty: all.
-  std::vector<int64_t> rope_pairs;
+  std::vector<int64_t> rope_pairs = {};
   bool operator==(const LayerShape&) const = default;
 };
 
@@ -34,6 +36,9 @@ struct Rope {
   double high_freq_factor = 4.0;
   int64_t original_max_position_embeddings = 8192;
 };
+
+/// In front of `model_type` where a model cannot be described in its family's stock keys.
+inline constexpr std::string_view kOwnTypePrefix = "prunus_";
 
 /// Everything about a model that is not a weight.
 struct ModelConfig {

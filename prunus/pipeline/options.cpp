@@ -97,6 +97,7 @@ void check_compat(const PruneOptions& options) {
 }  // namespace
 
 PruneOptions resolve(const PruneOptions& given, int64_t layer_count) {
+  if (given.resolved) return given;
   PruneOptions options = given;
   find_method(options.method);
   check_block_only(options);
@@ -129,6 +130,7 @@ PruneOptions resolve(const PruneOptions& given, int64_t layer_count) {
     options.reduction = magnitude && options.compat == Compat::LlmPruner ? "mean" : "sum";
   }
   parse_reduction(options.reduction);
+  options.resolved = true;
   return options;
 }
 

@@ -60,6 +60,7 @@ struct PruneOptions {
   uint64_t seed = 0;
   at::Device device = at::Device(at::kCPU);
   at::ScalarType precision = at::kFloat;  ///< of calibration: Float or Double
+  bool resolved = false;                  ///< set by resolve()
 };
 
 /// The options with preset, layer ranges and reduction filled in and checked against a model of so

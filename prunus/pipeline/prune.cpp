@@ -5,6 +5,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
+#include "prunus/base/quantity.h"
 #include "prunus/pipeline/score.h"
 
 namespace prunus {
@@ -91,7 +92,7 @@ class Planner {
     if (const auto target = target_of(model_, sets, options_)) {
       set_ratio(solve_ratio(*target, unscored, options_));
     }
-    say_what_is_left(unscored, allocate(unscored, options_, 1.0));
+    say_what_is_left(model_, unscored, allocate(unscored, options_, 1.0));
   }
 
   void take(int64_t step) {
@@ -141,7 +142,7 @@ class Planner {
         start - static_cast<int64_t>(static_cast<double>(start - target.wanted) * fraction);
     set_ratio(solve_ratio(target, scored, options_));
     std::vector<int64_t> counts = allocate(scored, options_, 1.0);
-    say_what_is_left(scored, counts);
+    say_what_is_left(left, scored, counts);
     return counts;
   }
 
@@ -152,23 +153,24 @@ class Planner {
     options_.ffn_ratio = ratio;
   }
 
-  void say_what_is_left(const std::vector<ScoredSet>& sets, const std::vector<int64_t>& counts) {
+  // `now`: the model that the counts are to be taken from.
+  void say_what_is_left(const Model& now, const std::vector<ScoredSet>& sets,
+                        const std::vector<int64_t>& counts) {
     int64_t parameters = 0;
     int64_t bytes = 0;
     for (size_t i = 0; i < sets.size(); ++i) {
       const int64_t units = counts[i] * sets[i].set.shares;
       parameters += units * sets[i].set.parameters_per_unit();
-      bytes += units * sets[i].set.bytes_per_unit(model_.source());
+      bytes += units * sets[i].set.bytes_per_unit(now.source());
     }
     const int64_t before = model_.parameters();
-    char text[200];
-    std::snprintf(text, sizeof text,
-                  "ratio %.6g removes %.1f %% of the parameters: %lld of %lld stay, %lld bytes",
-                  result_.ratio,
-                  100.0 * static_cast<double>(parameters) / static_cast<double>(before),
-                  static_cast<long long>(before - parameters), static_cast<long long>(before),
-                  static_cast<long long>(model_.bytes() - bytes));
-    log_info(text);
+    const int64_t left = now.parameters() - parameters;
+    char share[32];
+    std::snprintf(share, sizeof share, "%.1f %%",
+                  100.0 * static_cast<double>(left) / static_cast<double>(before));
+    log_info(c10::str("ratio ", result_.ratio, " will leave ", human_count(left), " of ",
+                      human_count(before), " parameters (", share, "), ",
+                      human_bytes(now.bytes() - bytes)));
   }
 
   static std::vector<ScoredSet> with_scores_of_zero(const std::vector<GroupSet>& sets) {

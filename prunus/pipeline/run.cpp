@@ -1,52 +1,176 @@
 #include "prunus/pipeline/run.h"
 
+#include <filesystem>
+
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/base/progress.h"
+#include "prunus/base/quantity.h"
+#include "prunus/base/rng.h"
+#include "prunus/io/checkpoint.h"
 #include "prunus/pipeline/output.h"
 #include "prunus/pipeline/run_record.h"
+#include "prunus/pipeline/work_folder.h"
 #include "prunus/text/dataset.h"
+#include "prunus/text/reference_windows.h"
 #include "prunus/text/tokenizer.h"
 
 namespace prunus {
 namespace {
 
-Json options_json(const PruneJob& job) {
-  const PruneOptions& options = job.options;
-  Json layers = nullptr;
-  if (options.layers) layers = {options.layers->begin, options.layers->end};
-  return {{"model", job.model_dir},
-          {"out", job.out_dir},
-          {"method", options.method},
-          {"criterion", criterion_of(find_method(options.method), options.taylor).name},
-          {"ratio", options.ratio},
-          {"layers", layers},
-          {"calib", job.calib_file},
-          {"calib_samples", job.calib_samples},
-          {"calib_tokens", job.calib_tokens},
-          {"seed", options.seed},
-          {"device", options.device.str()},
-          {"dry_run", job.dry_run}};
+const char* structure_name(Structure structure) {
+  switch (structure) {
+    case Structure::Block:
+      return "block";
+    case Structure::Channel:
+      return "channel";
+    case Structure::Layer:
+      return "layer";
+  }
+  return "?";
 }
 
-// Calibration windows as the job asks for, or none where the method needs none.
-std::vector<TokenBatch> calibration_batches(const PruneJob& job, RunRecord& record) {
-  if (!needs_calibration(job.options)) return {};
-  PRUNUS_CHECK(!job.calib_file.empty(), InvalidArgument, "method ", job.options.method,
-               " learns from text: pass --calib FILE (plain text, or jsonl with a `text` field) of "
-               "the kind the model will see");
-  const auto tokenizer = load_tokenizer(job.model_dir);
-  const auto windows = sample_windows(
-      *tokenizer, job.calib_file,
-      {.samples = job.calib_samples, .tokens = job.calib_tokens, .seed = job.options.seed});
-  record.set(
-      "calibration",
-      {{"file", job.calib_file}, {"sha256", sha256_file(job.calib_file)}, {"windows", windows}});
-  return make_batches(windows);
+const char* granularity_name(Granularity granularity) {
+  switch (granularity) {
+    case Granularity::KvGroup:
+      return "kv-group";
+    case Granularity::QueryHead:
+      return "query-head";
+    case Granularity::HeadDim:
+      return "head-dim";
+  }
+  return "?";
+}
+
+template <typename T>
+Json or_null(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json range_json(const std::optional<LayerRange>& range) {
+  return range ? Json{range->begin, range->end} : Json(nullptr);
+}
+
+// Everything that decides what is removed.
+Json choices_json(const PruneJob& job, const PruneOptions& options) {
+  return {{"method", options.method},
+          {"criterion", criterion_of(find_method(options.method), options.taylor).name},
+          {"reduction", options.reduction},
+          {"structure", structure_name(options.structure)},
+          {"granularity", granularity_name(options.granularity)},
+          {"ratio", options.ratio},
+          {"attn_ratio", or_null(options.attn_ratio)},
+          {"ffn_ratio", or_null(options.ffn_ratio)},
+          {"target_params", or_null(options.target_params)},
+          {"target_bytes", or_null(options.target_bytes)},
+          {"attn_layers", range_json(options.attn_layers)},
+          {"ffn_layers", range_json(options.ffn_layers)},
+          {"global", options.global},
+          {"normalisation", static_cast<int>(options.normalisation)},
+          {"steps", options.steps},
+          {"round_to", options.round_to},
+          {"keep_first", or_null(options.keep_first)},
+          {"drop_layers", options.drop_layers},
+          {"compat", options.compat == Compat::LlmPruner ? "llm-pruner" : ""},
+          {"precision", options.precision == at::kDouble ? "float64" : "float32"},
+          {"calib_samples", job.calib_samples},
+          {"calib_tokens", job.calib_tokens},
+          {"seed", options.seed}};
+}
+
+Json options_json(const PruneJob& job, const PruneOptions& options) {
+  Json json = {{"model", job.model_dir}, {"out", job.out_dir}, {"calib", job.calib_file}};
+  json.update(choices_json(job, options));
+  json["device"] = options.device.str();
+  json["dry_run"] = job.dry_run;
+  return json;
+}
+
+// What a resumed run must share with the one it goes on from: the choices, the files, and what
+// decides the last bits of a sum.
+Json identity_json(const PruneJob& job, const PruneOptions& options) {
+  Json identity = choices_json(job, options);
+  identity["prunus"] = PRUNUS_VERSION;
+  identity["threads"] = at::get_num_threads();
+  identity["device"] = options.device.str();
+  identity["config_sha256"] = sha256_file(job.model_dir + "/config.json");
+  if (!job.calib_file.empty()) identity["calib_sha256"] = sha256_file(job.calib_file);
+  for (const std::string& path : Checkpoint::open(job.model_dir).files()) {
+    const auto changed = std::filesystem::last_write_time(path).time_since_epoch().count();
+    identity["weights"][std::filesystem::path(path).filename().string()] = {
+        std::filesystem::file_size(path), changed};
+  }
+  return identity;
+}
+
+// Windows of each step: fresh ones, drawn as the job asks for.
+class Calibration {
+ public:
+  Calibration(const PruneJob& job, const PruneOptions& options, RunRecord& record)
+      : job_(job), options_(options), record_(record), random_(options.seed) {
+    if (!needs_calibration(options)) return;
+    PRUNUS_CHECK(!job.calib_file.empty(), InvalidArgument, "method ", options.method,
+                 " learns from text: pass --calib FILE (plain text, or jsonl with a `text` field) "
+                 "of the kind the model will see");
+    tokenizer_ = load_tokenizer(job.model_dir);
+    for (int64_t step = 0; step < options.steps; ++step) windows_.push_back(draw(step));
+    record.set("calibration",
+               {{"file", job.calib_file},
+                {"sha256", sha256_file(job.calib_file)},
+                {"windows", windows_.size() == 1 ? Json(windows_[0]) : Json(windows_)}});
+  }
+
+  std::vector<TokenBatch> batches(int64_t step) const {
+    return windows_.empty() ? std::vector<TokenBatch>()
+                            : make_batches(windows_.at(static_cast<size_t>(step)));
+  }
+
+ private:
+  using Windows = std::vector<std::vector<int64_t>>;
+
+  // The reference draws on from one generator; otherwise each step has a seed of its own.
+  Windows draw(int64_t step) {
+    if (options_.compat == Compat::LlmPruner) {
+      if (rows_.empty()) rows_ = read_rows(job_.calib_file);
+      return sample_reference_windows(*tokenizer_, rows_,
+                                      {.samples = job_.calib_samples, .tokens = job_.calib_tokens},
+                                      random_);
+    }
+    return sample_windows(*tokenizer_, job_.calib_file,
+                          {.samples = job_.calib_samples,
+                           .tokens = job_.calib_tokens,
+                           .seed = options_.seed + static_cast<uint64_t>(step) * 1'000'003});
+  }
+
+  const PruneJob& job_;
+  const PruneOptions& options_;
+  RunRecord& record_;
+  PythonRandom random_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::vector<std::string> rows_;
+  std::vector<Windows> windows_;
+};
+
+// A trail on disk is worth its room while it takes a quarter of what is free at most.
+bool trail_fits(const PruneJob& job, const PruneOptions& options, const Model& model,
+                const std::string& near) {
+  const double bytes = static_cast<double>(model.layer_count() + 2) *
+                       static_cast<double>(job.calib_samples * job.calib_tokens) *
+                       static_cast<double>(model.config().hidden_size) *
+                       static_cast<double>(c10::elementSize(options.precision));
+  std::error_code error;
+  const auto space = std::filesystem::space(near, error);
+  const bool fits = !error && bytes <= static_cast<double>(space.available) / 4;
+  if (!fits) {
+    log_info(c10::str("hidden states of this run would take ", bytes / 1e9, " GB of ", near,
+                      "; an interrupted run will not be resumable (see --work-dir)"));
+  }
+  return fits;
 }
 
 double fraction(int64_t part, int64_t whole) {
@@ -78,6 +202,44 @@ void finish(const Model& model, const Plan& plan, const std::string& model_dir,
   write_file(staging + "/run.json", record.json().dump(2) + "\n");
 }
 
+PruneOptions resolved(const PruneJob& job, const Model& model) {
+  PruneOptions options = job.options;
+  if (!job.target_params.empty()) {
+    options.target_params = parse_target(job.target_params, model.parameters(), "--target-params");
+  }
+  if (!job.target_bytes.empty()) {
+    options.target_bytes = parse_bytes(job.target_bytes, "--target-bytes");
+  }
+  return resolve(options, model.layer_count());
+}
+
+std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneOptions& options,
+                                        const Model& model, const std::string& staging) {
+  std::string path = job.work_dir;
+  if (path.empty()) {
+    path = job.out_dir;
+    while (path.size() > 1 && path.back() == '/') path.pop_back();
+    path += ".work";
+  }
+  return std::make_unique<WorkFolder>(
+      WorkFolder::Options{.path = path,
+                          .identity = identity_json(job, options).dump(2),
+                          .resume = job.resume,
+                          .force = job.force,
+                          .ram_bytes = job.ram.empty() ? -1 : parse_bytes(job.ram, "--ram"),
+                          .resumable = trail_fits(job, options, model, staging)});
+}
+
+// A rerun would fail in the same way: what was worked out is of no use.
+bool is_final(ErrorKind kind) { return kind != ErrorKind::Interrupted && kind != ErrorKind::Io; }
+
+// Plans, and leaves the state of an interrupted run in the work folder.
+PlanResult plan_in(WorkFolder& work, const Model& model, const Calibration& calibration,
+                   const PruneOptions& options) {
+  return make_plan(model, work.context([&](int64_t step) { return calibration.batches(step); }),
+                   options);
+}
+
 // The first windows of the calibration, cut to 64 tokens, or drawn ids.
 at::Tensor check_ids(const std::vector<TokenBatch>& batches, const ModelConfig& config) {
   if (batches.empty()) return probe_ids(config);
@@ -88,20 +250,38 @@ at::Tensor check_ids(const std::vector<TokenBatch>& batches, const ModelConfig& 
 }  // namespace
 
 Json run_prune(const PruneJob& job) {
-  RunRecord record("prune", options_json(job));
   StagedDirectory out(job.out_dir, job.force);
   const Model model = open_model(job.model_dir);
-  const auto batches =
-      record.stage("calibration text", [&] { return calibration_batches(job, record); });
-  PlanResult planned = record.stage("plan", [&] { return make_plan(model, batches, job.options); });
-  planned.plan.config_sha256 = sha256_file(job.model_dir + "/config.json");
-  if (!batches.empty()) record.set("calibration_loss", planned.calibration_loss);
-  if (!job.dry_run) {
-    execute(model, planned.plan, job.model_dir, out.staging_path(),
-            check_ids(batches, model.config()), job.options.device, record);
+  const PruneOptions options = resolved(job, model);
+  RunRecord record("prune", options_json(job, options));
+  const Calibration calibration =
+      record.stage("calibration text", [&] { return Calibration(job, options, record); });
+  std::unique_ptr<WorkFolder> work;
+  if (needs_calibration(options)) work = work_folder(job, options, model, out.staging_path());
+  try {
+    PlanResult planned = record.stage("plan", [&] {
+      return work ? plan_in(*work, model, calibration, options)
+                  : make_plan(model, PlanContext{}, options);
+    });
+    planned.plan.config_sha256 = sha256_file(job.model_dir + "/config.json");
+    record.set("ratio", planned.ratio);
+    if (work) record.set("calibration_loss", planned.calibration_loss);
+    if (work && work->resumed()) record.set("resumed", true);
+    if (!job.dry_run) {
+      execute(model, planned.plan, job.model_dir, out.staging_path(),
+              check_ids(calibration.batches(0), model.config()), options.device, record);
+    }
+    finish(model, planned.plan, job.model_dir, out.staging_path(), !job.dry_run, record);
+    out.commit();
+    if (work) work->discard();
+  } catch (const Error& error) {
+    if (work && is_final(error.kind())) work->discard();
+    if (work && !is_final(error.kind()) && work->holds_state()) {
+      log_info(c10::str("state kept in ", work->path(),
+                        "; the same command with --resume goes on from there"));
+    }
+    throw;
   }
-  finish(model, planned.plan, job.model_dir, out.staging_path(), !job.dry_run, record);
-  out.commit();
   return record.json();
 }
 

@@ -15,8 +15,13 @@ struct PruneJob {
   int64_t calib_samples = 10;
   int64_t calib_tokens = 64;  ///< per sample
   PruneOptions options;
-  bool dry_run = false;  ///< write plan.json and run.json only
-  bool force = false;    ///< replace what stands at out_dir
+  std::string target_params;  ///< "0.8x" or a count; resolved against the model
+  std::string target_bytes;   ///< "4GiB"
+  std::string ram;            ///< for hidden states; empty: half of what is free
+  std::string work_dir;       ///< for spilled states and resuming; empty: OUT.work
+  bool resume = false;        ///< go on where an interrupted run of the same job stopped
+  bool dry_run = false;       ///< write plan.json and run.json only
+  bool force = false;         ///< replace what stands at out_dir
 };
 
 /// One whole `prunus apply`: execute a saved plan.
@@ -30,7 +35,9 @@ struct ApplyJob {
 
 /// Runs the job. The output directory appears complete or not at all: weights, config.json,
 /// tokenizer files, plan.json, run.json; then it is opened again and its logits are checked.
-/// Returns what run.json holds. Throws as its parts; on any error nothing is left behind.
+/// Returns what run.json holds. Throws as its parts. After an interruption, or where the system
+/// refused (disk full, out of memory), the work folder stays if a block was finished; on any other
+/// error nothing is left behind.
 Json run_prune(const PruneJob& job);
 Json run_apply(const ApplyJob& job);
 

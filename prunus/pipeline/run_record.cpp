@@ -11,6 +11,7 @@
 #include "prunus/base/files.h"
 #include "prunus/base/memory.h"
 #include "prunus/io/checkpoint.h"
+#include "prunus/model/cost.h"
 
 namespace prunus {
 namespace {
@@ -58,6 +59,11 @@ Json describe_model(const Model& model) {
   }
   return {{"parameters", model.parameters()},
           {"bytes", model.bytes()},
+          {"macs_64_tokens", count_macs(model.config(), 64).total()},
+          {"macs_64_tokens_llm_pruner", llm_pruner_macs(model.config(), 64)},
+          {"hidden_size", model.config().hidden_size},
+          {"num_hidden_layers", model.layer_count()},
+          {"head_dim", model.config().head_dim},
           {"num_attention_heads", heads},
           {"num_key_value_heads", kv_heads},
           {"intermediate_size", widths}};

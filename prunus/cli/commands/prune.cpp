@@ -1,5 +1,6 @@
 #include <charconv>
 #include <iostream>
+#include <map>
 #include <memory>
 
 #include <ATen/ATen.h>
@@ -18,21 +19,49 @@ namespace {
 struct Options {
   PruneJob job;
   CommonOptions common;
-  std::string layers;
+  std::string layers, attn_layers, ffn_layers, drop_layers, normalise, compat, precision;
+  bool seed_given = false;
   bool json = false;
 };
 
+int64_t parse_number(std::string_view text, const std::string& option, const std::string& whole,
+                     const char* expected) {
+  int64_t number = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool good = parsed.ec == std::errc() && parsed.ptr == text.data() + text.size();
+  PRUNUS_CHECK(good, InvalidArgument, option, " '", whole, "', expected ", expected);
+  return number;
+}
+
 // "3:31" → half-open range.
-LayerRange parse_layers(const std::string& text) {
-  LayerRange range;
-  const char* end = text.data() + text.size();
-  const auto first = std::from_chars(text.data(), end, range.begin);
-  const bool colon = first.ec == std::errc() && first.ptr != end && *first.ptr == ':';
-  PRUNUS_CHECK(colon, InvalidArgument, "--layers '", text, "', expected BEGIN:END such as 3:31");
-  const auto second = std::from_chars(first.ptr + 1, end, range.end);
-  PRUNUS_CHECK(second.ec == std::errc() && second.ptr == end, InvalidArgument, "--layers '", text,
-               "', expected BEGIN:END such as 3:31");
-  return range;
+std::optional<LayerRange> parse_layers(const std::string& text, const std::string& option) {
+  if (text.empty()) return std::nullopt;
+  constexpr const char* kExpected = "BEGIN:END such as 3:31";
+  const size_t colon = text.find(':');
+  PRUNUS_CHECK(colon != text.npos, InvalidArgument, option, " '", text, "', expected ", kExpected);
+  const std::string_view whole(text);
+  return LayerRange{parse_number(whole.substr(0, colon), option, text, kExpected),
+                    parse_number(whole.substr(colon + 1), option, text, kExpected)};
+}
+
+// "3,5,9-11" → 3, 5, 9, 10, 11.
+std::vector<int64_t> parse_list(const std::string& text, const std::string& option) {
+  constexpr const char* kExpected = "layers such as 3,5,9-11";
+  constexpr int64_t kMost = 100'000;
+  std::vector<int64_t> numbers;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    const std::string_view part = std::string_view(text).substr(at, end - at);
+    const size_t dash = part.find('-');
+    const int64_t first = parse_number(part.substr(0, dash), option, text, kExpected);
+    const int64_t last =
+        dash == part.npos ? first : parse_number(part.substr(dash + 1), option, text, kExpected);
+    PRUNUS_CHECK(first <= last && last < kMost, InvalidArgument, option, " '", text, "', expected ",
+                 kExpected);
+    for (int64_t number = first; number <= last; ++number) numbers.push_back(number);
+    at = end + 1;
+  }
+  return numbers;
 }
 
 std::string method_help() {
@@ -43,11 +72,26 @@ std::string method_help() {
   return text;
 }
 
+void resolve_texts(Options& options) {
+  PruneOptions& prune = options.job.options;
+  prune.layers = parse_layers(options.layers, "--layers");
+  prune.attn_layers = parse_layers(options.attn_layers, "--attn-layers");
+  prune.ffn_layers = parse_layers(options.ffn_layers, "--ffn-layers");
+  prune.drop_layers = parse_list(options.drop_layers, "--drop-layers");
+  if (!options.normalise.empty()) prune.normalisation = parse_normalisation(options.normalise);
+  PRUNUS_CHECK(options.compat.empty() || options.compat == "llm-pruner", InvalidArgument,
+               "--compat '", options.compat, "' is not known; known: llm-pruner");
+  if (!options.compat.empty()) {
+    prune.compat = Compat::LlmPruner;
+    if (!options.seed_given) prune.seed = 42;
+  }
+  if (options.precision == "float64") prune.precision = at::kDouble;
+}
+
 void run(Options& options) {
-  PruneJob& job = options.job;
-  job.options.device = start(options.common);
-  if (!options.layers.empty()) job.options.layers = parse_layers(options.layers);
-  const Json record = run_prune(job);
+  options.job.options.device = start(options.common);
+  resolve_texts(options);
+  const Json record = run_prune(options.job);
   if (options.json) {
     print_json(record);
   } else {
@@ -55,36 +99,156 @@ void run(Options& options) {
   }
 }
 
+void declare_importance(CLI::App& app, Options& options) {
+  PruneOptions& prune = options.job.options;
+  const char* group = "Importance";
+  app.add_option("--method", prune.method, method_help())->group(group);
+  app.add_option("--taylor", prune.taylor,
+                 "importance for llm-pruner: param_first (default; |w·g| per weight), vectorize "
+                 "(per row and column; less time and memory), param_second (w²·mean squared "
+                 "gradient), param_mix (both orders)")
+      ->group(group);
+  app.add_option(
+         "--reduction", prune.reduction,
+         "of a group's tensors to one score: sum (default), mean, max, prod, first, second, "
+         "last (order: q, k, v, o; gate, up, down)")
+      ->group(group);
+  app.add_option("--compat", options.compat,
+                 "llm-pruner: make that program's choices, quirks included, so that the same "
+                 "weights, text and seed (42 unless given) lose the same channels and heads")
+      ->group(group);
+  app.add_option("--precision", options.precision,
+                 "of calibration: float32 (default) or float64 (scores free of rounding; slower)")
+      ->check(CLI::IsMember({"float32", "float64"}))
+      ->group(group);
+}
+
+void declare_what(CLI::App& app, Options& options) {
+  PruneOptions& prune = options.job.options;
+  const char* group = "What is removed";
+  const std::map<std::string, Structure> structures{
+      {"block", Structure::Block}, {"channel", Structure::Channel}, {"layer", Structure::Layer}};
+  app.add_option("--structure", prune.structure,
+                 "block: FFN channels and heads of each layer; channel: channels of the hidden "
+                 "dimension, through the whole model; layer: whole layers")
+      ->transform(CLI::CheckedTransformer(structures).description(""))
+      ->default_str("block")
+      ->group(group);
+  const std::map<std::string, Granularity> granularities{{"kv-group", Granularity::KvGroup},
+                                                         {"query-head", Granularity::QueryHead},
+                                                         {"head-dim", Granularity::HeadDim}};
+  app.add_option("--granularity", prune.granularity,
+                 "unit of the attention part. kv-group: a key/value head with its query heads; "
+                 "query-head: query heads, as many from each KV group; head-dim: channels inside "
+                 "every head (only Prunus can read the result)")
+      ->transform(CLI::CheckedTransformer(granularities).description(""))
+      ->default_str("kv-group")
+      ->group(group);
+  app.add_option("--layers", options.layers,
+                 "layers to prune, BEGIN:END, the end not included, e.g. 3:31; default all")
+      ->group(group);
+  app.add_option("--attn-layers", options.attn_layers, "the same for the attention part only")
+      ->group(group);
+  app.add_option("--ffn-layers", options.ffn_layers, "the same for the feed-forward part only")
+      ->group(group);
+  app.add_option("--keep-first", prune.keep_first,
+                 "with --structure layer: the first N layers stay")
+      ->group(group);
+  app.add_option("--drop-layers", options.drop_layers,
+                 "with --structure layer: these go, e.g. 3,5,9-11, numbered from 0")
+      ->group(group);
+}
+
+void declare_how_much(CLI::App& app, Options& options) {
+  PruneOptions& prune = options.job.options;
+  const char* group = "How much";
+  auto* ratio = app.add_option("--ratio", prune.ratio,
+                               "fraction of the units (FFN channels, heads, hidden channels) to "
+                               "remove, 0 to 1; not the fraction of parameters")
+                    ->group(group);
+  app.add_option("--attn-ratio", prune.attn_ratio, "the same for the attention part only")
+      ->group(group);
+  app.add_option("--ffn-ratio", prune.ffn_ratio, "the same for the feed-forward part only")
+      ->group(group);
+  auto* params = app.add_option("--target-params", options.job.target_params,
+                                "leave at most so many parameters, 0.8x or 5.4B: the ratio is "
+                                "solved for and printed before the work begins")
+                     ->group(group);
+  auto* bytes = app.add_option("--target-bytes", options.job.target_bytes,
+                               "leave at most so many bytes of weights, e.g. 4GiB")
+                    ->group(group);
+  auto* preset =
+      app.add_option("--preset", prune.preset,
+                     "the paper's settings: llm-pruner-20 (ratio 0.25, without the first "
+                     "4 and last 2 layers), llm-pruner-50 (0.6, without 3 and 1)")
+          ->group(group);
+  ratio->excludes(params)->excludes(bytes)->excludes(preset);
+  preset->excludes(params)->excludes(bytes);
+  app.add_flag("--global", prune.global,
+               "rank all group sets against each other instead of each by itself; every set keeps "
+               "one unit at least")
+      ->group(group);
+  app.add_option("--normalize", options.normalise,
+                 "with --global, what makes scores comparable: none (default), mean or max of the "
+                 "set, params (score per parameter removed)")
+      ->group(group);
+  app.add_option("--steps", prune.steps,
+                 "reach the ratio in so many rounds, with fresh text and scores in each")
+      ->check(CLI::Range(int64_t{1}, int64_t{10'000}))
+      ->group(group);
+  app.add_option("--round-to", prune.round_to,
+                 "keep a multiple of so many channels (of heads: slices), rounding up")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->group(group);
+}
+
+void declare_calibration(CLI::App& app, Options& options) {
+  PruneJob& job = options.job;
+  const char* group = "Calibration";
+  app.add_option("--calib", job.calib_file,
+                 "calibration text: plain text, or jsonl with a `text` field")
+      ->group(group);
+  app.add_option("--calib-samples", job.calib_samples, "calibration windows")
+      ->check(CLI::PositiveNumber)
+      ->group(group);
+  app.add_option("--calib-tokens", job.calib_tokens, "tokens per window")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
+      ->group(group);
+  app.add_option("--seed", job.options.seed, "of the windows and of --method random")->group(group);
+  app.add_option("--ram", job.ram,
+                 "memory for hidden states, e.g. 8GiB; what exceeds it goes to disk (default: half "
+                 "of what is free)")
+      ->group(group);
+  app.add_option("--work-dir", job.work_dir,
+                 "where hidden states spill to and an interrupted run is kept (default: OUT.work)")
+      ->group(group);
+}
+
 std::function<void()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   PruneJob& job = options->job;
   app.add_option("MODEL", job.model_dir, "Hugging Face model directory")->required();
   app.add_option("--out", job.out_dir, "directory to write; must not exist yet")->required();
-  app.add_option("--method", job.options.method, method_help());
-  app.add_option("--ratio", job.options.ratio,
-                 "fraction of the FFN channels and of the attention heads (KV groups) to remove in "
-                 "each layer, 0 to 1; not the fraction of parameters");
-  app.add_option("--taylor", job.options.taylor,
-                 "importance for llm-pruner: param_first (default; |w·g| per weight) or vectorize "
-                 "(per row and column; less time and memory)");
-  app.add_option("--layers", options->layers,
-                 "layers to prune, BEGIN:END, the end not included, e.g. 3:31; default all");
-  app.add_option("--calib", job.calib_file,
-                 "calibration text: plain text, or jsonl with a `text` field");
-  app.add_option("--calib-samples", job.calib_samples, "calibration windows")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--calib-tokens", job.calib_tokens, "tokens per window")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30));
-  app.add_option("--seed", job.options.seed, "of the windows and of --method random");
+  declare_how_much(app, *options);
+  declare_what(app, *options);
+  declare_importance(app, *options);
+  declare_calibration(app, *options);
+  app.add_flag("--resume", job.resume,
+               "go on where an interrupted or killed run of the same command stopped");
   app.add_flag("--dry-run", job.dry_run, "write OUT/plan.json and stop; see `prunus apply`");
-  app.add_flag("--force", job.force, "replace OUT if it exists");
+  app.add_flag("--force", job.force, "replace OUT if it exists, and the state of an older run");
   app.add_flag("--json", options->json, "print run.json's content to stdout");
   add_common_options(app, options->common);
-  return [options] { run(*options); };
+  CLI::App* parsed = &app;
+  return [options, parsed] {
+    options->seed_given = parsed->count("--seed") > 0;
+    run(*options);
+  };
 }
 
 }  // namespace
 
-extern const Command prune{"prune", "Remove the least important heads and channels", declare};
+extern const Command prune{"prune", "Remove the least important heads, channels or layers",
+                           declare};
 
 }  // namespace prunus::commands
