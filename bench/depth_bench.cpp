@@ -1,10 +1,11 @@
 // Calibration's peak memory beside the model's depth. One depth a process, as the peak is the
 // process's: tools/depth_bench.py runs several and prints the table.
-//   PRUNUS_BENCH_MODEL=DIR depth_bench DEPTH WINDOWS TOKENS
+//   PRUNUS_BENCH_MODEL=DIR depth_bench DEPTH WINDOWS TOKENS RAM
 //   (DIR: tools/make_random_model.py --shape llama-3.1-70b --layers 4)
 // The checkpoint's few layers serve as DEPTH layers in turn. Each round of them is mapped anew, so
 // that to the operating system, which counts resident pages by mapping, the file is as large as
-// that of a model of this depth. Prints one line of JSON.
+// that of a model of this depth. Hidden states beyond RAM bytes are spilled to the temporary
+// directory. Prints one line of JSON.
 #include <cstdlib>
 #include <iostream>
 #include <memory>
@@ -71,20 +72,22 @@ Model deep_model(const std::string& dir, int64_t depth) {
 }
 
 // Scores every FFN and attention unit by their first-order Taylor importance.
-void calibrate(const Model& model, const at::Tensor& ids) {
+int64_t calibrate(const Model& model, const at::Tensor& ids, int64_t ram_bytes) {
   std::vector<GroupSet> sets;
   for (GroupSet& set : find_groups(model)) {
     if (set.label == AxisLabel::Ffn || set.label == AxisLabel::KvGroup) sets.push_back(set);
   }
   for (const Criterion* criterion : criteria::all()) {
     if (criterion->name != std::string_view("taylor_vectorize")) continue;
-    score_groups(model, sets, *criterion, {{ids}}, {0, model.layer_count()}, {});
-    return;
+    StreamStore store({.ram_bytes = ram_bytes});
+    score_groups(model, sets, *criterion, {{ids}}, {0, model.layer_count()}, {.store = &store});
+    return store.spilled_bytes();
   }
   PRUNUS_FAIL(InvalidArgument, "no criterion taylor_vectorize");
 }
 
-void run(const std::string& dir, int64_t depth, int64_t windows, int64_t tokens) {
+void run(const std::string& dir, int64_t depth, int64_t windows, int64_t tokens,
+         int64_t ram_bytes) {
   PRUNUS_CHECK(depth >= 1 && windows >= 1 && tokens >= 2, InvalidArgument,
                "DEPTH, WINDOWS, TOKENS: expected at least 1, 1, 2");
   const Model model = deep_model(dir, depth);
@@ -93,7 +96,7 @@ void run(const std::string& dir, int64_t depth, int64_t windows, int64_t tokens)
       at::randint(0, model.config().vocab_size, {windows, tokens}, generator, at::kLong);
   const uint64_t before = peak_memory_bytes();
   const Timer timer;
-  calibrate(model, ids);
+  const int64_t spilled = calibrate(model, ids, ram_bytes);
   const double seconds = timer.seconds();
   const int64_t states = windows * tokens * model.config().hidden_size * (depth + 1) * 4;
   const Json result = {{"depth", depth},
@@ -104,7 +107,8 @@ void run(const std::string& dir, int64_t depth, int64_t windows, int64_t tokens)
                        {"seconds", seconds},
                        {"before_bytes", before},
                        {"peak_bytes", peak_memory_bytes()},
-                       {"hidden_states_fp32_bytes", states}};
+                       {"hidden_states_fp32_bytes", states},
+                       {"spilled_bytes", spilled}};
   std::cout << result.dump() << std::endl;
 }
 
@@ -112,13 +116,14 @@ void run(const std::string& dir, int64_t depth, int64_t windows, int64_t tokens)
 
 int main(int argc, char** argv) {
   const char* dir = std::getenv("PRUNUS_BENCH_MODEL");
-  if (dir == nullptr || argc != 4) {
-    std::cerr << "usage: PRUNUS_BENCH_MODEL=DIR depth_bench DEPTH WINDOWS TOKENS\n";
+  if (dir == nullptr || argc != 5) {
+    std::cerr << "usage: PRUNUS_BENCH_MODEL=DIR depth_bench DEPTH WINDOWS TOKENS RAM\n";
     return 2;
   }
+  return_large_blocks();
   set_verbosity(Verbosity::Quiet);
   try {
-    run(dir, std::atoll(argv[1]), std::atoll(argv[2]), std::atoll(argv[3]));
+    run(dir, std::atoll(argv[1]), std::atoll(argv[2]), std::atoll(argv[3]), std::atoll(argv[4]));
   } catch (const Error& error) {
     std::cerr << "depth_bench: " << error.what() << "\n";
     return exit_code(error.kind());

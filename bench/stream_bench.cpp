@@ -1,10 +1,15 @@
 // The block stream, forward and backward, beside its floor: the same matrix products alone.
-//   PRUNUS_BENCH_MODEL=DIR stream_bench     (DIR: tools/make_random_model.py --shape
-//   tinyllama-1.1b)
+//   PRUNUS_BENCH_MODEL=DIR [PRUNUS_BENCH_LAYERS=BEGIN:END] stream_bench
+//   (DIR: tools/make_random_model.py --shape tinyllama-1.1b)
 // Floor in FLOPs, T tokens, P weights in the layers' matrices, H·V in the head:
-//   forward 2TP, recomputed 2TP, gradient of activations 2TP, of weights 2TP (param_first only),
-//   head 2THV forward and 2THV back; attention's products are added at their sizes.
+//   forward 2TP; in the layers from BEGIN on recomputed 2TP, gradient of activations 2TP, of
+//   weights 2TP (param_* only); head 2THV forward and 2THV back; attention's products are added at
+//   their sizes.
+// read/file: reading the weights once, from start to end. Stream and read begin with the files
+// dropped from the page cache (as far as the system does so on request).
 #include <cstdlib>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -30,6 +35,48 @@ const Model* bench_model() {
   return &model;
 }
 
+// Half-open; the score sets are of these layers.
+LayerRange bench_layers(const Model& model) {
+  LayerRange range{0, model.layer_count()};
+  if (const char* text = std::getenv("PRUNUS_BENCH_LAYERS")) {
+    char* end = nullptr;
+    range.begin = std::strtoll(text, &end, 10);
+    range.end = std::strtoll(end + 1, nullptr, 10);
+  }
+  return range;
+}
+
+std::vector<std::string> weight_files() {
+  return Checkpoint::open(std::getenv("PRUNUS_BENCH_MODEL")).files();
+}
+
+void drop_from_cache() {
+  for (const std::string& path : weight_files()) {
+    const int file = ::open(path.c_str(), O_RDONLY);
+    ::fdatasync(file);
+    ::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    ::close(file);
+  }
+}
+
+void read_files(benchmark::State& state) {
+  if (bench_model() == nullptr) {
+    state.SkipWithError("set PRUNUS_BENCH_MODEL");
+    return;
+  }
+  std::vector<char> buffer(size_t{8} << 20);
+  drop_from_cache();
+  int64_t bytes = 0;
+  for (auto _ : state) {
+    for (const std::string& path : weight_files()) {
+      const int file = ::open(path.c_str(), O_RDONLY);
+      for (ssize_t got = 1; got > 0; bytes += got) got = ::read(file, buffer.data(), buffer.size());
+      ::close(file);
+    }
+  }
+  state.counters["bytes"] = static_cast<double>(bytes);
+}
+
 const Criterion& criterion(std::string_view name) {
   for (const Criterion* one : criteria::all()) {
     if (one->name == name) return *one;
@@ -45,27 +92,29 @@ void stream(benchmark::State& state, std::string_view name) {
   }
   std::vector<GroupSet> sets;
   for (GroupSet& set : find_groups(*model)) {
-    if (set.label == AxisLabel::Ffn || set.label == AxisLabel::KvGroup) sets.push_back(set);
+    const bool block = set.label == AxisLabel::Ffn || set.label == AxisLabel::KvGroup;
+    if (block && bench_layers(*model).contains(set.layer)) sets.push_back(set);
   }
+  drop_from_cache();
+  const LayerRange range{bench_layers(*model).begin, model->layer_count()};
   const at::Tensor ids = at::randint(0, model->config().vocab_size, {kSamples, kTokens}, at::kLong);
   for (auto _ : state) {
-    benchmark::DoNotOptimize(
-        score_groups(*model, sets, criterion(name), {{ids}}, {0, model->layer_count()}, {}));
+    benchmark::DoNotOptimize(score_groups(*model, sets, criterion(name), {{ids}}, range, {}));
   }
   state.counters["peak_bytes"] = static_cast<double>(peak_memory_bytes());
 }
 
 // The products of one linear layer: forward twice, gradient of x, gradient of W where asked.
-double linear_products(int64_t out, int64_t in, bool weight_gradient) {
+double linear_products(int64_t out, int64_t in, bool backward, bool weight_gradient) {
   const int64_t tokens = kSamples * kTokens;
   const at::Tensor x = at::rand({tokens, in});
   const at::Tensor w = at::rand({out, in});
   const at::Tensor dy = at::rand({tokens, out});
   const Timer timer;
   at::mm(x, w.t());
-  at::mm(x, w.t());
-  at::mm(dy, w);
-  if (weight_gradient) at::mm(dy.t(), x);
+  if (backward) at::mm(x, w.t());
+  if (backward) at::mm(dy, w);
+  if (backward && weight_gradient) at::mm(dy.t(), x);
   return timer.seconds();
 }
 
@@ -99,12 +148,14 @@ void bare(benchmark::State& state, std::string_view name) {
     return;
   }
   const c10::NoGradGuard no_grad;
-  const bool weight_gradient = criterion(name).needs == Needs::Gradient;
+  const bool weight_gradient = criterion(name).needs != Needs::Saliency;
+  const int64_t begin = bench_layers(*model).begin;
   for (auto _ : state) {
     double seconds = head_products(model->config());
     for (const TensorInfo& tensor : model->tensors()) {
       if (tensor.layer < 0 || tensor.spec->rank != 2) continue;
-      seconds += linear_products(tensor.shape[0], tensor.shape[1], weight_gradient);
+      seconds +=
+          linear_products(tensor.shape[0], tensor.shape[1], tensor.layer >= begin, weight_gradient);
     }
     for (const LayerShape& shape : model->config().layers) {
       seconds += attention_products(shape, model->config().head_dim);
@@ -117,7 +168,12 @@ void bare(benchmark::State& state, std::string_view name) {
 
 int main(int argc, char** argv) {
   set_verbosity(Verbosity::Quiet);
-  for (const char* name : {"taylor_vectorize", "taylor_param_first"}) {
+  return_large_blocks();
+  benchmark::RegisterBenchmark("read/file", read_files)
+      ->Iterations(1)
+      ->Unit(benchmark::kSecond)
+      ->UseRealTime();
+  for (const char* name : {"taylor_vectorize", "taylor_param_first", "taylor_param_second"}) {
     const std::string suffix(name);
     benchmark::RegisterBenchmark(("stream/" + suffix).c_str(),
                                  [name](benchmark::State& state) { stream(state, name); })

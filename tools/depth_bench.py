@@ -6,7 +6,7 @@
 
 Runs bench/depth_bench once per depth, each in a process of its own, and prints a Markdown table.
 "hidden states" is what the layers' inputs take in FP32, the part that does grow: one row of
-hidden_size floats for each layer and token. --json FILE keeps every figure.
+hidden_size floats for each layer and token; what exceeds --ram is spilled to disk. --json FILE keeps every figure.
 Needs only the Python standard library.
 """
 import argparse
@@ -18,11 +18,11 @@ import sys
 
 GB, GIB = 1e9, 2 ** 30
 COLUMNS = ["layers", "parameters", "weights", "seconds", "s/layer", "peak memory",
-           "of it hidden states"]
+           "hidden states", "of them spilled"]
 
 
-def run(binary, model, depth, windows, tokens):
-    done = subprocess.run([str(binary), str(depth), str(windows), str(tokens)], text=True,
+def run(binary, model, depth, windows, tokens, ram):
+    done = subprocess.run([str(binary), *map(str, (depth, windows, tokens, ram))], text=True,
                           stdout=subprocess.PIPE,
                           env=dict(os.environ, PRUNUS_BENCH_MODEL=str(model)))
     if done.returncode != 0:
@@ -34,7 +34,8 @@ def row(one):
     return [f"{one['depth']}", f"{one['parameters'] / GB:.2f} B", f"{one['file_bytes'] / GB:.1f} GB",
             f"{one['seconds']:.1f}", f"{one['seconds'] / one['depth']:.2f}",
             f"{one['peak_bytes'] / GIB:.2f} GiB",
-            f"{one['hidden_states_fp32_bytes'] / GIB:.2f} GiB"]
+            f"{one['hidden_states_fp32_bytes'] / GIB:.2f} GiB",
+            f"{one['spilled_bytes'] / GIB:.2f} GiB"]
 
 
 def main():
@@ -45,6 +46,8 @@ def main():
     parser.add_argument("--depths", default="4,20,40,80")
     parser.add_argument("--windows", type=int, default=10)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--ram", type=int, default=0, metavar="BYTES",
+                        help="hidden states kept in memory; the rest is spilled to disk")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     arguments = parser.parse_args()
     results = []
@@ -52,7 +55,7 @@ def main():
     print("|---:" * len(COLUMNS) + "|", flush=True)
     for depth in map(int, arguments.depths.split(",")):
         results.append(run(arguments.build / "bench" / "depth_bench", arguments.model, depth,
-                           arguments.windows, arguments.tokens))
+                           arguments.windows, arguments.tokens, arguments.ram))
         print("| " + " | ".join(row(results[-1])) + " |", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")

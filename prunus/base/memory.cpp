@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <malloc.h>
 #include <optional>
 #include <string>
 
@@ -14,6 +15,8 @@ uint64_t peak_memory_bytes() {
   }
   return 0;
 }
+
+void return_large_blocks() { ::mallopt(M_MMAP_THRESHOLD, 1 << 20); }
 
 namespace {
 

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/cli/command.h"
 
@@ -44,6 +45,7 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
 }
 
 at::Device start(const CommonOptions& options) {
+  return_large_blocks();
   set_verbosity(options.quiet ? Verbosity::Quiet : Verbosity::Normal);
   at::set_num_threads(options.threads > 0 ? options.threads : usable_cores());
   warn_of_slow_blas();

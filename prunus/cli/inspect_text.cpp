@@ -107,9 +107,11 @@ std::string layers_text(const Json& report, bool every_layer) {
 const char* unit_text(const std::string& axis) {
   if (axis == "kv_group") return "a KV head with its query heads";
   if (axis == "ffn") return "a feed-forward channel";
-  if (axis == "hidden") return "a channel of the residual stream";
-  if (axis == "vocab") return "a token of the vocabulary";
-  if (axis == "head_dim") return "a channel of the norms inside a head";
+  if (axis == "query_head") return "a query head";
+  if (axis == "rope_pair") return "a rotated pair, all heads";
+  if (axis == "value_dim") return "a channel of a value head";
+  if (axis == "hidden") return "a residual-stream channel";
+  if (axis == "vocab") return "a token";
   return "";
 }
 

@@ -73,7 +73,8 @@ bool WorkFolder::holds_state() const {
   if (!fs::exists(options_.path + kIdentity, error)) return false;
   for (const auto& entry : fs::recursive_directory_iterator(options_.path, error)) {
     const std::string name = entry.path().filename().string();
-    const bool block = name.starts_with("hidden-") || name.starts_with("gradient-");
+    const bool block = (name.starts_with("hidden-") && name != "hidden-0.tensors") ||
+                       name.starts_with("gradient-");
     if (name.ends_with(".json") ? name.starts_with("step-") : block) return true;
   }
   return false;

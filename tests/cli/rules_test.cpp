@@ -173,14 +173,20 @@ TEST_F(Rules, AnOutputThatCannotBeMadeIsAnError) {
   expect_failed(run({"prune", model, "--out", single + "/out", "--method", "l2"}), 1, "single");
 }
 
-TEST_F(Rules, AnInterruptedRunLeavesNothing) {
+TEST_F(Rules, AnInterruptedRunLeavesOnlyWhatResumingNeeds) {
   const Arguments line = long_run();
   for (const int signal : {SIGINT, SIGTERM}) {
     SCOPED_TRACE(signal);
     Process process(line);
     ASSERT_TRUE(staging_appears());
     process.send(signal);
-    expect_failed(process.wait(), 130, "interrupted");
+    const Outcome end = process.wait();
+    EXPECT_EQ(end.exit_code, 130);
+    EXPECT_THAT(end.err, HasSubstr("interrupted"));
+    for (const std::string& name : names_in(dir.path())) {
+      EXPECT_TRUE(!name.starts_with("out") || name == "out.work") << name << " was left behind";
+    }
+    fs::remove_all(out + ".work");
   }
 }
 
