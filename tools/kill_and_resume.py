@@ -32,11 +32,13 @@ def layers_left(folder):
     names = [path.name for path in folder.rglob("*.tensors")]
     def numbers(prefix):
         return [int(n[len(prefix):].split(".")[0]) for n in names if n.startswith(prefix)]
+    if any(folder.glob("step-*.json")):
+        return "plan finished, writing"
     if numbers("gradient-"):
         return f"backward, down to layer {min(numbers('gradient-'))}"
     if numbers("hidden-"):
         return f"forward, up to layer {max(numbers('hidden-'))}"
-    return "no block finished" if folder.exists() else "no work folder (before or after the plan)"
+    return "no block finished" if folder.exists() else "no work folder yet"
 
 
 def main():
