@@ -48,6 +48,13 @@ double divisor(const ScoredSet& scored, Normalisation normalisation) {
   return scored.logarithmic ? 0.0 : 1.0;
 }
 
+void check_finite(const ScoredSet& scored) {
+  for (const double score : scored.scores) {
+    PRUNUS_CHECK(std::isfinite(score), Numeric, scored.set.name(), ": a score is ", score,
+                 "; the calibration gradients overflowed or the weights are damaged");
+  }
+}
+
 }  // namespace
 
 Normalisation parse_normalisation(std::string_view name) {
@@ -60,6 +67,7 @@ Normalisation parse_normalisation(std::string_view name) {
 }
 
 std::vector<double> ScoredSet::levels(Normalisation normalisation) const {
+  check_finite(*this);
   const auto per_share = static_cast<size_t>(set.units_per_share());
   const double by = divisor(*this, normalisation);
   std::vector<double> costs(per_share, logarithmic ? -std::numeric_limits<double>::infinity() : 0);
@@ -79,16 +87,12 @@ std::vector<double> ScoredSet::levels(Normalisation normalisation) const {
 }
 
 std::vector<int64_t> ScoredSet::keep_best(int64_t removed) const {
+  check_finite(*this);
   std::vector<int64_t> kept;
   const int64_t per_share = set.units_per_share();
   for (int64_t begin = 0; begin < set.units; begin += per_share) {
     std::vector<int64_t> order(static_cast<size_t>(per_share));
     std::iota(order.begin(), order.end(), begin);
-    for (const int64_t unit : order) {
-      PRUNUS_CHECK(std::isfinite(scores[static_cast<size_t>(unit)]), Numeric, set.name(),
-                   ": a score is ", scores[static_cast<size_t>(unit)],
-                   "; the calibration gradients overflowed or the weights are damaged");
-    }
     std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
       return scores[static_cast<size_t>(a)] < scores[static_cast<size_t>(b)];
     });

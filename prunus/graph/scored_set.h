@@ -28,7 +28,7 @@ struct ScoredSet {
 
   /// What each further cut costs, ascending: where the set has shares, one unit of every share goes
   /// at a time, the r-th lowest of each, and their scores are added (as what they stand for, where
-  /// they are logarithms). [units_per_share]
+  /// they are logarithms). [units_per_share] Throws Numeric if a score is NaN or infinite.
   std::vector<double> levels(Normalisation normalisation = Normalisation::None) const;
 
   /// The units that are left when the lowest `removed` of every share go, ascending. Equal scores:
