@@ -87,6 +87,10 @@ void check_compat(const PruneOptions& options) {
   PRUNUS_CHECK(!(options.global && options.round_to != 1), InvalidArgument,
                "--compat llm-pruner: rounding under --global would remove the channels of lowest "
                "index, which nobody wants; drop one of --global and --round-to");
+  PRUNUS_CHECK(
+      !(options.global && (options.target_params || options.target_bytes)), InvalidArgument,
+      "--compat llm-pruner --global removes ties together and leaves a set whole that would "
+      "lose all, so no ratio can be solved for: no target; give --ratio");
   PRUNUS_CHECK(options.precision == at::kFloat, InvalidArgument,
                "--compat llm-pruner computes in float32");
   const bool magnitude = options.method == "l1" || options.method == "l2";

@@ -1,0 +1,187 @@
+#include "prunus/pipeline/options.h"
+
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "support/expect_error.h"
+
+namespace prunus::test {
+namespace {
+
+void expect_range(const std::optional<LayerRange>& range, int64_t begin, int64_t end) {
+  ASSERT_TRUE(range.has_value());
+  EXPECT_EQ(range->begin, begin);
+  EXPECT_EQ(range->end, end);
+}
+
+void expect_refused(const PruneOptions& options, const std::string& part, int64_t layers = 32) {
+  expect_error(ErrorKind::InvalidArgument, part, [&] { resolve(options, layers); });
+}
+
+TEST(Resolve, FillsInWhatWasNotGiven) {
+  const PruneOptions options = resolve({}, 7);
+  EXPECT_EQ(options.attn_ratio, 0.25);
+  EXPECT_EQ(options.ffn_ratio, 0.25);
+  EXPECT_EQ(options.reduction, "sum");
+  expect_range(options.attn_layers, 0, 7);
+  expect_range(options.ffn_layers, 0, 7);
+  EXPECT_TRUE(options.resolved);
+}
+
+TEST(Resolve, LetsThePartsOverrideTheWhole) {
+  const PruneOptions options = resolve({.ratio = 0.5,
+                                        .ffn_ratio = 0.75,
+                                        .layers = LayerRange{2, 5},
+                                        .attn_layers = LayerRange{3, 4}},
+                                       7);
+  EXPECT_EQ(options.attn_ratio, 0.5);
+  EXPECT_EQ(options.ffn_ratio, 0.75);
+  expect_range(options.attn_layers, 3, 4);
+  expect_range(options.ffn_layers, 2, 5);
+}
+
+TEST(Resolve, KnowsThePapersPresets) {
+  const PruneOptions twenty = resolve({.preset = "llm-pruner-20"}, 32);
+  EXPECT_EQ(twenty.ratio, 0.25);
+  EXPECT_EQ(twenty.attn_ratio, 0.25);
+  expect_range(twenty.attn_layers, 4, 30);
+  expect_range(twenty.ffn_layers, 4, 30);
+  EXPECT_TRUE(twenty.preset.empty());
+  const PruneOptions fifty = resolve({.preset = "llm-pruner-50"}, 32);
+  EXPECT_EQ(fifty.ffn_ratio, 0.6);
+  expect_range(fifty.ffn_layers, 3, 31);
+}
+
+TEST(Resolve, RefusesAPresetOnAModelTooShortForIt) {
+  expect_refused({.preset = "llm-pruner-20"}, "the model has 6", 6);
+  expect_range(resolve({.preset = "llm-pruner-20"}, 7).attn_layers, 4, 5);
+  expect_refused({.preset = "llm-pruner-50"}, "the first 3 and the last 1", 4);
+  const PruneOptions chosen = resolve({.preset = "llm-pruner-20", .layers = LayerRange{1, 2}}, 2);
+  expect_range(chosen.attn_layers, 1, 2);
+  EXPECT_EQ(chosen.ratio, 0.25);
+}
+
+TEST(Resolve, RefusesNamesItDoesNotKnow) {
+  expect_refused({.method = "magic"}, "magic");
+  expect_refused({.reduction = "median"}, "median");
+  expect_refused({.preset = "llm-pruner-90"}, "llm-pruner-90");
+}
+
+TEST(Resolve, RefusesValuesOutOfRange) {
+  expect_refused({.ratio = 1.0}, "--ratio 1 ");
+  expect_refused({.ratio = -0.1}, "--ratio -0.1");
+  expect_refused({.ratio = std::nan("")}, "--ratio nan");
+  expect_refused({.attn_ratio = 1.5}, "--attn-ratio 1.5");
+  expect_refused({.ffn_ratio = -1}, "--ffn-ratio -1");
+  expect_refused({.layers = LayerRange{0, 33}}, "--layers 0:33 is not within 0:32");
+  expect_refused({.layers = LayerRange{-1, 3}}, "--layers -1:3");
+  expect_refused({.layers = LayerRange{3, 3}}, "--layers 3:3");
+  expect_refused({.attn_layers = LayerRange{4, 2}}, "--attn-layers 4:2");
+  expect_refused({.ffn_layers = LayerRange{40, 41}}, "--ffn-layers 40:41");
+  expect_refused({.steps = 0}, "--steps 0");
+  expect_refused({.round_to = 0}, "--round-to 0");
+}
+
+TEST(Resolve, RefusesTwoTargetsAndATargetWithTwoRatios) {
+  expect_refused({.target_params = 1, .target_bytes = 1}, "exclude each other");
+  expect_refused({.attn_ratio = 0.5, .target_params = 1}, "drop --attn-ratio");
+  expect_refused({.ffn_ratio = 0.5, .target_bytes = 1}, "drop --attn-ratio");
+  EXPECT_EQ(resolve({.target_params = 5}, 32).target_params, 5);
+}
+
+TEST(Resolve, RefusesBlockOptionsForOtherStructures) {
+  for (const Structure structure : {Structure::Channel, Structure::Layer}) {
+    const std::optional<int64_t> keep_first =
+        structure == Structure::Layer ? std::optional<int64_t>(3) : std::nullopt;
+    const auto refuse = [&](PruneOptions options) {
+      options.structure = structure;
+      options.keep_first = keep_first;
+      expect_refused(options, "are for --structure block");
+    };
+    refuse({.attn_ratio = 0.5});
+    refuse({.ffn_ratio = 0.5});
+    refuse({.layers = LayerRange{0, 1}});
+    refuse({.attn_layers = LayerRange{0, 1}});
+    refuse({.ffn_layers = LayerRange{0, 1}});
+    refuse({.granularity = Granularity::HeadDim});
+    refuse({.global = true});
+    PruneOptions preset{.preset = "llm-pruner-20", .structure = structure};
+    preset.keep_first = keep_first;
+    expect_refused(preset, "is for --structure block");
+    PruneOptions plain{.structure = structure};
+    plain.keep_first = keep_first;
+    EXPECT_TRUE(resolve(plain, 32).resolved);
+  }
+}
+
+TEST(Resolve, RefusesWhatLayerWisePruningHasNoUseFor) {
+  const PruneOptions good{.structure = Structure::Layer, .keep_first = 3};
+  const auto refuse = [&](const std::string& part,
+                          const std::function<void(PruneOptions&)>& spoil) {
+    PruneOptions options = good;
+    spoil(options);
+    expect_refused(options, part);
+  };
+  refuse("needs --keep-first N or", [](PruneOptions& o) { o.keep_first.reset(); });
+  refuse("one of them", [](PruneOptions& o) { o.drop_layers = {1}; });
+  refuse("no target", [](PruneOptions& o) { o.target_params = 1; });
+  refuse("no target", [](PruneOptions& o) { o.target_bytes = 1; });
+  refuse("no target", [](PruneOptions& o) { o.steps = 2; });
+  refuse("no target", [](PruneOptions& o) { o.round_to = 2; });
+  refuse("no target", [](PruneOptions& o) { o.reduction = "sum"; });
+  refuse("need --structure layer", [](PruneOptions& o) { o.structure = Structure::Block; });
+  expect_refused({.drop_layers = {1}}, "need --structure layer");
+}
+
+TEST(Resolve, RefusesWhatTheReferenceDoesNotHave) {
+  const auto refuse = [](const std::string& part, PruneOptions options) {
+    options.compat = Compat::LlmPruner;
+    expect_refused(options, part);
+    options.compat = Compat::None;
+    EXPECT_TRUE(resolve(options, 32).resolved) << part;
+  };
+  refuse("no --granularity", {.granularity = Granularity::QueryHead});
+  refuse("no --normalize", {.global = true, .normalisation = Normalisation::Mean});
+  refuse("drop one of --global and --round-to", {.global = true, .round_to = 8});
+  refuse("float32", {.precision = at::kDouble});
+  refuse("reduced by mean", {.method = "l1", .reduction = "sum"});
+  refuse("no target", {.target_params = 1, .global = true});
+  refuse("no target", {.target_bytes = 1, .global = true});
+}
+
+TEST(Resolve, ReducesMagnitudesByMeanAsTheReference) {
+  EXPECT_EQ(resolve({.method = "l2", .compat = Compat::LlmPruner}, 4).reduction, "mean");
+  EXPECT_EQ(resolve({.method = "l2"}, 4).reduction, "sum");
+  EXPECT_EQ(resolve({.compat = Compat::LlmPruner}, 4).reduction, "sum");
+  EXPECT_EQ(
+      resolve({.method = "l1", .reduction = "mean", .compat = Compat::LlmPruner}, 4).reduction,
+      "mean");
+}
+
+TEST(Resolve, RefusesANormalisationThatNothingUses) {
+  expect_refused({.normalisation = Normalisation::Max}, "needs --global");
+}
+
+TEST(Resolve, RefusesHeadChannelsOfSomeLayersOnly) {
+  const auto head_dim = Granularity::HeadDim;
+  expect_refused({.granularity = head_dim, .layers = LayerRange{1, 32}}, "every layer alike");
+  expect_refused({.granularity = head_dim, .attn_layers = LayerRange{0, 31}}, "every layer alike");
+  expect_refused({.granularity = head_dim, .global = true}, "every layer alike");
+  // FFN channels may go from fewer layers.
+  EXPECT_TRUE(resolve({.granularity = head_dim, .ffn_layers = LayerRange{1, 2}}, 32).resolved);
+}
+
+TEST(Resolve, ChangesNothingASecondTime) {
+  const PruneOptions once = resolve({.preset = "llm-pruner-50", .compat = Compat::LlmPruner}, 32);
+  PruneOptions changed = once;
+  changed.ratio = 0.5;  // as a solved target does: no check, no spreading to the parts
+  const PruneOptions twice = resolve(changed, 3);
+  EXPECT_EQ(twice.ratio, 0.5);
+  EXPECT_EQ(twice.attn_ratio, 0.6);
+  expect_range(twice.attn_layers, 3, 31);
+  EXPECT_EQ(twice.reduction, "sum");
+}
+
+}  // namespace
+}  // namespace prunus::test
