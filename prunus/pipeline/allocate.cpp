@@ -136,11 +136,13 @@ double solve_ratio(const Target& target, const std::vector<ScoredSet>& sets,
     }
     return target.before - freed(target, sets, counts);
   };
-  // The largest ratio at which every set keeps a unit (a global ranking always leaves one).
+  // The largest ratio at which every set keeps a slice, and so a unit (a global ranking always
+  // leaves one).
   double high = 1 - 1e-9;
   for (const ScoredSet& scored : sets) {
     if (options.global) break;
-    high = std::min(high, 1 - (1 + 1e-9) / static_cast<double>(scored.set.units_per_share()));
+    const int64_t slices = scored.set.units_per_share() * scored.set.width();
+    high = std::min(high, 1 - (1 + 1e-9) / static_cast<double>(slices));
   }
   PRUNUS_CHECK(left(high) <= target.wanted, InvalidArgument, "the target of ", target.wanted,
                options.target_params ? " parameters" : " bytes",
