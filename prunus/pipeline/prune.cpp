@@ -43,7 +43,8 @@ void warn_where_nothing_goes(const std::vector<ScoredSet>& sets,
   for (size_t i = 0; !options.global && i < sets.size(); ++i) {
     const GroupSet& set = sets[i].set;
     const double ratio = set.label == AxisLabel::Ffn ? *options.ffn_ratio : *options.attn_ratio;
-    if (removed[i] > 0 || ratio <= 0) continue;
+    const bool lost_earlier = set.units < sets[i].units_at_start();
+    if (removed[i] > 0 || lost_earlier || ratio <= 0) continue;
     log_warning(c10::str(set.name(), ": ratio ", ratio, " of ", set.units_per_share(),
                          " units is less than one, or rounds to none; nothing is removed there "
                          "(and in sets alike)"));
