@@ -10,6 +10,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "prunus/base/checked.h"
 #include "prunus/base/error.h"
 #include "prunus/base/json.h"
 #include "prunus/base/memory.h"
@@ -45,7 +46,29 @@ int64_t bytes_of(const std::vector<at::Tensor>& tensors) {
   return bytes;
 }
 
+// The shape that a header gives, if so many bytes can be in the file: it may be damaged.
+std::vector<int64_t> shape_of(const Json& json, at::ScalarType dtype, uint64_t file_bytes,
+                              const std::string& path) {
+  PRUNUS_CHECK(json.is_array(), Corrupt, path, ": shape ", json.dump(), " is not a list");
+  std::vector<int64_t> shape;
+  std::optional<uint64_t> bytes = c10::elementSize(dtype);
+  bool empty = false;
+  for (const Json& size : json) {
+    PRUNUS_CHECK(size.is_number_unsigned(), Corrupt, path, ": a shape holds ", size.dump());
+    const auto count = size.get<uint64_t>();
+    bytes = checked_mul(*bytes, std::max<uint64_t>(count, 1));
+    PRUNUS_CHECK(bytes && *bytes <= uint64_t{1} << 62, Corrupt, path, ": shape ", json.dump(),
+                 " is too large");
+    empty = empty || count == 0;
+    shape.push_back(static_cast<int64_t>(count));
+  }
+  PRUNUS_CHECK(empty || *bytes <= file_bytes, Corrupt, path, ": a tensor of shape ", json.dump(),
+               " in a file of ", file_bytes, " bytes");
+  return shape;
+}
+
 std::vector<at::Tensor> read_tensors(std::ifstream& file, const std::string& path) {
+  const uint64_t file_bytes = fs::file_size(path);
   std::string magic(kMagic.size(), '\0');
   uint64_t header_bytes = 0;
   file.read(magic.data(), static_cast<std::streamsize>(magic.size()));
@@ -57,8 +80,9 @@ std::vector<at::Tensor> read_tensors(std::ifstream& file, const std::string& pat
   PRUNUS_CHECK(file.good(), Corrupt, path, ": ends inside its header");
   std::vector<at::Tensor> tensors;
   for (const Json& one : parse_json(text, path)) {
-    const auto shape = one.at("shape").get<std::vector<int64_t>>();
-    at::Tensor tensor = at::empty(shape, dtype_of(one.at("dtype").get<std::string>(), path));
+    const at::ScalarType dtype = dtype_of(one.at("dtype").get<std::string>(), path);
+    const std::vector<int64_t> shape = shape_of(one.at("shape"), dtype, file_bytes, path);
+    at::Tensor tensor = at::empty(shape, dtype);
     file.read(static_cast<char*>(tensor.data_ptr()), static_cast<std::streamsize>(tensor.nbytes()));
     PRUNUS_CHECK(file.good(), Corrupt, path, ": ends inside a tensor of shape ", shape);
     tensors.push_back(tensor);
