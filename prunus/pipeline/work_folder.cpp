@@ -21,6 +21,10 @@ constexpr const char* kLock = "/lock";
 
 }  // namespace
 
+WorkFolder::Lock::~Lock() {
+  if (file >= 0) ::close(file);
+}
+
 WorkFolder::WorkFolder(Options options) : options_(std::move(options)) { open_or_make(); }
 
 void WorkFolder::open_or_make() {
@@ -28,9 +32,9 @@ void WorkFolder::open_or_make() {
   std::error_code error;
   fs::create_directories(path, error);
   PRUNUS_CHECK(!error, Io, path, ": cannot create directory: ", error.message());
-  lock_ = ::open((path + kLock).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  PRUNUS_CHECK(lock_ >= 0, Io, path, kLock, ": cannot create");
-  PRUNUS_CHECK(::flock(lock_, LOCK_EX | LOCK_NB) == 0, InvalidArgument, path,
+  lock_.file = ::open((path + kLock).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  PRUNUS_CHECK(lock_.file >= 0, Io, path, kLock, ": cannot create");
+  PRUNUS_CHECK(::flock(lock_.file, LOCK_EX | LOCK_NB) == 0, InvalidArgument, path,
                ": another prunus is at work on this output; wait for it, or choose another --out");
   if (holds_state() && !options_.resume) {
     PRUNUS_CHECK(options_.force, InvalidArgument, path,
@@ -65,7 +69,6 @@ void WorkFolder::check_identity() const {
 WorkFolder::~WorkFolder() {
   std::error_code ignored;
   if (discarded_ || !holds_state()) fs::remove_all(options_.path, ignored);
-  if (lock_ >= 0) ::close(lock_);
 }
 
 bool WorkFolder::holds_state() const {
@@ -96,8 +99,13 @@ PlanContext WorkFolder::context(std::function<std::vector<TokenBatch>(int64_t)> 
     const std::string path = step_path(step) + ".json";
     if (!fs::exists(path)) return std::nullopt;
     const Json saved = read_json(path);
-    return PlanResult{plan_from_json(saved.at("plan"), path),
-                      saved.at("calibration_loss").get<double>(), saved.at("ratio").get<double>()};
+    try {
+      return PlanResult{plan_from_json(saved.at("plan"), path),
+                        saved.at("calibration_loss").get<double>(),
+                        saved.at("ratio").get<double>()};
+    } catch (const nlohmann::json::exception& json_error) {
+      PRUNUS_FAIL(Corrupt, path, ": not a finished step: ", json_error.what());
+    }
   };
   context.finish = [this](int64_t step, const PlanResult& result) {
     write_file(step_path(step) + ".json", Json{{"plan", to_json(result.plan)},

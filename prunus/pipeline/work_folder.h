@@ -43,8 +43,14 @@ class WorkFolder {
   void check_identity() const;
   std::string step_path(int64_t step) const;
 
+  // Lets go of the folder also where the constructor throws.
+  struct Lock {
+    int file = -1;
+    ~Lock();
+  };
+
   Options options_;
-  int lock_ = -1;
+  Lock lock_;
   bool resumed_ = false;
   bool discarded_ = false;
 };
