@@ -179,6 +179,8 @@ void read_rope_pairs(ConfigFields& fields, ModelConfig& config) {
                ": layer_rope_pairs needs a model_type that begins with ", kOwnTypePrefix,
                ", so that no other loader passes it over");
   config.rope_head_dim = fields.integer("rope_head_dim", 2, kMaxSize);
+  PRUNUS_CHECK(config.rope_head_dim % 2 == 0, Corrupt, fields.where(), ": rope_head_dim ",
+               config.rope_head_dim, " is odd; rotary embedding turns pairs of channels");
   fields.ignore({"layer_rope_pairs"});
   const Json lists = fields.json().value("layer_rope_pairs", Json());
   PRUNUS_CHECK(lists.is_array() && lists.size() == config.layers.size(), Corrupt, fields.where(),
@@ -187,6 +189,8 @@ void read_rope_pairs(ConfigFields& fields, ModelConfig& config) {
   for (size_t i = 0; i < config.layers.size(); ++i) {
     std::vector<int64_t>& pairs = config.layers[i].rope_pairs;
     int64_t last = -1;
+    PRUNUS_CHECK(lists[i].is_array(), Corrupt, fields.where(), ": layer_rope_pairs[", i, "] is ",
+                 lists[i].dump(), ", expected a list");
     for (const Json& pair : lists[i]) {
       const bool fits = pair.is_number_integer() && pair.get<int64_t>() > last &&
                         pair.get<int64_t>() < config.rope_head_dim / 2;

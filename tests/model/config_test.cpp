@@ -130,5 +130,162 @@ TEST(ParseConfig, AppliesEachFamilysWindowRule) {
   EXPECT_EQ(parse_config(qwen, "c").layers[1].sliding_window, 8);
 }
 
+// The configuration without some of its layers.
+ModelConfig without(ModelConfig config, const std::vector<size_t>& dropped) {
+  for (size_t i = dropped.size(); i-- > 0;) {
+    config.layers.erase(config.layers.begin() + static_cast<std::ptrdiff_t>(dropped[i]));
+  }
+  return config;
+}
+
+TEST(RewriteConfig, WritesANarrowerResidualStream) {
+  const Json original = tiny_config({.kv_heads = 2});
+  ModelConfig config = parse_config(original, "c");
+  config.hidden_size = 12;
+  const Json json = rewrite_config(original, config);
+  EXPECT_EQ(json.at("hidden_size"), 12);
+  EXPECT_EQ(json.at("head_dim"), 4);  // no longer hidden_size / num_attention_heads
+  EXPECT_EQ(json.at("model_type"), "llama");
+  EXPECT_EQ(parse_config(json, "c").hidden_size, 12);
+  config.hidden_size = 13;  // four heads do not divide it: stock Llama would refuse
+  EXPECT_EQ(rewrite_config(original, config).at("model_type"), "mistral");
+  EXPECT_EQ(parse_config(rewrite_config(original, config), "c").hidden_size, 13);
+}
+
+TEST(RewriteConfig, WritesFewerLayers) {
+  const Json original = tiny_config({.layers = 5});
+  const ModelConfig config = parse_config(original, "c");
+  const Json json = rewrite_config(original, without(config, {0, 3}));
+  EXPECT_EQ(json.at("num_hidden_layers"), 3);
+  EXPECT_EQ(parse_config(json, "c").layers.size(), 3u);
+  // Layers of two widths: the list loses its entries with them.
+  ModelConfig layered = config;
+  for (size_t i = 0; i < 5; ++i) layered.layers[i].intermediate_size = 4 + static_cast<int64_t>(i);
+  const Json lists = rewrite_config(original, layered);
+  const Json fewer = rewrite_config(lists, without(layered, {1, 4}));
+  EXPECT_EQ(fewer.at("layer_intermediate_size"), Json({4, 6, 7}));
+  EXPECT_EQ(fewer.at("intermediate_size"), 7);
+  EXPECT_EQ(parse_config(fewer, "c").layers, without(layered, {1, 4}).layers);
+  // One layer is uniform again: no lists.
+  const Json one = rewrite_config(lists, without(layered, {0, 1, 3, 4}));
+  EXPECT_FALSE(one.contains("layer_intermediate_size"));
+  EXPECT_EQ(one.at("intermediate_size"), 6);
+}
+
+TEST(RewriteConfig, KeepsTheWindowOfEveryLayerThatIsLeft) {
+  Json original = tiny_config({.family = "qwen2", .layers = 5});
+  original["sliding_window"] = 8;
+  original["use_sliding_window"] = true;
+  original["max_window_layers"] = 3;  // layers 3 and 4 slide
+  const ModelConfig config = parse_config(original, "c");
+  const std::vector<std::pair<std::vector<size_t>, int>> choices = {
+      {{0}, 2}, {{0, 1, 2}, 0}, {{3}, 3}, {{3, 4}, 3}, {{1, 3}, 2}};
+  for (const auto& [dropped, first] : choices) {
+    const Json json = rewrite_config(original, without(config, dropped));
+    EXPECT_EQ(json.at("max_window_layers"), first);
+    EXPECT_EQ(parse_config(json, "c").layers, without(config, dropped).layers);
+  }
+}
+
+TEST(RewriteConfig, KeepsTheTypeOfEveryLayerThatIsLeft) {
+  Json original = tiny_config({.family = "qwen2", .layers = 4});
+  original["sliding_window"] = 8;
+  original["use_sliding_window"] = true;
+  original["max_window_layers"] = 2;
+  const char* full = "full_attention";
+  const char* slides = "sliding_attention";
+  original["layer_types"] = {slides, full, slides, full};
+  const ModelConfig config = parse_config(original, "c");
+  const Json json = rewrite_config(original, without(config, {1}));
+  EXPECT_EQ(json.at("layer_types"), Json({slides, slides, full}));
+  EXPECT_EQ(parse_config(json, "c").layers, without(config, {1}).layers);
+  const Json none = rewrite_config(original, without(config, {0, 2}));
+  EXPECT_EQ(none.at("layer_types"), Json({full, full}));
+  EXPECT_EQ(parse_config(none, "c").layers, without(config, {0, 2}).layers);
+}
+
+// Three of four pairs stay, others in each layer.
+ModelConfig cut_heads(const Json& original) {
+  ModelConfig config = parse_config(original, "c");
+  config.rope_head_dim = config.head_dim;
+  config.head_dim = 6;
+  config.layers[0].rope_pairs = {0, 1, 3};
+  config.layers[1].rope_pairs = {1, 2, 3};
+  return config;
+}
+
+TEST(RewriteConfig, WritesHeadsThatLostChannelsUnderATypeOfItsOwn) {
+  for (const char* family : {"llama", "mistral", "qwen2"}) {
+    const Json original = tiny_config({.family = family, .head_dim = 8});
+    const ModelConfig config = cut_heads(original);
+    const Json json = rewrite_config(original, config);
+    EXPECT_EQ(json.at("model_type"), std::string("prunus_") + family);
+    EXPECT_EQ(json.at("head_dim"), 6);
+    EXPECT_EQ(json.at("rope_head_dim"), 8);
+    EXPECT_EQ(json.at("layer_rope_pairs"), Json({{0, 1, 3}, {1, 2, 3}}));
+    const ModelConfig back = parse_config(json, "c");
+    EXPECT_EQ(back.family->model_type, family);
+    EXPECT_EQ(back.head_dim, 6);
+    EXPECT_EQ(back.rope_head_dim, 8);
+    EXPECT_EQ(back.layers, config.layers);
+    // Written once more, without a layer.
+    const Json again = rewrite_config(json, without(back, {0}));
+    EXPECT_EQ(again.at("model_type"), std::string("prunus_") + family);
+    EXPECT_EQ(again.at("layer_rope_pairs"), Json::array({{1, 2, 3}}));
+    EXPECT_EQ(parse_config(again, "c").layers, without(back, {0}).layers);
+  }
+}
+
+TEST(ParseConfig, RefusesRopePairsThatMakeNoSense) {
+  const Json original = tiny_config({.head_dim = 8});
+  const Json good = rewrite_config(original, cut_heads(original));
+  const auto refuse = [&](const char* key, const Json& value, const std::string& part,
+                          ErrorKind kind = ErrorKind::Corrupt) {
+    Json json = good;
+    json[key] = value;
+    expect_refused(json, kind, part);
+  };
+  const Json second = {1, 2, 3};
+  const auto first = [&](const Json& list) { return Json::array({list, second}); };
+  refuse("layer_rope_pairs", nullptr, "one list for each of 2");
+  refuse("layer_rope_pairs", {0, 1, 3}, "one list for each of 2");
+  refuse("layer_rope_pairs", "0,1,3", "one list for each of 2");
+  refuse("layer_rope_pairs", Json::array({second}), "one list for each of 2");
+  refuse("layer_rope_pairs", {{"0", {0, 1, 3}}, {"1", {1, 2, 3}}}, "one list for each of 2");
+  refuse("layer_rope_pairs", {1, 2},
+         "layer_rope_pairs[0] is 1, expected a list");  // numbers in place of lists
+  refuse("layer_rope_pairs", first({{"a", 0}, {"b", 1}, {"c", 2}}), "layer_rope_pairs[0] is {");
+  refuse("layer_rope_pairs", first({0, 1}), "has 2 pairs, head_dim 6 needs 3");
+  refuse("layer_rope_pairs", first({0, 1, 2, 3}), "has 4 pairs");
+  refuse("layer_rope_pairs", first(Json::array()), "has 0 pairs");
+  refuse("layer_rope_pairs", first({0, 1, 4}), "holds 4");
+  refuse("layer_rope_pairs", first({-1, 1, 2}), "holds -1");
+  refuse("layer_rope_pairs", first({0, 0, 1}), "holds 0");
+  refuse("layer_rope_pairs", first({2, 1, 3}), "holds 1");
+  refuse("layer_rope_pairs", first({0, 1.5, 3}), "holds 1.5");
+  refuse("layer_rope_pairs", first({0, 1, "3"}), "holds \"3\"");
+  refuse("layer_rope_pairs", first({0, 1, uint64_t{1} << 63}), "holds 9223372036854775808");
+  refuse("layer_rope_pairs", first({0, 1, ~uint64_t{0}}), "holds 18446744073709551615");
+  refuse("rope_head_dim", 6, "expected ascending integers below 3");
+  refuse("rope_head_dim", 0, "rope_head_dim");
+  refuse("rope_head_dim", 9, "rope_head_dim 9 is odd");
+  refuse("rope_head_dim", "8", "rope_head_dim");
+  refuse("rope_head_dim", -8, "rope_head_dim");
+  refuse("rope_head_dim", uint64_t{1} << 63, "rope_head_dim");
+  refuse("head_dim", 8, "head_dim 8 needs 4");
+  refuse("head_dim", 5, "odd");
+  refuse("model_type", "llama", "needs a model_type that begins with prunus_");
+  refuse("model_type", "prunus_mamba", "mamba", ErrorKind::Unsupported);
+  Json json = good;
+  json.erase("rope_head_dim");
+  expect_refused(json, ErrorKind::Corrupt, "rope_head_dim");
+  json = good;
+  json.erase("layer_rope_pairs");
+  expect_refused(json, ErrorKind::Corrupt, "layer_rope_pairs");
+  json = tiny_config({});  // only one of the two, under the stock type
+  json["rope_head_dim"] = 8;
+  expect_refused(json, ErrorKind::Unsupported, "rope_head_dim");
+}
+
 }  // namespace
 }  // namespace prunus::test
