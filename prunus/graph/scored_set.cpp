@@ -66,6 +66,13 @@ Normalisation parse_normalisation(std::string_view name) {
   PRUNUS_FAIL(InvalidArgument, "--normalize '", name, "' is not known; known: ", known);
 }
 
+std::string_view normalisation_name(Normalisation normalisation) {
+  for (const auto& [name, one] : kNames) {
+    if (one == normalisation) return name;
+  }
+  return "?";
+}
+
 std::vector<double> ScoredSet::levels(Normalisation normalisation) const {
   check_finite(*this);
   const auto per_share = static_cast<size_t>(set.units_per_share());

@@ -16,6 +16,7 @@ enum class Normalisation {
 };
 /// Throws InvalidArgument listing the known names: none, mean, max, params.
 Normalisation parse_normalisation(std::string_view name);
+std::string_view normalisation_name(Normalisation normalisation);
 
 /// A group set with the importance of each of its units.
 struct ScoredSet {

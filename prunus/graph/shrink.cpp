@@ -221,15 +221,17 @@ Model shrink(const Model& model, const std::vector<Keep>& keeps) {
   for (const Keep& keep : keeps) {
     if (keep.label == AxisLabel::Layer) {
       check_layers(config, keep);
+      PRUNUS_CHECK(layers.size() == config.layers.size(), InvalidArgument,
+                   "layers are dropped by two keeps; put them into one");
       layers = keep.units;
       continue;
     }
     const GroupSet& set = find_set(sets, keep);
     check_units(set.name(), keep.units, set.units);
     check_shares(set, keep.units);
+    if (static_cast<int64_t>(keep.units.size()) == set.units) continue;
     resize(config, set, keep.units);
     head_dim = head_dim || is_head_dim(keep.label);
-    if (static_cast<int64_t>(keep.units.size()) == set.units) continue;
     for (const GroupMember& member : set.members) {
       at::Tensor& slices = cuts[member.tensor.name][static_cast<size_t>(member.dim)];
       PRUNUS_CHECK(!slices.defined(), InvalidArgument, set.name(), ": dimension ", member.dim,

@@ -63,7 +63,7 @@ std::vector<int64_t> counts_at(const std::vector<ScoredSet>& sets, const PruneOp
   return counts;
 }
 
-void check_not_empty(const std::vector<ScoredSet>& sets, const PruneOptions& options,
+void check_not_empty(const std::vector<ScoredSet>& sets, const PruneOptions& options, bool quiet,
                      std::vector<int64_t>& counts) {
   for (size_t i = 0; i < sets.size(); ++i) {
     const GroupSet& set = sets[i].set;
@@ -71,9 +71,10 @@ void check_not_empty(const std::vector<ScoredSet>& sets, const PruneOptions& opt
     PRUNUS_CHECK(options.compat == Compat::LlmPruner, InvalidArgument, set.name(), ": ratio ",
                  ratio_of(set, options), " would remove all ", set.units,
                  " units; lower --ratio, or prune fewer --layers");
+    counts[i] = 0;
+    if (quiet) continue;
     log_warning(c10::str(set.name(), ": would lose all ", set.units,
                          " units, so nothing is removed there, as in the reference"));
-    counts[i] = 0;
   }
 }
 
@@ -97,11 +98,11 @@ std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& option
 }
 
 std::vector<int64_t> allocate(const std::vector<ScoredSet>& sets, const PruneOptions& options,
-                              double fraction) {
+                              double fraction, bool quiet) {
   std::vector<double> ratios;
   for (const ScoredSet& scored : sets) ratios.push_back(ratio_of(scored.set, options) * fraction);
   std::vector<int64_t> counts = counts_at(sets, options, ratios);
-  check_not_empty(sets, options, counts);
+  check_not_empty(sets, options, quiet, counts);
   return counts;
 }
 

@@ -15,9 +15,9 @@ std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& option
 /// Units to remove from each share of each set: the budget's counts, rounded (--round-to), never
 /// all of a set. `fraction` in (0, 1] scales the ratios (step of an iterative run).
 /// Throws InvalidArgument where a set would lose everything; with compat it loses nothing instead,
-/// as in the reference, and a warning says so.
+/// as in the reference, and unless `quiet` a warning says so.
 std::vector<int64_t> allocate(const std::vector<ScoredSet>& sets, const PruneOptions& options,
-                              double fraction);
+                              double fraction, bool quiet = false);
 
 /// Where a target stands: what the sets' units weigh and how much may stay.
 struct Target {

@@ -93,6 +93,9 @@ void check_compat(const PruneOptions& options) {
       "lose all, so no ratio can be solved for: no target; give --ratio");
   PRUNUS_CHECK(options.precision == at::kFloat, InvalidArgument,
                "--compat llm-pruner computes in float32");
+  PRUNUS_CHECK(options.reduction != "last", InvalidArgument,
+               "--compat llm-pruner has no reduction `last`; its paper's last-only is `second` for "
+               "heads (o)");
   const bool magnitude = options.method == "l1" || options.method == "l2";
   PRUNUS_CHECK(!magnitude || options.reduction.empty() || options.reduction == "mean",
                InvalidArgument, "--compat llm-pruner: magnitudes are always reduced by mean");

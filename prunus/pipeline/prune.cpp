@@ -45,9 +45,10 @@ void warn_where_nothing_goes(const std::vector<ScoredSet>& sets,
     const double ratio = set.label == AxisLabel::Ffn ? *options.ffn_ratio : *options.attn_ratio;
     const bool lost_earlier = set.units < sets[i].units_at_start();
     if (removed[i] > 0 || lost_earlier || ratio <= 0) continue;
-    log_warning(c10::str(set.name(), ": ratio ", ratio, " of ", set.units_per_share(),
-                         " units is less than one, or rounds to none; nothing is removed there "
-                         "(and in sets alike)"));
+    log_warning(
+        c10::str(set.name(), ": ratio ", ratio, " of ", set.units_per_share(),
+                 " units removes nothing there (less than one unit, or rounded to none), nor "
+                 "in sets alike"));
     return;
   }
 }
@@ -93,7 +94,7 @@ class Planner {
     if (const auto target = target_of(model_, sets, options_)) {
       set_ratio(solve_ratio(*target, unscored, options_));
     }
-    say_what_is_left(model_, unscored, allocate(unscored, options_, 1.0));
+    say_what_is_left(model_, unscored, allocate(unscored, options_, 1.0, true));
   }
 
   void take(int64_t step) {

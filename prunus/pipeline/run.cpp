@@ -58,20 +58,24 @@ Json range_json(const std::optional<LayerRange>& range) {
 
 // Everything that decides what is removed.
 Json choices_json(const PruneJob& job, const PruneOptions& options) {
+  const bool solved = options.target_params || options.target_bytes;  // for the ratio
+  const auto ratio = [&](const std::optional<double>& one) {
+    return solved ? Json(nullptr) : or_null(one);
+  };
   return {{"method", options.method},
           {"criterion", criterion_of(find_method(options.method), options.taylor).name},
           {"reduction", options.reduction},
           {"structure", structure_name(options.structure)},
           {"granularity", granularity_name(options.granularity)},
-          {"ratio", options.ratio},
-          {"attn_ratio", or_null(options.attn_ratio)},
-          {"ffn_ratio", or_null(options.ffn_ratio)},
+          {"ratio", ratio(options.ratio)},
+          {"attn_ratio", ratio(options.attn_ratio)},
+          {"ffn_ratio", ratio(options.ffn_ratio)},
           {"target_params", or_null(options.target_params)},
           {"target_bytes", or_null(options.target_bytes)},
           {"attn_layers", range_json(options.attn_layers)},
           {"ffn_layers", range_json(options.ffn_layers)},
           {"global", options.global},
-          {"normalisation", static_cast<int>(options.normalisation)},
+          {"normalisation", normalisation_name(options.normalisation)},
           {"steps", options.steps},
           {"round_to", options.round_to},
           {"keep_first", or_null(options.keep_first)},
@@ -89,23 +93,6 @@ Json options_json(const PruneJob& job, const PruneOptions& options) {
   json["device"] = options.device.str();
   json["dry_run"] = job.dry_run;
   return json;
-}
-
-// What a resumed run must share with the one it goes on from: the choices, the files, and what
-// decides the last bits of a sum.
-Json identity_json(const PruneJob& job, const PruneOptions& options) {
-  Json identity = choices_json(job, options);
-  identity["prunus"] = PRUNUS_VERSION;
-  identity["threads"] = at::get_num_threads();
-  identity["device"] = options.device.str();
-  identity["config_sha256"] = sha256_file(job.model_dir + "/config.json");
-  if (!job.calib_file.empty()) identity["calib_sha256"] = sha256_file(job.calib_file);
-  for (const std::string& path : Checkpoint::open(job.model_dir).files()) {
-    const auto changed = std::filesystem::last_write_time(path).time_since_epoch().count();
-    identity["weights"][std::filesystem::path(path).filename().string()] = {
-        std::filesystem::file_size(path), changed};
-  }
-  return identity;
 }
 
 // Windows of each step: fresh ones, drawn as the job asks for.
@@ -129,6 +116,9 @@ class Calibration {
     return windows_.empty() ? std::vector<TokenBatch>()
                             : make_batches(windows_.at(static_cast<size_t>(step)));
   }
+
+  // Of the windows' ids: text, tokenizer and sampling in one.
+  std::string sha256() const { return prunus::sha256(Json(windows_).dump()); }
 
  private:
   using Windows = std::vector<std::vector<int64_t>>;
@@ -155,6 +145,24 @@ class Calibration {
   std::vector<std::string> rows_;
   std::vector<Windows> windows_;
 };
+
+// What a resumed run must share with the one it goes on from: the choices, the files, and what
+// decides the last bits of a sum.
+Json identity_json(const PruneJob& job, const PruneOptions& options,
+                   const Calibration& calibration) {
+  Json identity = choices_json(job, options);
+  identity["prunus"] = PRUNUS_VERSION;
+  identity["threads"] = at::get_num_threads();
+  identity["device"] = options.device.str();
+  identity["config_sha256"] = sha256_file(job.model_dir + "/config.json");
+  identity["windows_sha256"] = calibration.sha256();
+  for (const std::string& path : Checkpoint::open(job.model_dir).files()) {
+    const auto changed = std::filesystem::last_write_time(path).time_since_epoch().count();
+    identity["weights"][std::filesystem::path(path).filename().string()] = {
+        std::filesystem::file_size(path), changed};
+  }
+  return identity;
+}
 
 // A trail on disk is worth its room while it takes a quarter of what is free at most.
 bool trail_fits(const PruneJob& job, const PruneOptions& options, const Model& model,
@@ -213,21 +221,25 @@ PruneOptions resolved(const PruneJob& job, const Model& model) {
   return resolve(options, model.layer_count());
 }
 
+// OUT.work, beside OUT or in --work-dir.
+std::string work_path(const PruneJob& job) {
+  std::string out = job.out_dir;
+  while (out.size() > 1 && out.back() == '/') out.pop_back();
+  if (job.work_dir.empty()) return out + ".work";
+  return job.work_dir + "/" + std::filesystem::path(out).filename().string() + ".work";
+}
+
 std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneOptions& options,
-                                        const Model& model, const std::string& staging) {
-  std::string path = job.work_dir;
-  if (path.empty()) {
-    path = job.out_dir;
-    while (path.size() > 1 && path.back() == '/') path.pop_back();
-    path += ".work";
-  }
-  return std::make_unique<WorkFolder>(
-      WorkFolder::Options{.path = path,
-                          .identity = identity_json(job, options).dump(2),
-                          .resume = job.resume,
-                          .force = job.force,
-                          .ram_bytes = job.ram.empty() ? -1 : parse_bytes(job.ram, "--ram"),
-                          .resumable = trail_fits(job, options, model, staging)});
+                                        const Model& model, const Calibration& calibration,
+                                        const std::string& staging) {
+  if (!job.work_dir.empty()) std::filesystem::create_directories(job.work_dir);
+  return std::make_unique<WorkFolder>(WorkFolder::Options{
+      .path = work_path(job),
+      .identity = identity_json(job, options, calibration).dump(2),
+      .resume = job.resume,
+      .force = job.force,
+      .ram_bytes = job.ram.empty() ? -1 : parse_bytes(job.ram, "--ram"),
+      .resumable = trail_fits(job, options, model, job.work_dir.empty() ? staging : job.work_dir)});
 }
 
 // A rerun would fail in the same way: what was worked out is of no use.
@@ -257,7 +269,8 @@ Json run_prune(const PruneJob& job) {
   const Calibration calibration =
       record.stage("calibration text", [&] { return Calibration(job, options, record); });
   std::unique_ptr<WorkFolder> work;
-  if (needs_calibration(options)) work = work_folder(job, options, model, out.staging_path());
+  if (needs_calibration(options))
+    work = work_folder(job, options, model, calibration, out.staging_path());
   try {
     PlanResult planned = record.stage("plan", [&] {
       return work ? plan_in(*work, model, calibration, options)

@@ -19,6 +19,24 @@ namespace fs = std::filesystem;
 constexpr const char* kIdentity = "/job.json";
 constexpr const char* kLock = "/lock";
 
+// A folder with other things in it is not one of ours: nothing in it may be removed.
+void check_ours(const std::string& path) {
+  std::error_code error;
+  if (!fs::exists(path, error)) return;
+  PRUNUS_CHECK(fs::is_directory(path, error), InvalidArgument, path,
+               ": is not a directory; choose another --work-dir, or move it away");
+  PRUNUS_CHECK(
+      fs::is_empty(path, error) || fs::exists(path + kLock, error), InvalidArgument, path,
+      ": holds files that are not of an interrupted prunus run; choose another --work-dir, "
+      "or move them away");
+}
+
+void remove_all_but_lock(const std::string& path) {
+  for (const auto& entry : fs::directory_iterator(path)) {
+    if (entry.path().filename() != fs::path(kLock).filename()) fs::remove_all(entry.path());
+  }
+}
+
 }  // namespace
 
 WorkFolder::Lock::~Lock() {
@@ -30,27 +48,25 @@ WorkFolder::WorkFolder(Options options) : options_(std::move(options)) { open_or
 void WorkFolder::open_or_make() {
   const std::string& path = options_.path;
   std::error_code error;
+  check_ours(path);
   fs::create_directories(path, error);
   PRUNUS_CHECK(!error, Io, path, ": cannot create directory: ", error.message());
   lock_.file = ::open((path + kLock).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   PRUNUS_CHECK(lock_.file >= 0, Io, path, kLock, ": cannot create");
   PRUNUS_CHECK(::flock(lock_.file, LOCK_EX | LOCK_NB) == 0, InvalidArgument, path,
                ": another prunus is at work on this output; wait for it, or choose another --out");
-  if (holds_state() && !options_.resume) {
-    PRUNUS_CHECK(options_.force, InvalidArgument, path,
-                 ": an interrupted run left its state here; pass --resume to go on with it, or "
-                 "--force to throw it away");
-    for (const auto& entry : fs::directory_iterator(path)) {
-      if (entry.path().filename() != fs::path(kLock).filename()) fs::remove_all(entry.path());
-    }
-  }
-  if (holds_state()) {
+  PRUNUS_CHECK(options_.resume || options_.force || !holds_state(), InvalidArgument, path,
+               ": an interrupted run left its state here; pass --resume to go on with it, or "
+               "--force to throw it away");
+  if (options_.resume && holds_state()) {
     check_identity();
     resumed_ = true;
+    options_.resumable = true;
     log_info(c10::str("resuming from ", path));
     return;
   }
   if (options_.resume) log_info(c10::str(path, ": nothing to resume; starting from the beginning"));
+  remove_all_but_lock(path);
   if (options_.resumable) write_file(path + kIdentity, options_.identity + "\n");
 }
 
@@ -76,9 +92,9 @@ bool WorkFolder::holds_state() const {
   if (!fs::exists(options_.path + kIdentity, error)) return false;
   for (const auto& entry : fs::recursive_directory_iterator(options_.path, error)) {
     const std::string name = entry.path().filename().string();
-    const bool block = (name.starts_with("hidden-") && name != "hidden-0.tensors") ||
-                       name.starts_with("gradient-");
-    if (name.ends_with(".json") ? name.starts_with("step-") : block) return true;
+    if (name.ends_with(".json") && name.starts_with("step-")) return true;
+    const bool block = name.starts_with("hidden-") || name.starts_with("gradient-");
+    if (block && name.ends_with(".tensors") && name != "hidden-0.tensors") return true;
   }
   return false;
 }

@@ -22,8 +22,9 @@ class WorkFolder {
     int64_t ram_bytes = -1;  ///< as StreamStore
     bool resumable = true;   ///< false: only a place to spill to
   };
-  /// Throws InvalidArgument: another process is at work there; it holds state and neither resume
-  /// nor force is given; it is the state of another job (the differing key is named).
+  /// Throws InvalidArgument: the folder holds files of others; another process is at work there; it
+  /// holds state and neither resume nor force is given; it is the state of another job (the
+  /// differing key is named).
   explicit WorkFolder(Options options);
   /// Removes the folder unless it holds state worth going on from.
   ~WorkFolder();

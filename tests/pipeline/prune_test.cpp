@@ -294,7 +294,7 @@ TEST(MakePlan, WarnsOfSetsThatLoseNothingInAnyStep) {
   const auto warned = [&](double ratio) {
     testing::internal::CaptureStderr();
     make_plan(model, PlanContext{}, {.method = "l1", .ratio = ratio, .steps = 3});
-    return testing::internal::GetCapturedStderr().find("nothing is removed there") !=
+    return testing::internal::GetCapturedStderr().find("removes nothing there") !=
            std::string::npos;
   };
   EXPECT_FALSE(warned(0.375));

@@ -220,7 +220,8 @@ void declare_calibration(CLI::App& app, Options& options) {
                  "of what is free)")
       ->group(group);
   app.add_option("--work-dir", job.work_dir,
-                 "where hidden states spill to and an interrupted run is kept (default: OUT.work)")
+                 "where OUT.work is put, for hidden states that spill and for --resume (default: "
+                 "beside OUT)")
       ->group(group);
 }
 
@@ -241,6 +242,11 @@ std::function<void()> declare(CLI::App& app) {
   add_common_options(app, options->common);
   CLI::App* parsed = &app;
   return [options, parsed] {
+    for (const char* name : {"--ratio", "--method", "--taylor", "--calib", "--preset"}) {
+      PRUNUS_CHECK(options->job.options.structure != Structure::Layer || parsed->count(name) == 0,
+                   InvalidArgument, name,
+                   " has no part in --structure layer, which drops the layers it is told");
+    }
     options->seed_given = parsed->count("--seed") > 0;
     run(*options);
   };
