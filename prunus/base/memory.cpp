@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <optional>
 #include <string>
+#include <tuple>
 
 namespace prunus {
 
@@ -28,6 +29,17 @@ std::optional<uint64_t> number_in(const std::string& path) {
   return number;
 }
 
+// Cached file pages, which the system gives up for new work.
+uint64_t reclaimable(const std::string& stat_file) {
+  std::ifstream file(stat_file);
+  uint64_t bytes = 0;
+  std::string key;
+  for (uint64_t value = 0; file >> key >> value;) {
+    if (key == "inactive_file" || key == "active_file") bytes += value;
+  }
+  return bytes;
+}
+
 }  // namespace
 
 uint64_t available_memory_bytes() {
@@ -36,9 +48,17 @@ uint64_t available_memory_bytes() {
   for (std::string line; std::getline(info, line);) {
     if (line.starts_with("MemAvailable:")) available = std::stoull(line.substr(13)) * 1024;
   }
-  const auto limit = number_in("/sys/fs/cgroup/memory.max");
-  const auto used = number_in("/sys/fs/cgroup/memory.current");
-  if (limit && used) available = std::min(available, *limit - std::min(*limit, *used));
+  // Version 2, then 1, as a container sees its own group.
+  for (const auto& [folder, limit_file, used_file] :
+       {std::tuple{"/sys/fs/cgroup/", "memory.max", "memory.current"},
+        std::tuple{"/sys/fs/cgroup/memory/", "memory.limit_in_bytes", "memory.usage_in_bytes"}}) {
+    const auto limit = number_in(std::string(folder) + limit_file);
+    const auto used = number_in(std::string(folder) + used_file);
+    if (!limit || !used) continue;
+    const uint64_t taken =
+        *used - std::min(*used, reclaimable(std::string(folder) + "memory.stat"));
+    available = std::min(available, *limit - std::min(*limit, taken));
+  }
   return available;
 }
 

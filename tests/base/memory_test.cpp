@@ -1,5 +1,6 @@
 #include "prunus/base/memory.h"
 
+#include <unistd.h>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -18,6 +19,13 @@ TEST(PeakMemory, GrowsByWhatWasTouchedAndNeverFalls) {
   const uint64_t after = peak_memory_bytes();
   EXPECT_GE(after, before + kBytes);
   EXPECT_GE(peak_memory_bytes(), after);
+}
+
+TEST(AvailableMemory, IsSomethingAndNoMoreThanTheMachineHas) {
+  const auto pages = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES));
+  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  EXPECT_GT(available_memory_bytes(), uint64_t{1} << 20);
+  EXPECT_LE(available_memory_bytes(), pages * page);
 }
 
 }  // namespace

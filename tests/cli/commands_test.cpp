@@ -173,6 +173,63 @@ TEST_F(Commands, PruneSaysWhatItDidAndInJsonTheWholeRecord) {
   EXPECT_EQ(record.at("options").at("method"), "l2");
 }
 
+TEST_F(Commands, EveryStructureAndGranularityGivesAModelThatOpens) {
+  save({.family = "llama", .q_heads = 4, .kv_heads = 2, .vocab = kVocab, .layers = 3});
+  const Arguments calib{"--calib", text};
+  const auto pruned = [&](Arguments more) {
+    expect_model(calibrated(out, more), out);
+    const Json config = json_of(out + "/config.json");
+    fs::remove_all(out);
+    return config;
+  };
+  const Json channel = pruned(
+      {"--structure", "channel", "--ratio", "0.25", "--taylor", "param_mix", "--calib", text});
+  EXPECT_EQ(channel.at("hidden_size"), 12);
+  const Json queries = pruned({"--granularity", "query-head", "--ratio", "0.5", "--calib", text});
+  EXPECT_EQ(queries.at("num_attention_heads"), 2);
+  EXPECT_EQ(queries.at("num_key_value_heads"), 2);
+  const Json dims = pruned({"--granularity", "head-dim", "--ratio", "0.5", "--calib", text});
+  EXPECT_EQ(dims.at("head_dim"), 2);
+  EXPECT_EQ(dims.at("model_type"), "prunus_llama");  // no other loader may pass over the rest
+  const Json layers = pruned({"--structure", "layer", "--drop-layers", "0,2"});
+  EXPECT_EQ(layers.at("num_hidden_layers"), 1);
+  expect_failed(calibrated(out, {"--structure", "layer", "--drop-layers", "0", "--ratio", "0.1"}),
+                2, "--ratio");
+}
+
+TEST_F(Commands, ATargetIsSolvedForAndMet) {
+  const auto parameters = [&](const char* of) {
+    const Json record = json_of(out + "/run.json");
+    return record.at(of).at("parameters").get<int64_t>();
+  };
+  for (const Arguments& more : {Arguments{}, Arguments{"--global", "--normalize", "params"}}) {
+    Arguments all{"--target-params", "0.9x", "--calib", text, "--steps", "2"};
+    all.insert(all.end(), more.begin(), more.end());
+    expect_model(calibrated(out, all), out);
+    EXPECT_LE(parameters("result"), 0.9 * static_cast<double>(parameters("source")));
+    EXPECT_GT(parameters("result"), 0.8 * static_cast<double>(parameters("source")));
+    fs::remove_all(out);
+  }
+  const Outcome both =
+      calibrated(out, {"--target-params", "0.9x", "--ratio", "0.5", "--calib", text});
+  EXPECT_EQ(both.exit_code, 2);
+  EXPECT_THAT(both.err, HasSubstr("excludes"));
+  expect_failed(calibrated(out, {"--target-bytes", "1KiB", "--method", "l2"}), 2, "out of reach");
+}
+
+TEST_F(Commands, CompatDrawsRowsAsTheReference) {
+  const std::string rows =
+      file("rows.txt", "short\n" + std::string(40, 'a') + "\n\nxy\n" + std::string(30, 'b') + "\n");
+  expect_model(calibrated(out, {"--compat", "llm-pruner", "--calib", rows, "--calib-samples", "2"}),
+               out);
+  const Json record = json_of(out + "/run.json");
+  EXPECT_EQ(record.at("options").at("seed"), 42);
+  EXPECT_EQ(record.at("calibration").at("windows").size(), 2U);
+  fs::remove_all(out);
+  expect_failed(
+      calibrated(out, {"--compat", "llm-pruner", "--calib", rows, "--calib-samples", "3"}), 2, "2");
+}
+
 TEST_F(Commands, PerplexityIsPrintedAsATableOrAsJson) {
   const Outcome table = run({"eval", model, "--ppl", text, "--seqlen", "16"});
   EXPECT_EQ(table.exit_code, 0) << table.err;

@@ -83,6 +83,22 @@ TEST(Shrink, RefusesHeadChannelsThatAreNormalisedTogether) {
   expect_refused(model, half_the_head_channels(2), "q_norm", ErrorKind::Unsupported);
 }
 
+TEST(Shrink, CutsNothingWhereEverythingIsKept) {
+  const Model model = tiny_model({.kv_heads = 2});
+  const Model same = shrink(model, {{AxisLabel::RopePair, 0, {0, 1}},
+                                    {AxisLabel::KvGroup, 1, {0}},
+                                    {AxisLabel::QueryHead, 1, {0, 1, 2, 3}}});
+  EXPECT_EQ(same.config().rope_head_dim, 0);
+  EXPECT_TRUE(same.config().layers[0].rope_pairs.empty());
+  EXPECT_EQ(same.config().layers[1].num_attention_heads, 2);
+}
+
+TEST(Shrink, RefusesLayersNamedByTwoKeeps) {
+  const Model model = tiny_model({.layers = 3});
+  EXPECT_THROW(shrink(model, {{AxisLabel::Layer, -1, {0, 1}}, {AxisLabel::Layer, -1, {1, 2}}}),
+               Error);
+}
+
 TEST(Shrink, LeavesAnOrdinaryModelThatCanBeShrunkAgain) {
   const Model model = tiny_model({.kv_heads = 2});
   const Model once =

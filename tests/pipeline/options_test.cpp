@@ -142,6 +142,7 @@ TEST(Resolve, RefusesWhatTheReferenceDoesNotHave) {
     EXPECT_TRUE(resolve(options, 32).resolved) << part;
   };
   refuse("no --granularity", {.granularity = Granularity::QueryHead});
+  refuse("no reduction `last`", {.reduction = "last"});
   refuse("no --normalize", {.global = true, .normalisation = Normalisation::Mean});
   refuse("drop one of --global and --round-to", {.global = true, .round_to = 8});
   refuse("float32", {.precision = at::kDouble});

@@ -56,6 +56,27 @@ TEST(WorkFolder, StaysWhereThereIsStateUnlessItIsDiscarded) {
   EXPECT_FALSE(exists(dir / "w"));
 }
 
+TEST(WorkFolder, TouchesNothingInAFolderThatIsNotItsOwn) {
+  const TempDir dir;
+  std::filesystem::create_directories(dir / "w");
+  write_file(dir / "w/thesis.txt", "ten years of work");
+  for (const bool force : {false, true}) {
+    expect_error(ErrorKind::InvalidArgument, "not of an interrupted prunus run",
+                 [&] { WorkFolder({.path = dir / "w", .identity = kJob, .force = force}); });
+  }
+  EXPECT_EQ(read_file(dir / "w/thesis.txt"), "ten years of work");
+}
+
+// What a run that left no trail had spilled must not be taken for the state of the next one.
+TEST(WorkFolder, BeginsEmptyWhereThereIsNoJob) {
+  const TempDir dir;
+  interrupt(dir / "w");
+  std::filesystem::remove(dir / "w/job.json");
+  const WorkFolder folder({.path = dir / "w", .identity = kJob, .resume = true});
+  EXPECT_FALSE(folder.resumed());
+  EXPECT_FALSE(exists(dir / "w/step-0"));
+}
+
 TEST(WorkFolder, RefusesStateWithoutResumeAndForceThrowsItAway) {
   const TempDir dir;
   interrupt(dir / "w");
