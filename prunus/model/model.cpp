@@ -131,9 +131,16 @@ const TensorInfo& Model::tensor(Role role, int layer) const {
 }
 
 void check_finite(const at::Tensor& tensor, const std::string& what) {
-  // A sum is NaN or infinite as soon as one element is; the converse needs the second look.
-  if (std::isfinite(tensor.sum(at::kFloat).item<float>())) return;
-  const int64_t bad = tensor.numel() - at::isfinite(tensor).sum().item<int64_t>();
+  // A sum is NaN or infinite as soon as one element is; the converse needs the second look. Piece
+  // by piece: the sum of a half-precision tensor makes an FP32 copy of it.
+  constexpr int64_t kPiece = int64_t{1} << 24;
+  const at::Tensor flat = tensor.flatten();
+  int64_t bad = 0;
+  for (int64_t begin = 0; begin < flat.numel(); begin += kPiece) {
+    const at::Tensor piece = flat.narrow(0, begin, std::min(kPiece, flat.numel() - begin));
+    if (std::isfinite(piece.sum(at::kFloat).item<float>())) continue;
+    bad += piece.numel() - at::isfinite(piece).sum().item<int64_t>();
+  }
   PRUNUS_CHECK(bad == 0, Corrupt, "tensor '", what, "' holds ", bad,
                " values that are NaN or infinite; damaged or diverged checkpoint");
 }
