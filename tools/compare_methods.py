@@ -11,7 +11,7 @@ A row is a ratio, a ranking (local: the ratio in every layer; global: over all l
 (corrected: the default; compat: LLM-Pruner's own arithmetic). Methods that draw (random, all
 llm-pruner variants: calibration windows) run with --seeds: geometric mean [least-most]; l1 and l2
 run once. Where the methods of a row remove different shares of the parameters, each cell says its
-own.
+own; to compare rankings at equal parameters: --ratios 0.8x,0.6x.
 
 --json FILE keeps every figure as soon as it is there, and what the file holds is not run again: an
 interrupted run goes on where it stopped. Delete the file after a change to prunus.
@@ -37,7 +37,8 @@ METHODS = {
     "param_mix": ["--method", "llm-pruner", "--taylor", "param_mix"],
 }
 DRAWS_NOTHING = {"l1", "l2"}
-RANKINGS = {"local": [], "global": ["--global"]}
+RANKINGS = {"local": [], "global": ["--global"],
+            **{f"global-{by}": ["--global", "--normalize", by] for by in ("mean", "max", "params")}}
 MODES = {"corrected": [], "compat": ["--compat", "llm-pruner"]}
 MODELS = ["stories260K", "babyllama-105", "sapling-5m"]
 KEY = ("model", "ratio", "method", "ranking", "mode", "seed", "calib_samples")
@@ -106,11 +107,15 @@ class Runner:
             return {"ppl": self.perplexity(model, valid), "parameters_removed": 0.0}
         with tempfile.TemporaryDirectory(dir=self.work) as folder:
             out = pathlib.Path(folder) / "out"
-            record = self.run("prune", model, "--out", out, "--ratio", ratio, "--calib", calib,
+            record = self.run("prune", model, "--out", out, *amount(ratio), "--calib", calib,
                               "--seed", seed, "--calib-samples", samples, *METHODS[method],
                               *RANKINGS[ranking], *MODES[mode])
             return {"ppl": self.perplexity(out, valid),
                     "parameters_removed": record["parameters_removed"]}
+
+
+def amount(ratio):
+    return ["--target-params", ratio] if isinstance(ratio, str) else ["--ratio", ratio]
 
 
 def dense_key(arguments, name):
@@ -182,7 +187,7 @@ def row_text(arguments, figures, name, row):
             text += f" ({share_text([one['parameters_removed'] for one in cell])})"
         texts.append(text)
     ratio, ranking, mode = row
-    return "| " + " | ".join([f"{ratio:g}", ranking, mode, removed, *texts]) + " |"
+    return "| " + " | ".join([f"{ratio}", ranking, mode, removed, *texts]) + " |"
 
 
 def print_table(arguments, figures, name):
@@ -207,6 +212,10 @@ def some_of(choices):
     return parse
 
 
+def ratio_or_target(text):
+    return text if text.endswith("x") and float(text[:-1]) > 0 else float(text)
+
+
 def list_of(kind):
     """An argparse type: comma-separated numbers."""
     def parse(text):
@@ -221,9 +230,12 @@ def options():
     parser.add_argument("--prunus", default="build/dev/prunus")
     parser.add_argument("--shared", type=pathlib.Path, default=pathlib.Path("../shared"))
     parser.add_argument("--models", type=lambda text: text.split(","), default=MODELS)
-    parser.add_argument("--ratios", type=list_of(float), default=[0.2, 0.5])
+    parser.add_argument("--ratios", type=list_of(ratio_or_target), default=[0.2, 0.5],
+                        help="fractions of the units to remove, such as 0.2; or, ending in x, of the "
+                             "parameters to leave, such as 0.8x")
     parser.add_argument("--methods", type=some_of(METHODS), default=list(METHODS))
-    parser.add_argument("--rankings", type=some_of(RANKINGS), default=list(RANKINGS))
+    parser.add_argument("--rankings", type=some_of(RANKINGS), default=["local", "global"],
+                        help="of " + ", ".join(RANKINGS))
     parser.add_argument("--modes", type=some_of(MODES), default=list(MODES))
     parser.add_argument("--seeds", type=list_of(int), default=[0, 1, 2])
     parser.add_argument("--calib-samples", type=int, default=10)

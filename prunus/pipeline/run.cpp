@@ -232,7 +232,9 @@ std::string work_path(const PruneJob& job) {
 std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneOptions& options,
                                         const Model& model, const Calibration& calibration,
                                         const std::string& staging) {
-  if (!job.work_dir.empty()) std::filesystem::create_directories(job.work_dir);
+  std::error_code error;
+  if (!job.work_dir.empty()) std::filesystem::create_directories(job.work_dir, error);
+  PRUNUS_CHECK(!error, Io, job.work_dir, ": cannot create directory: ", error.message());
   return std::make_unique<WorkFolder>(WorkFolder::Options{
       .path = work_path(job),
       .identity = identity_json(job, options, calibration).dump(2),
