@@ -37,6 +37,7 @@ void expect_same(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>
     ASSERT_EQ(a[i].sizes(), b[i].sizes());
     const at::Tensor x = a[i].contiguous();
     const at::Tensor y = b[i].contiguous();
+    if (x.nbytes() == 0) continue;
     EXPECT_EQ(std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()), 0);
   }
 }

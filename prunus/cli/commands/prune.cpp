@@ -20,6 +20,8 @@ struct Options {
   PruneJob job;
   CommonOptions common;
   std::string layers, attn_layers, ffn_layers, drop_layers, normalise, compat, precision;
+  std::string structure = "block";
+  std::string granularity = "kv-group";
   bool seed_given = false;
   bool json = false;
 };
@@ -73,7 +75,14 @@ std::string method_help() {
 }
 
 void resolve_texts(Options& options) {
+  const std::map<std::string, Structure> structures{
+      {"block", Structure::Block}, {"channel", Structure::Channel}, {"layer", Structure::Layer}};
+  const std::map<std::string, Granularity> granularities{{"kv-group", Granularity::KvGroup},
+                                                         {"query-head", Granularity::QueryHead},
+                                                         {"head-dim", Granularity::HeadDim}};
   PruneOptions& prune = options.job.options;
+  prune.structure = structures.at(options.structure);
+  prune.granularity = granularities.at(options.granularity);
   prune.layers = parse_layers(options.layers, "--layers");
   prune.attn_layers = parse_layers(options.attn_layers, "--attn-layers");
   prune.ffn_layers = parse_layers(options.ffn_layers, "--ffn-layers");
@@ -126,23 +135,16 @@ void declare_importance(CLI::App& app, Options& options) {
 void declare_what(CLI::App& app, Options& options) {
   PruneOptions& prune = options.job.options;
   const char* group = "What is removed";
-  const std::map<std::string, Structure> structures{
-      {"block", Structure::Block}, {"channel", Structure::Channel}, {"layer", Structure::Layer}};
-  app.add_option("--structure", prune.structure,
+  app.add_option("--structure", options.structure,
                  "block: FFN channels and heads of each layer; channel: channels of the hidden "
                  "dimension, through the whole model; layer: whole layers")
-      ->transform(CLI::CheckedTransformer(structures).description(""))
-      ->default_str("block")
+      ->check(CLI::IsMember({"block", "channel", "layer"}))
       ->group(group);
-  const std::map<std::string, Granularity> granularities{{"kv-group", Granularity::KvGroup},
-                                                         {"query-head", Granularity::QueryHead},
-                                                         {"head-dim", Granularity::HeadDim}};
-  app.add_option("--granularity", prune.granularity,
+  app.add_option("--granularity", options.granularity,
                  "unit of the attention part. kv-group: a key/value head with its query heads; "
                  "query-head: query heads, as many from each KV group; head-dim: channels inside "
                  "every head (only Prunus can read the result)")
-      ->transform(CLI::CheckedTransformer(granularities).description(""))
-      ->default_str("kv-group")
+      ->check(CLI::IsMember({"kv-group", "query-head", "head-dim"}))
       ->group(group);
   app.add_option("--layers", options.layers,
                  "layers to prune, BEGIN:END, the end not included, e.g. 3:31; default all")
@@ -243,8 +245,7 @@ std::function<void()> declare(CLI::App& app) {
   CLI::App* parsed = &app;
   return [options, parsed] {
     for (const char* name : {"--ratio", "--method", "--taylor", "--calib", "--preset"}) {
-      PRUNUS_CHECK(options->job.options.structure != Structure::Layer || parsed->count(name) == 0,
-                   InvalidArgument, name,
+      PRUNUS_CHECK(options->structure != "layer" || parsed->count(name) == 0, InvalidArgument, name,
                    " has no part in --structure layer, which drops the layers it is told");
     }
     options->seed_given = parsed->count("--seed") > 0;
