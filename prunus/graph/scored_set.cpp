@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "prunus/base/error.h"
+#include "prunus/base/named.h"
 
 namespace prunus {
 namespace {
@@ -58,19 +59,11 @@ void check_finite(const ScoredSet& scored) {
 }  // namespace
 
 Normalisation parse_normalisation(std::string_view name) {
-  std::string known;
-  for (const auto& [one, normalisation] : kNames) {
-    if (one == name) return normalisation;
-    known += c10::str(known.empty() ? "" : ", ", one);
-  }
-  PRUNUS_FAIL(InvalidArgument, "--normalize '", name, "' is not known; known: ", known);
+  return parse_named(kNames, name, "--normalize");
 }
 
 std::string_view normalisation_name(Normalisation normalisation) {
-  for (const auto& [name, one] : kNames) {
-    if (one == normalisation) return name;
-  }
-  return "?";
+  return name_of(kNames, normalisation);
 }
 
 std::vector<double> ScoredSet::levels(Normalisation normalisation) const {

@@ -3,10 +3,18 @@
 #include <algorithm>
 
 #include "prunus/base/error.h"
+#include "prunus/base/named.h"
 #include "prunus/pipeline/method.h"
 
 namespace prunus {
 namespace {
+
+constexpr std::pair<std::string_view, Structure> kStructures[] = {
+    {"block", Structure::Block}, {"channel", Structure::Channel}, {"layer", Structure::Layer}};
+constexpr std::pair<std::string_view, Granularity> kGranularities[] = {
+    {"kv-group", Granularity::KvGroup},
+    {"query-head", Granularity::QueryHead},
+    {"head-dim", Granularity::HeadDim}};
 
 // The paper's experiments (LLaMA, NeurIPS 2023): "20 %" and "50 %" of the parameters.
 struct Preset {
@@ -102,6 +110,17 @@ void check_compat(const PruneOptions& options) {
 }
 
 }  // namespace
+
+Structure parse_structure(std::string_view name) {
+  return parse_named(kStructures, name, "--structure");
+}
+std::string_view structure_name(Structure structure) { return name_of(kStructures, structure); }
+Granularity parse_granularity(std::string_view name) {
+  return parse_named(kGranularities, name, "--granularity");
+}
+std::string_view granularity_name(Granularity granularity) {
+  return name_of(kGranularities, granularity);
+}
 
 PruneOptions resolve(const PruneOptions& given, int64_t layer_count) {
   if (given.resolved) return given;

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -25,6 +26,13 @@ enum class Granularity {
   QueryHead,  ///< query heads, as many from each KV group; keys and values stay
   HeadDim,    ///< channels inside the heads: rotated pairs of queries and keys, channels of values
 };
+
+/// Names as on the command line: block, channel, layer; kv-group, query-head, head-dim.
+/// Parsing throws InvalidArgument listing them.
+Structure parse_structure(std::string_view name);
+std::string_view structure_name(Structure structure);
+Granularity parse_granularity(std::string_view name);
+std::string_view granularity_name(Granularity granularity);
 
 /// What to remove and by which measure. Every field has the command line's default.
 struct PruneOptions {

@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "prunus/base/error.h"
+#include "prunus/base/named.h"
 
 namespace prunus {
 namespace {
@@ -43,20 +44,10 @@ int reference_place(const GroupSet& set, const GroupMember& member, bool grouped
 }  // namespace
 
 Reduction parse_reduction(std::string_view name) {
-  std::string known;
-  for (const auto& [one, reduction] : kNames) {
-    if (one == name) return reduction;
-    known += c10::str(known.empty() ? "" : ", ", one);
-  }
-  PRUNUS_FAIL(InvalidArgument, "--reduction '", name, "' is not known; known: ", known);
+  return parse_named(kNames, name, "--reduction");
 }
 
-std::string_view reduction_name(Reduction reduction) {
-  for (const auto& [name, one] : kNames) {
-    if (one == reduction) return name;
-  }
-  return "?";
-}
+std::string_view reduction_name(Reduction reduction) { return name_of(kNames, reduction); }
 
 at::Tensor fold(const at::Tensor& slices, const GroupSet& set, const GroupMember& member,
                 Compat compat) {

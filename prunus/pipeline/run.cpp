@@ -23,30 +23,6 @@
 namespace prunus {
 namespace {
 
-const char* structure_name(Structure structure) {
-  switch (structure) {
-    case Structure::Block:
-      return "block";
-    case Structure::Channel:
-      return "channel";
-    case Structure::Layer:
-      return "layer";
-  }
-  return "?";
-}
-
-const char* granularity_name(Granularity granularity) {
-  switch (granularity) {
-    case Granularity::KvGroup:
-      return "kv-group";
-    case Granularity::QueryHead:
-      return "query-head";
-    case Granularity::HeadDim:
-      return "head-dim";
-  }
-  return "?";
-}
-
 template <typename T>
 Json or_null(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);

@@ -201,7 +201,7 @@ Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
   if (needs_calibration(criterion.needs)) {
     PRUNUS_CHECK(!batches.empty(), InvalidArgument, "criterion ", criterion.name,
                  " needs calibration text; pass --calib FILE");
-    StreamStore in_ram({.ram_bytes = std::numeric_limits<int64_t>::max()});
+    StreamStore in_ram(StreamStore::in_ram());
     StreamStore& store = options.store != nullptr ? *options.store : in_ram;
     ScoringCollector collector(scorer, criterion.needs, static_cast<int>(model.layer_count()),
                                store);

@@ -1,6 +1,5 @@
 #include <charconv>
 #include <iostream>
-#include <map>
 #include <memory>
 
 #include <ATen/ATen.h>
@@ -75,14 +74,9 @@ std::string method_help() {
 }
 
 void resolve_texts(Options& options) {
-  const std::map<std::string, Structure> structures{
-      {"block", Structure::Block}, {"channel", Structure::Channel}, {"layer", Structure::Layer}};
-  const std::map<std::string, Granularity> granularities{{"kv-group", Granularity::KvGroup},
-                                                         {"query-head", Granularity::QueryHead},
-                                                         {"head-dim", Granularity::HeadDim}};
   PruneOptions& prune = options.job.options;
-  prune.structure = structures.at(options.structure);
-  prune.granularity = granularities.at(options.granularity);
+  prune.structure = parse_structure(options.structure);
+  prune.granularity = parse_granularity(options.granularity);
   prune.layers = parse_layers(options.layers, "--layers");
   prune.attn_layers = parse_layers(options.attn_layers, "--attn-layers");
   prune.ffn_layers = parse_layers(options.ffn_layers, "--ffn-layers");
@@ -138,13 +132,11 @@ void declare_what(CLI::App& app, Options& options) {
   app.add_option("--structure", options.structure,
                  "block: FFN channels and heads of each layer; channel: channels of the hidden "
                  "dimension, through the whole model; layer: whole layers")
-      ->check(CLI::IsMember({"block", "channel", "layer"}))
       ->group(group);
   app.add_option("--granularity", options.granularity,
                  "unit of the attention part. kv-group: a key/value head with its query heads; "
                  "query-head: query heads, as many from each KV group; head-dim: channels inside "
                  "every head (only Prunus can read the result)")
-      ->check(CLI::IsMember({"kv-group", "query-head", "head-dim"}))
       ->group(group);
   app.add_option("--layers", options.layers,
                  "layers to prune, BEGIN:END, the end not included, e.g. 3:31; default all")
