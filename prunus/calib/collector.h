@@ -42,7 +42,7 @@ class Collector {
                                  const at::Tensor& /*grad_output*/) {}
   /// False: on_backward gets no grad_input for head and embedding, which saves a product each.
   virtual bool wants_grad_input() const { return true; }
-  /// The backward pass is done with this layer (layer_count: with the head; −1: with everything).
+  /// The backward pass is done with this layer (layer_count: with the head).
   virtual void on_layer_done(int /*layer*/) {}
   /// An earlier process did the backward pass down to and including this layer (numbered as in
   /// on_layer_done): what was gathered there must be fetched from where it was recorded.

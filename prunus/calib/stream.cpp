@@ -248,14 +248,13 @@ double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange 
     const std::vector<at::Tensor> last =
         tied ? store.get(hidden_name(layers), device_) : std::vector<at::Tensor>();
     ends.embedding(grads, last, collector);
-    collector.on_layer_done(-1);
   }
   return loss;
 }
 
 double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange range,
                              Collector& collector) const {
-  StreamStore store({.ram_bytes = std::numeric_limits<int64_t>::max()});
+  StreamStore store(StreamStore::in_ram());
   return backward(batches, range, collector, store);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -23,6 +24,8 @@ class StreamStore {
     bool resumable = false;  ///< leave a trail in `dir`
   };
   explicit StreamStore(Options options);
+  /// Everything in RAM, whatever it takes.
+  static Options in_ram() { return {.ram_bytes = std::numeric_limits<int64_t>::max()}; }
   ~StreamStore();  ///< removes its temporary directory, never a given one
   StreamStore(const StreamStore&) = delete;
   StreamStore& operator=(const StreamStore&) = delete;

@@ -105,20 +105,16 @@ Json layers_json(const ModelConfig& config, const Sizes& sizes) {
   return list;
 }
 
-// A unit's bytes at the mean width of the weights in its scope: exact where they have one dtype.
 Json groups_json(const Model& model, const Sizes& sizes) {
   Json list = Json::array();
   for (const GroupSet& set : find_groups(model)) {
-    const Size& scope =
-        set.layer < 0 ? sizes.total : sizes.layers[static_cast<size_t>(set.layer) + 1];
     const int64_t unit = set.parameters_per_unit();
-    const double width = ratio(scope.bytes, scope.parameters);
     list.push_back({{"name", set.name()},
                     {"axis", axis_name(set.label)},
                     {"layer", set.layer < 0 ? Json() : Json(set.layer)},
                     {"units", set.units},
                     {"parameters_per_unit", unit},
-                    {"bytes_per_unit", std::llround(static_cast<double>(unit) * width)},
+                    {"bytes_per_unit", set.bytes_per_unit(model.source())},
                     {"parameters", unit * set.units},
                     {"share", ratio(unit * set.units, sizes.total.parameters)}});
   }

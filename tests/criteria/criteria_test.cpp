@@ -47,6 +47,22 @@ TEST(TaylorParamFirst, TakesTheAbsoluteValueOfEachProduct) {
   EXPECT_EQ(score("taylor_param_first", stats(), 1), (std::vector<float>{8, 10}));
 }
 
+// A = [[2, 1], [0, 3]]: W·A·W = [[2, 4], [0, 48]].
+TEST(TaylorParamSecond, WeighsTheSquareByTheSquaredGradient) {
+  WeightStats one = stats();
+  one.squared_gradient = at::tensor({2.0f, 1.0f, 0.0f, 3.0f}).view({2, 2});
+  EXPECT_EQ(score("taylor_param_second", one, 0), (std::vector<float>{6, 48}));
+  EXPECT_EQ(score("taylor_param_second", one, 1), (std::vector<float>{2, 52}));
+}
+
+// W·g − ½·W·A·W = [[4, −4], [−3, −16]].
+TEST(TaylorParamMix, TakesHalfTheSecondOrderFromTheFirst) {
+  WeightStats one = stats();
+  one.squared_gradient = at::tensor({2.0f, 1.0f, 0.0f, 3.0f}).view({2, 2});
+  EXPECT_EQ(score("taylor_param_mix", one, 0), (std::vector<float>{8, 19}));
+  EXPECT_EQ(score("taylor_param_mix", one, 1), (std::vector<float>{7, 20}));
+}
+
 TEST(TaylorVectorize, TakesTheAbsoluteValueOfTheSum) {
   EXPECT_EQ(score("taylor_vectorize", stats(), 0), (std::vector<float>{3, 5}));
   EXPECT_EQ(score("taylor_vectorize", stats(), 1), (std::vector<float>{2, 6}));
