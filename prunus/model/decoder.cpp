@@ -131,8 +131,9 @@ at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::
       at::outer(places, rope_frequencies(config_, layer).to(hidden.options()));
   const at::Tensor cos = angles.cos();
   const at::Tensor sin = angles.sin();
-  q = rotate(q, cos, sin);
-  k = rotate(k, cos, sin);
+  // Angles are FP32; where the products are in half precision, so is what attention multiplies.
+  q = rotate(q, cos, sin).to(v.scalar_type());
+  k = rotate(k, cos, sin).to(v.scalar_type());
   if (cache != nullptr) {
     cache->keys = cache->keys.defined() ? at::cat({cache->keys, k}, 2) : k;
     cache->values = cache->values.defined() ? at::cat({cache->values, v}, 2) : v;
@@ -163,11 +164,21 @@ at::Tensor Decoder::feed_forward(const BlockWeights& weights, const at::Tensor& 
                  Role::DownBias);
 }
 
+at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                                   LinearTap* tap, LayerCache* cache, int64_t position) const {
+  const at::Tensor normed = block_norm(Role::AttnNorm, weights, hidden, tap);
+  return attention(layer, weights, normed, tap, cache, position);
+}
+
+at::Tensor Decoder::feed_forward_part(const BlockWeights& weights, const at::Tensor& hidden,
+                                      LinearTap* tap) const {
+  return feed_forward(weights, block_norm(Role::MlpNorm, weights, hidden, tap), tap);
+}
+
 at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                           LinearTap* tap, LayerCache* cache, int64_t position) const {
-  const at::Tensor normed = block_norm(Role::AttnNorm, weights, hidden, tap);
-  const at::Tensor middle = hidden + attention(layer, weights, normed, tap, cache, position);
-  return middle + feed_forward(weights, block_norm(Role::MlpNorm, weights, middle, tap), tap);
+  const at::Tensor middle = hidden + attention_part(layer, weights, hidden, tap, cache, position);
+  return middle + feed_forward_part(weights, middle, tap);
 }
 
 at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device) {

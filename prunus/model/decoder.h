@@ -39,6 +39,14 @@ class Decoder {
                    LinearTap* tap = nullptr, LayerCache* cache = nullptr,
                    int64_t position = 0) const;
 
+  /// What the attention part adds to the residual stream: o(attention(norm(hidden))), same shape.
+  at::Tensor attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                            LinearTap* tap = nullptr, LayerCache* cache = nullptr,
+                            int64_t position = 0) const;
+  /// What the feed-forward part adds to it: down(act(gate(x))·up(x)) with x = norm(hidden).
+  at::Tensor feed_forward_part(const BlockWeights& weights, const at::Tensor& hidden,
+                               LinearTap* tap = nullptr) const;
+
   /// x / rms(x) · weight over the last axis. Source: Zhang & Sennrich, arXiv:1910.07467.
   at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight) const;
   /// x / rms(x) over the last axis.
