@@ -5,17 +5,27 @@
 #include <malloc.h>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <tuple>
 
 namespace prunus {
 
-uint64_t peak_memory_bytes() {
+namespace {
+
+// A size in this process's status file, in bytes.
+uint64_t own_size(std::string_view key) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
+    if (line.starts_with(key)) return std::stoull(line.substr(key.size())) * 1024;
   }
   return 0;
 }
+
+}  // namespace
+
+uint64_t peak_memory_bytes() { return own_size("VmHWM:"); }
+
+uint64_t resident_memory_bytes() { return own_size("VmRSS:"); }
 
 void return_large_blocks() { ::mallopt(M_MMAP_THRESHOLD, 1 << 20); }
 

@@ -6,6 +6,9 @@ namespace prunus {
 /// Peak resident set size of this process in bytes (VmHWM; mapped file pages included).
 uint64_t peak_memory_bytes();
 
+/// Resident set size of this process now, in bytes (VmRSS; mapped file pages included).
+uint64_t resident_memory_bytes();
+
 /// Makes malloc give every block of a megabyte or more back to the system when it is freed, instead
 /// of raising that bound by itself and growing a heap with holes in it: activations of a layer are
 /// such blocks, and with 80 layers the holes were half a gigabyte. For a program's start.

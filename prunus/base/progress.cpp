@@ -53,9 +53,10 @@ void Progress::show(double elapsed_s) {
   const double left_s =
       elapsed_s / static_cast<double>(done_) * static_cast<double>(total_ - done_);
   const bool terminal = ::isatty(STDERR_FILENO);
-  std::fprintf(stderr, "%s%s %lld/%lld, %.0f s, about %.0f s left%s", terminal ? "\r\033[K" : "",
-               what_.c_str(), static_cast<long long>(done_), static_cast<long long>(total_),
-               elapsed_s, left_s, terminal ? "" : "\n");
+  std::fprintf(stderr, "%s%s %lld/%lld%s%s, %.0f s, about %.0f s left%s",
+               terminal ? "\r\033[K" : "", what_.c_str(), static_cast<long long>(done_),
+               static_cast<long long>(total_), note_.empty() ? "" : ", ", note_.c_str(), elapsed_s,
+               left_s, terminal ? "" : "\n");
   std::fflush(stderr);
 }
 

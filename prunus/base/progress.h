@@ -25,10 +25,13 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
   /// `count` more steps are done.
   void step(int64_t count = 1);
+  /// A few words shown with the steps, such as the loss.
+  void note(std::string text) { note_ = std::move(text); }
 
  private:
   void show(double elapsed_s);
   std::string what_;
+  std::string note_;
   int64_t total_;
   int64_t done_ = 0;
   bool shown_ = false;
