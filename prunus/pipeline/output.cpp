@@ -71,6 +71,12 @@ OutputCheck check_output(const Model& model, const std::string& dir, const at::T
   return check;
 }
 
+Json to_json(const OutputCheck& check) {
+  return {{"tokens", check.tokens},
+          {"max_abs_diff", check.max_abs_diff},
+          {"max_abs_logit", check.max_abs_logit}};
+}
+
 at::Tensor probe_ids(const ModelConfig& config) {
   PythonRandom random(0);
   const int64_t seq = std::min<int64_t>(16, config.max_position_embeddings);

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <string>
 
+#include "prunus/base/json.h"
 #include "prunus/model/model.h"
 
 namespace prunus {
@@ -17,6 +18,8 @@ struct OutputCheck {
   double max_abs_diff = 0;  ///< over all logits
   double max_abs_logit = 0;
 };
+
+Json to_json(const OutputCheck& check);
 
 /// Opens `dir` again from nothing and compares its logits on `ids` (int64 [batch, seq]) with those
 /// of `model`. Throws OutputCheck where they differ by more than 1e-5 of the largest logit, Numeric

@@ -127,16 +127,8 @@ class Calibration {
 Json identity_json(const PruneJob& job, const PruneOptions& options,
                    const Calibration& calibration) {
   Json identity = choices_json(job, options);
-  identity["prunus"] = PRUNUS_VERSION;
-  identity["threads"] = at::get_num_threads();
-  identity["device"] = options.device.str();
-  identity["config_sha256"] = sha256_file(job.model_dir + "/config.json");
+  identity.update(model_identity(job.model_dir, options.device));
   identity["windows_sha256"] = calibration.sha256();
-  for (const std::string& path : Checkpoint::open(job.model_dir).files()) {
-    const auto changed = std::filesystem::last_write_time(path).time_since_epoch().count();
-    identity["weights"][std::filesystem::path(path).filename().string()] = {
-        std::filesystem::file_size(path), changed};
-  }
   return identity;
 }
 
@@ -169,9 +161,7 @@ void execute(const Model& model, const Plan& plan, const std::string& model_dir,
   record.stage("write", [&] { write_model(pruned, model_dir, staging); });
   const OutputCheck check =
       record.stage("check", [&] { return check_output(pruned, staging, ids, device); });
-  record.set("output_check", {{"tokens", check.tokens},
-                              {"max_abs_diff", check.max_abs_diff},
-                              {"max_abs_logit", check.max_abs_logit}});
+  record.set("output_check", to_json(check));
 }
 
 void finish(const Model& model, const Plan& plan, const std::string& model_dir,
@@ -197,14 +187,6 @@ PruneOptions resolved(const PruneJob& job, const Model& model) {
   return resolve(options, model.layer_count());
 }
 
-// OUT.work, beside OUT or in --work-dir.
-std::string work_path(const PruneJob& job) {
-  std::string out = job.out_dir;
-  while (out.size() > 1 && out.back() == '/') out.pop_back();
-  if (job.work_dir.empty()) return out + ".work";
-  return job.work_dir + "/" + std::filesystem::path(out).filename().string() + ".work";
-}
-
 std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneOptions& options,
                                         const Model& model, const Calibration& calibration,
                                         const std::string& staging) {
@@ -212,7 +194,7 @@ std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneOptions&
   if (!job.work_dir.empty()) std::filesystem::create_directories(job.work_dir, error);
   PRUNUS_CHECK(!error, Io, job.work_dir, ": cannot create directory: ", error.message());
   return std::make_unique<WorkFolder>(WorkFolder::Options{
-      .path = work_path(job),
+      .path = work_path(job.out_dir, job.work_dir),
       .identity = identity_json(job, options, calibration).dump(2),
       .resume = job.resume,
       .force = job.force,

@@ -5,11 +5,14 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <ATen/Parallel.h>
+
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/base/progress.h"
+#include "prunus/io/checkpoint.h"
 
 namespace prunus {
 namespace {
@@ -38,6 +41,25 @@ void remove_all_but_lock(const std::string& path) {
 }
 
 }  // namespace
+
+std::string work_path(const std::string& out_dir, const std::string& work_dir) {
+  std::string out = out_dir;
+  while (out.size() > 1 && out.back() == '/') out.pop_back();
+  if (work_dir.empty()) return out + ".work";
+  return work_dir + "/" + fs::path(out).filename().string() + ".work";
+}
+
+Json model_identity(const std::string& model_dir, at::Device device) {
+  Json identity = {{"prunus", PRUNUS_VERSION},
+                   {"threads", at::get_num_threads()},
+                   {"device", device.str()},
+                   {"config_sha256", sha256_file(model_dir + "/config.json")}};
+  for (const std::string& path : Checkpoint::open(model_dir).files()) {
+    const auto changed = fs::last_write_time(path).time_since_epoch().count();
+    identity["weights"][fs::path(path).filename().string()] = {fs::file_size(path), changed};
+  }
+  return identity;
+}
 
 WorkFolder::Lock::~Lock() {
   if (file >= 0) ::close(file);
@@ -93,6 +115,7 @@ bool WorkFolder::holds_state() const {
   for (const auto& entry : fs::recursive_directory_iterator(options_.path, error)) {
     const std::string name = entry.path().filename().string();
     if (name.ends_with(".json") && name.starts_with("step-")) return true;
+    if (name == "state.json" || name.starts_with("repaired-")) return true;  // of prunus recover
     const bool block = name.starts_with("hidden-") || name.starts_with("gradient-");
     if (block && name.ends_with(".tensors") && name != "hidden-0.tensors") return true;
   }

@@ -8,6 +8,13 @@
 
 namespace prunus {
 
+/// OUT.work, beside OUT or in `work_dir` where that is not empty.
+std::string work_path(const std::string& out_dir, const std::string& work_dir);
+
+/// What decides a result besides a command's own options: version, threads, device, and the model's
+/// config.json (by hash) and weight files (by size and time). A resumed run must share it.
+Json model_identity(const std::string& model_dir, at::Device device);
+
 /// What an interrupted `prunus prune` leaves behind, so that the same command with --resume goes on
 /// at the last finished block: a folder next to OUT with the job's identity, the hidden states and
 /// gradients of the step under way, and the plans of finished steps (docs/formats/work.md).
