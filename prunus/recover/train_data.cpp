@@ -1,0 +1,231 @@
+#include "prunus/recover/train_data.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+#include "prunus/base/error.h"
+#include "prunus/base/progress.h"
+#include "prunus/base/rng.h"
+#include "prunus/text/dataset.h"
+#include "prunus/text/instruct.h"
+
+namespace prunus {
+namespace {
+
+constexpr int64_t kMostRowTokens = int64_t{1} << 30;
+constexpr int64_t kMostValidRows = int64_t{1} << 30;
+
+using Rows = std::vector<TrainRow>;
+
+void check_options(const DataOptions& options) {
+  PRUNUS_CHECK(options.row_tokens >= 2 && options.row_tokens <= kMostRowTokens, InvalidArgument,
+               "training row tokens: got ", options.row_tokens, ", expected 2 to ", kMostRowTokens);
+  PRUNUS_CHECK(options.valid_fraction >= 0 && options.valid_fraction < 1, InvalidArgument,
+               "validation share: got ", options.valid_fraction, ", expected 0 up to but not 1");
+  PRUNUS_CHECK(options.max_valid_rows >= 1 && options.max_valid_rows <= kMostValidRows,
+               InvalidArgument, "validation rows: got ", options.max_valid_rows, ", expected 1 to ",
+               kMostValidRows);
+}
+
+DataFormat format_of(const std::string& path, DataFormat asked) {
+  if (asked != DataFormat::Auto) return asked;
+  return is_instruct_file(path) ? DataFormat::Instruct : DataFormat::Text;
+}
+
+bool packs(Packing packing, DataFormat format) {
+  if (packing != Packing::Auto) return packing == Packing::Pack;
+  return format == DataFormat::Text;
+}
+
+bool has_scored(const TrainRow& row) {
+  return std::find(row.scored.begin(), row.scored.end(), uint8_t{1}) != row.scored.end();
+}
+
+// Turns documents and records into units: ids with BOS and EOS, and what is scored if the unit
+// stands inside a row.
+class UnitMaker {
+ public:
+  UnitMaker(const Tokenizer& tokenizer, const DataOptions& options, bool packed)
+      : tokenizer_(tokenizer),
+        options_(options),
+        packed_(packed),
+        bos_(tokenizer.adds_bos() ? tokenizer.bos_id() : std::nullopt),
+        eos_(options.append_eos ? tokenizer.eos_id() : std::nullopt) {}
+
+  bool packed() const { return packed_; }
+  std::optional<int64_t> bos() const { return bos_; }
+
+  // No ids for an empty document.
+  TrainRow unit(const std::string& text) const {
+    TrainRow row = row_of(text);
+    row.scored.assign(row.ids.size(), 1);
+    return row;
+  }
+
+  TrainRow unit(const InstructText& text) const {
+    TrainRow row = row_of(text.prompt + text.response);
+    const size_t length = row.ids.size();
+    size_t prompt = 0;
+    if (!options_.train_on_prompt) {
+      const size_t alone = tokenizer_.encode(text.prompt).size() + (bos_ ? 1 : 0);
+      prompt = text.response.empty() ? length : std::min(length, alone);
+    }
+    row.scored.assign(length, 1);
+    std::fill_n(row.scored.begin(), prompt, uint8_t{0});
+    return row;
+  }
+
+  // Makes a unit a row of its own, unless units are packed later. True where it was cut.
+  bool fit(TrainRow& unit) const {
+    if (packed_ || unit.ids.empty()) return false;
+    const auto most = static_cast<size_t>(options_.row_tokens);
+    const bool cut = unit.ids.size() > most;
+    unit.ids.resize(std::min(unit.ids.size(), most));
+    unit.scored.resize(unit.ids.size());
+    unit.scored.front() = 0;
+    return cut;
+  }
+
+ private:
+  TrainRow row_of(const std::string& text) const {
+    TrainRow row{.ids = tokenizer_.encode(text), .scored = {}};
+    if (row.ids.empty()) return row;
+    if (bos_) row.ids.insert(row.ids.begin(), *bos_);
+    if (eos_ && row.ids.back() != *eos_) row.ids.push_back(*eos_);
+    return row;
+  }
+
+  const Tokenizer& tokenizer_;
+  const DataOptions& options_;
+  bool packed_;
+  std::optional<int64_t> bos_;
+  std::optional<int64_t> eos_;
+};
+
+// The units of all texts in which something is scored.
+template <typename Text>
+Rows make_units(std::vector<Text> texts, const UnitMaker& maker, DataSplit& split) {
+  split.documents = static_cast<int64_t>(texts.size());
+  Progress progress("tokenise: documents", split.documents);
+  Rows units;
+  for (Text& text : texts) {
+    TrainRow unit = maker.unit(text);
+    text = {};
+    const bool cut = maker.fit(unit);
+    if (has_scored(unit)) {
+      split.cut += cut ? 1 : 0;
+      units.push_back(std::move(unit));
+    } else {
+      ++split.unscored;
+    }
+    progress.step();
+  }
+  return units;
+}
+
+// Cuts the stream of all units into rows.
+Rows pack(const Rows& units, size_t row_tokens, std::optional<int64_t> bos) {
+  Rows rows;
+  TrainRow row;
+  const auto add = [&](int64_t id, uint8_t scored) {
+    row.scored.push_back(row.ids.empty() ? 0 : scored);
+    row.ids.push_back(id);
+  };
+  const auto finish = [&] {
+    rows.push_back(std::move(row));
+    row = {};
+  };
+  for (const TrainRow& unit : units) {
+    for (size_t i = 0; i < unit.ids.size(); ++i) {
+      if (row.ids.empty() && i > 0 && bos) add(*bos, 0);
+      add(unit.ids[i], unit.scored[i]);
+      if (row.ids.size() == row_tokens) finish();
+    }
+  }
+  if (!row.ids.empty()) finish();
+  return rows;
+}
+
+void drop_unscored(Rows& rows, DataSplit& split) {
+  split.unscored += static_cast<int64_t>(
+      std::erase_if(rows, [](const TrainRow& row) { return !has_scored(row); }));
+}
+
+// How many of n units are for validation.
+size_t share_of(size_t n, double fraction) {
+  if (n < 2 || fraction == 0) return 0;
+  const auto share = static_cast<size_t>(std::llround(fraction * static_cast<double>(n)));
+  return std::clamp(share, size_t{1}, n - 1);
+}
+
+// Moves randomly drawn units to `valid`, in their order, until there are enough of them or they
+// fill the rows allowed.
+void draw_valid(Rows& units, Rows& valid, const DataOptions& options, bool packed) {
+  std::vector<size_t> order(units.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  PythonRandom(options.seed).shuffle(order);
+  const size_t wanted = share_of(units.size(), options.valid_fraction);
+  std::vector<bool> drawn(units.size(), false);
+  int64_t room = options.max_valid_rows * options.row_tokens;
+  for (size_t i = 0; i < wanted && room > 0; ++i) {
+    drawn[order[i]] = true;
+    room -= packed ? static_cast<int64_t>(units[order[i]].ids.size()) : options.row_tokens;
+  }
+  Rows rest;
+  for (size_t i = 0; i < units.size(); ++i) {
+    (drawn[i] ? valid : rest).push_back(std::move(units[i]));
+  }
+  units = std::move(rest);
+}
+
+Rows read_units(const std::string& path, const UnitMaker& maker, DataSplit& split) {
+  if (split.format == DataFormat::Text) return make_units(read_documents(path), maker, split);
+  return make_units(read_instructions(path), maker, split);
+}
+
+void pack_parts(DataSplit& split, const DataOptions& options, std::optional<int64_t> bos) {
+  for (Rows* part : {&split.train, &split.valid}) {
+    *part = pack(*part, static_cast<size_t>(options.row_tokens), bos);
+    drop_unscored(*part, split);
+  }
+  const auto most = static_cast<size_t>(options.max_valid_rows);
+  if (split.valid.size() > most) split.valid.resize(most);
+}
+
+}  // namespace
+
+DataFormat parse_data_format(std::string_view name) {
+  if (name == "auto") return DataFormat::Auto;
+  if (name == "text") return DataFormat::Text;
+  if (name == "instruct") return DataFormat::Instruct;
+  PRUNUS_FAIL(InvalidArgument, "data format '", name, "' is not known; expected auto, text or ",
+              "instruct");
+}
+
+Packing parse_packing(std::string_view name) {
+  if (name == "auto") return Packing::Auto;
+  if (name == "pack") return Packing::Pack;
+  if (name == "pad") return Packing::Pad;
+  PRUNUS_FAIL(InvalidArgument, "packing '", name, "' is not known; expected auto, pack or pad");
+}
+
+DataSplit read_train_data(const std::string& path, const Tokenizer& tokenizer,
+                          const DataOptions& options) {
+  check_options(options);
+  DataSplit split;
+  split.format = format_of(path, options.format);
+  const UnitMaker maker(tokenizer, options, packs(options.packing, split.format));
+  split.train = read_units(path, maker, split);
+  const bool by_units = split.train.size() > 1;
+  if (by_units) draw_valid(split.train, split.valid, options, maker.packed());
+  if (maker.packed()) pack_parts(split, options, maker.bos());
+  if (!by_units) draw_valid(split.train, split.valid, options, false);
+  PRUNUS_CHECK(!split.train.empty(), Corrupt, path, ": nothing to train on: none of its ",
+               split.documents, split.format == DataFormat::Text ? " documents" : " records",
+               " has anything to predict within ", options.row_tokens, " tokens a row");
+  return split;
+}
+
+}  // namespace prunus
