@@ -1,0 +1,79 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "prunus/base/json.h"
+#include "prunus/recover/optimizer.h"
+#include "prunus/recover/schedule.h"
+#include "prunus/recover/train_data.h"
+#include "prunus/recover/train_model.h"
+#include "prunus/recover/train_state.h"
+
+namespace prunus {
+
+struct TrainerOptions {
+  int64_t max_steps = 100;   ///< optimiser steps, ≥ 1
+  int64_t batch_rows = 16;   ///< rows a step, ≥ 1
+  int64_t micro_rows = 4;    ///< rows through the model at once; gradients add up over a step
+  ScheduleOptions schedule;  ///< its total_steps is max_steps
+  OptimizerOptions optimizer;
+  double clip = 1.0;        ///< largest norm of the whole gradient; 0: not clipped
+  LossWeights loss;         ///< of training; validation measures cross-entropy
+  std::vector<Seam> seams;  ///< where loss.seam > 0
+  int64_t valid_every = 0;  ///< steps between validations; 0: a tenth of the run
+  int64_t patience = 0;     ///< validations without a better one before it stops; 0: never stops
+  int64_t save_every = 0;   ///< steps between saved states; 0: every 30 seconds
+  std::string state_dir;    ///< where the state is saved; empty: nowhere, no resuming
+  uint64_t seed = 0;        ///< order of the rows, dropout
+  double matmul_flops = 0;  ///< rate of this machine's matrix products, for MFU; 0: not known
+};
+
+/// The training loop. A step: rows by RowOrder, in micro-batches; loss summed over all targets of
+/// the step and divided by their number; clip; update. Everything a step does follows from the seed
+/// and its number, so a resumed run ends in the same bits (CPU, same number of threads). With
+/// validation rows, the weights with the lowest validation loss are the result, the starting ones
+/// included; else the last ones.
+class Trainer {
+ public:
+  /// `teacher` may be null. Keeps references to model, rows and teacher.
+  /// Throws InvalidArgument for options out of range.
+  Trainer(TrainModel& model, const DataSplit& data, const Teacher* teacher, TrainerOptions options);
+
+  /// Trains and leaves the result in the model. Every step is a line of JSON to `log`.
+  /// Throws Numeric where a loss or gradient is not finite: the message says at which step and
+  /// rows, where in the model it began and at which rate; the last good state is saved first.
+  /// Throws Interrupted after saving the state; Io.
+  TrainOutcome run(const std::function<void(const Json&)>& log = {});
+
+  /// Mean cross-entropy of the validation rows in nats; nothing where there are none.
+  std::optional<double> validate();
+
+ private:
+  void loop(TrainState& state, const std::function<void(const Json&)>& log);
+  /// One optimiser step; the sums of its loss.
+  LossSums step(TrainState& state);
+  LossSums add_gradients(const TrainState& state, const std::vector<int64_t>& rows);
+  void check_finite_loss(const LossSums& sums, const TrainBatch& batch, const TrainState& state,
+                         const std::vector<int64_t>& rows) const;
+  void judge(TrainState& state);
+  Json log_line(const TrainState& state, const LossSums& sums, bool judged) const;
+
+  TrainModel& model_;
+  const DataSplit& data_;
+  const Teacher* teacher_;
+  TrainerOptions options_;
+  Optimizer optimizer_;
+  RowOrder order_;
+  TrainStateFolder folder_;
+  std::vector<TrainBatch> valid_;
+  double flops_per_token_ = 0;
+};
+
+/// Multiply-adds per second, times two, of one large matrix product in this dtype, measured for
+/// about a tenth of a second.
+double measure_matmul_flops(at::Device device, at::ScalarType dtype);
+
+}  // namespace prunus
