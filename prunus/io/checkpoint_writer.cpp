@@ -93,8 +93,11 @@ std::string little_endian(uint64_t value) {
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(std::string dir, std::vector<TensorPlan> tensors,
-                                   uint64_t max_shard_bytes)
-    : dir_(std::move(dir)), order_(std::move(tensors)), offsets_(order_.size()) {
+                                   uint64_t max_shard_bytes, std::string stem)
+    : dir_(std::move(dir)),
+      stem_(std::move(stem)),
+      order_(std::move(tensors)),
+      offsets_(order_.size()) {
   check_plan(order_);
   assign_shards(max_shard_bytes);
   for (auto& shard : shards_) lay_out(shard);
@@ -145,13 +148,13 @@ void CheckpointWriter::lay_out(Shard& shard) {
 
 void CheckpointWriter::name_shards() {
   if (shards_.size() == 1) {
-    shards_[0].file_name = "model.safetensors";
+    shards_[0].file_name = stem_ + ".safetensors";
     return;
   }
   for (size_t i = 0; i < shards_.size(); ++i) {
     char name[64];
-    std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, shards_.size());
-    shards_[i].file_name = name;
+    std::snprintf(name, sizeof name, "-%05zu-of-%05zu.safetensors", i + 1, shards_.size());
+    shards_[i].file_name = stem_ + name;
   }
 }
 
@@ -216,7 +219,7 @@ void CheckpointWriter::finish() {
         weight_map[order_[i].name] = shard.file_name;
       }
     }
-    write_file(dir_ + "/model.safetensors.index.json",
+    write_file(dir_ + "/" + stem_ + ".safetensors.index.json",
                safetensors_index_text(weight_map, total_bytes_));
   }
   const Descriptor folder(::open(dir_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

@@ -23,7 +23,8 @@ struct TensorPlan {
 ///
 /// Shards are filled greedily in the order of the plan, so that tensors planned together stay
 /// together; a tensor larger than a shard gets its own. One shard: model.safetensors. Several:
-/// model-00001-of-000NN.safetensors and model.safetensors.index.json.
+/// model-00001-of-000NN.safetensors and model.safetensors.index.json. Another `stem` than "model"
+/// begins these names instead.
 /// Inside a file, as the reference writer: dtype descending (F32, BF16, F16), then name; header
 /// padded with spaces to a multiple of 8 bytes; metadata {"format": "pt"}.
 /// Source: huggingface/safetensors, tensor.rs, prepare().
@@ -32,7 +33,7 @@ class CheckpointWriter {
   /// Decides shards, order and headers; writes nothing yet. `dir` exists.
   /// Throws InvalidArgument on a duplicate or unusable name, dtype or shape.
   CheckpointWriter(std::string dir, std::vector<TensorPlan> tensors,
-                   uint64_t max_shard_bytes = 5'000'000'000);
+                   uint64_t max_shard_bytes = 5'000'000'000, std::string stem = "model");
 
   /// All planned tensors in the order in which write() must be called.
   std::span<const TensorPlan> order() const { return order_; }
@@ -63,6 +64,7 @@ class CheckpointWriter {
   std::string path_of(const Shard& shard) const;
 
   std::string dir_;
+  std::string stem_;
   std::vector<TensorPlan> order_;
   std::vector<uint64_t> offsets_;  // absolute, in the tensor's own file; as order_
   std::vector<Shard> shards_;
