@@ -39,6 +39,21 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
   return at::cat({first * cos - second * sin, second * cos + first * sin}, -1);
 }
 
+// Puts `more` behind `kept`, both [batch, heads, seq, d], in memory that doubles when it is full:
+// joining them anew at every step of a generation copied each position as often as others follow.
+at::Tensor append(at::Tensor& kept, at::Tensor& room, const at::Tensor& more) {
+  const int64_t past = kept.defined() ? kept.size(2) : 0;
+  const int64_t length = past + more.size(2);
+  if (!room.defined() || room.size(2) < length) {
+    const int64_t places = std::max(length, 2 * past);
+    room = at::empty({more.size(0), more.size(1), places, more.size(3)}, more.options());
+    if (past > 0) room.narrow(2, 0, past).copy_(kept);
+  }
+  room.narrow(2, past, more.size(2)).copy_(more);
+  kept = room.narrow(2, 0, length);
+  return kept;
+}
+
 // true = may attend. Query i stands at position past + i; keys at 0 … past + seq − 1.
 at::Tensor attention_mask(int64_t seq, int64_t past, std::optional<int64_t> window,
                           at::Device device) {
@@ -135,10 +150,8 @@ at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::
   q = rotate(q, cos, sin).to(v.scalar_type());
   k = rotate(k, cos, sin).to(v.scalar_type());
   if (cache != nullptr) {
-    cache->keys = cache->keys.defined() ? at::cat({cache->keys, k}, 2) : k;
-    cache->values = cache->values.defined() ? at::cat({cache->values, v}, 2) : v;
-    k = cache->keys;
-    v = cache->values;
+    k = append(cache->keys, cache->key_room, k);
+    v = append(cache->values, cache->value_room, v);
   }
   const int64_t times = shape.num_attention_heads / shape.num_key_value_heads;
   const int64_t past = k.size(2) - seq;
@@ -149,10 +162,16 @@ at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::
     mask = attention_mask(seq, past, shape.sliding_window, hidden.device());
   }
   const double scale = 1.0 / std::sqrt(static_cast<double>(scale_dim(config_)));
+  // All query heads of a single place see the same keys, so they can stand as the places of their
+  // group, which saves copying keys and values for each of them.
+  const bool grouped = seq == 1;
+  if (grouped) q = q.reshape({q.size(0), k.size(1), times, q.size(3)});
+  const int64_t copies = grouped ? 1 : times;
   const at::Tensor mixed = at::scaled_dot_product_attention(
-      q, repeat_heads(k, times), repeat_heads(v, times), mask, 0.0, plain && seq > 1, scale);
+      q, repeat_heads(k, copies), repeat_heads(v, copies), mask, 0.0, plain && seq > 1, scale);
   const at::Tensor joined =
-      mixed.transpose(1, 2).reshape({hidden.size(0), seq, mixed.size(1) * config_.head_dim});
+      (grouped ? mixed : mixed.transpose(1, 2))
+          .reshape({hidden.size(0), seq, shape.num_attention_heads * config_.head_dim});
   return project(tap, Role::OProj, joined, weights, Role::OBias);
 }
 

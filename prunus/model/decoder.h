@@ -22,9 +22,12 @@ class LinearTap {
 };
 
 /// Keys and values of earlier positions of one layer, [batch, kv_heads, seq, head_dim].
+/// Views of memory with room for more, which doubles when it is full; so for use without gradients.
 struct LayerCache {
   at::Tensor keys;
   at::Tensor values;
+  at::Tensor key_room;
+  at::Tensor value_room;
 };
 
 /// The one forward pass of every family: plain functions of weights and hidden states, so that it
