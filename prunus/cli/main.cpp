@@ -17,6 +17,7 @@ constexpr const char* kFooter = R"(Examples:
   prunus eval MODEL --ppl valid.txt
   prunus prune MODEL --out SMALLER --ratio 0.25 --calib text.txt
   prunus prune MODEL --out SMALLER --target-params 0.8x --calib text.txt
+  prunus recover SMALLER --out BETTER --data text.jsonl --teacher MODEL
   prunus generate SMALLER --prompt "Once upon a time"
 
 MODEL is a Hugging Face directory: config.json, *.safetensors, tokenizer files.

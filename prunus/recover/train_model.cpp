@@ -71,6 +71,10 @@ void TrainModel::open_weights() {
   const at::NoGradGuard no_grad;
   const TensorInfo& norm = base_.tensor(Role::FinalNorm);
   at::Tensor matrix;
+  if (!full()) {
+    const TensorInfo& embedding = base_.tensor(Role::EmbedTokens);
+    check_finite(base_.source().read(embedding), embedding.name);
+  }
   if (full()) {
     matrix = trained(base_.tensor(Role::EmbedTokens));
     if (!base_.config().tie_word_embeddings) matrix = trained(base_.tensor(Role::LmHead));

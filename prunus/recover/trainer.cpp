@@ -154,7 +154,7 @@ LossSums Trainer::step(TrainState& state) {
   const double loss = sums.objective / static_cast<double>(sums.targets);
   PRUNUS_CHECK(std::isfinite(norm), Numeric, "training step ", done.steps + 1,
                ": the gradient's norm is ", norm, " though the loss is ", loss, " (rows ", rows,
-               " of the training data); lower --lr, or look at these rows and at the weights");
+               " of the training data). Lower --lr, or look at these rows and at the weights");
   optimizer_.step(learning_rate(options_.schedule, done.steps));
   model_.mask_values();
   state.last_loss = loss;

@@ -234,7 +234,7 @@ TEST_F(ReadTrainData, TellsTheFormatFromTheFirstRecordUnlessItIsGiven) {
   EXPECT_EQ(instruct.format, DataFormat::Instruct);
   const Ids& ids = instruct.train.at(0).ids;
   EXPECT_THAT(Ids(ids.end() - 3, ids.end()), ElementsAre('\n', 'b', kEos));
-  expect_error(ErrorKind::Corrupt, "no string \"text\"", [&] {
+  expect_error(ErrorKind::Corrupt, "line 1: is array", [&] {
     read_train_data(records({{"p", "s"}}), tokenizer_, {.format = DataFormat::Text});
   });
 }

@@ -1,0 +1,9 @@
+#pragma once
+#include "prunus/base/json.h"
+
+namespace prunus {
+
+/// What a recover or train run did, for people, from its run.json.
+void print_recover_summary(const Json& record);
+
+}  // namespace prunus

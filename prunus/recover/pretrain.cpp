@@ -1,0 +1,218 @@
+#include "prunus/recover/pretrain.h"
+
+#include <cmath>
+#include <filesystem>
+#include <memory>
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/error.h"
+#include "prunus/base/files.h"
+#include "prunus/io/hf_directory.h"
+#include "prunus/pipeline/output.h"
+#include "prunus/pipeline/run_record.h"
+#include "prunus/pipeline/work_folder.h"
+#include "prunus/recover/recover_job.h"
+#include "prunus/text/tokenizer.h"
+
+namespace prunus {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kWarmupFraction = 0.05;
+constexpr double kDefaultDeviation = 0.02;
+
+std::string config_file(const std::string& config) {
+  return fs::is_directory(config) ? config + "/config.json" : config;
+}
+
+std::string tokenizer_dir(const PretrainJob& job) {
+  if (!job.tokenizer_dir.empty()) return job.tokenizer_dir;
+  const fs::path folder = fs::path(config_file(job.config)).parent_path();
+  return folder.empty() ? "." : folder.string();
+}
+
+const char* dtype_name(at::ScalarType dtype) {
+  return dtype == at::kFloat ? "float32" : dtype == at::kHalf ? "float16" : "bfloat16";
+}
+
+// The configuration with what this run decides.
+Json model_json(const PretrainJob& job) {
+  const std::string path = config_file(job.config);
+  Json json = read_json(path);
+  PRUNUS_CHECK(json.is_object(), Corrupt, path, ": not a JSON object");
+  json["torch_dtype"] = dtype_name(job.dtype);
+  return json;
+}
+
+double deviation(const PretrainJob& job, const Json& config) {
+  if (job.init_deviation > 0) return job.init_deviation;
+  return config.value("initializer_range", kDefaultDeviation);
+}
+
+Json options_json(const PretrainJob& job) {
+  const TrainerOptions& trainer = job.trainer;
+  return {{"config", job.config},
+          {"tokenizer", tokenizer_dir(job)},
+          {"data", job.data},
+          {"valid", job.valid_file},
+          {"out", job.out_dir},
+          {"row_tokens", job.rows.row_tokens},
+          {"append_eos", job.rows.append_eos},
+          {"valid_fraction", job.rows.valid_fraction},
+          {"epochs", job.epochs},
+          {"max_steps", job.max_steps},
+          {"warmup_steps", job.warmup_steps},
+          {"batch_rows", trainer.batch_rows},
+          {"micro_rows", trainer.micro_rows},
+          {"optimizer", optimizer_name(trainer.optimizer.kind)},
+          {"schedule", schedule_name(trainer.schedule.kind)},
+          {"lr", trainer.schedule.lr},
+          {"final_fraction", trainer.schedule.final_fraction},
+          {"beta1", trainer.optimizer.beta1},
+          {"beta2", trainer.optimizer.beta2},
+          {"weight_decay", trainer.optimizer.weight_decay},
+          {"clip", trainer.clip},
+          {"valid_every", trainer.valid_every},
+          {"patience", trainer.patience},
+          {"compute", job.model.compute == at::kBFloat16 ? "bfloat16" : "float32"},
+          {"init_deviation", job.init_deviation},
+          {"dtype", dtype_name(job.dtype)},
+          {"seed", job.seed},
+          {"device", job.device.str()}};
+}
+
+Json identity_json(const PretrainJob& job, const Json& config) {
+  Json json = options_json(job);
+  json["threads"] = at::get_num_threads();
+  json["config_json"] = config;
+  for (const std::string& file : {job.data, job.valid_file}) {
+    if (!file.empty()) json["files"][file] = sha256_file(file);
+  }
+  return json;
+}
+
+// A directory with config.json and the tokenizer's files, as a model's companions are taken from.
+void make_skeleton(const std::string& dir, const PretrainJob& job, const Json& config) {
+  std::error_code error;
+  fs::create_directories(dir, error);
+  PRUNUS_CHECK(!error, Io, dir, ": cannot create directory: ", error.message());
+  copy_companions(tokenizer_dir(job), dir);
+  write_file(dir + "/config.json", config.dump(2) + "\n");
+}
+
+// The rows as a recovery reads them, and steps from epochs.
+DataSplit prepare(PretrainJob& job, const Model& model, const Tokenizer& tokenizer,
+                  const std::string& work_path, RunRecord& record) {
+  RecoverJob like;
+  like.data = job.data;
+  like.valid_file = job.valid_file;
+  like.rows = job.rows;
+  like.trainer = job.trainer;
+  like.epochs = job.epochs;
+  like.max_steps = job.max_steps;
+  like.warmup_steps = job.warmup_steps;
+  like.warmup_fraction = kWarmupFraction;
+  like.seed = job.seed;
+  like.device = job.device;
+  DataSplit split = read_rows(like, model, nullptr, tokenizer, work_path, record);
+  resolve_steps(like, split);
+  job.trainer = like.trainer;
+  return split;
+}
+
+void train(PretrainJob& job, const Model& model, const DataSplit& data,
+           const std::string& work_path, const std::string& staging, RunRecord& record) {
+  MemoryRequest request;
+  request.full = true;
+  request.trained = model.parameters();
+  request.optimizer = job.trainer.optimizer.kind;
+  request.micro_rows = std::min(job.trainer.micro_rows, job.trainer.batch_rows);
+  request.batch_rows = job.trainer.batch_rows;
+  request.row_tokens = longest_row(data);
+  request.half_compute = job.model.compute == at::kBFloat16;
+  record.set("memory_plan", to_json(settle_memory(model, request, job.checkpointing, job.device,
+                                                  job.ignore_memory)));
+  job.model.checkpoint_blocks = request.checkpoint_blocks;
+  TrainModel trained(model, job.device, job.model);
+  job.trainer.state_dir = work_path;
+  job.trainer.matmul_flops = measure_matmul_flops(job.device, job.model.compute);
+  Trainer trainer(trained, data, nullptr, job.trainer);
+  TrainLog log(work_path + "/train.jsonl", TrainStateFolder::holds_state(work_path));
+  record.set("training", to_json(record.stage("train", [&] {
+               return trainer.run([&](const Json& line) { log.add(line); });
+             })));
+  log.copy_to(staging + "/train.jsonl");
+  const Model result = trained.result();
+  record.stage("write", [&] { write_model(result, work_path + "/skeleton", staging); });
+  record.set("output_check", to_json(record.stage("check", [&] {
+               return check_output(result, staging, probe_ids(model.config()), job.device);
+             })));
+  if (!data.valid.empty()) {
+    record.set("valid_loss_written", mean_nll(open_model(staging), data.valid, job.device));
+  }
+  record.set("result", describe_model(result));
+}
+
+}  // namespace
+
+at::Tensor InitialSource::read(const TensorInfo& tensor) const {
+  if (tensor.spec->rank == 1) {
+    const bool bias = tensor.name.ends_with("bias");
+    return bias ? at::zeros(tensor.shape, at::dtype(dtype_))
+                : at::ones(tensor.shape, at::dtype(dtype_));
+  }
+  const std::string digest = sha256(c10::str(seed_, "/", tensor.name)).substr(0, 16);
+  at::Generator generator =
+      at::make_generator<at::CPUGeneratorImpl>(std::stoull(digest, nullptr, 16));
+  const bool output = tensor.spec->role == Role::OProj || tensor.spec->role == Role::DownProj;
+  const double scale = output ? 1 / std::sqrt(2.0 * static_cast<double>(layers_)) : 1.0;
+  return at::empty(tensor.shape, at::kFloat).normal_(0, deviation_ * scale, generator).to(dtype_);
+}
+
+PretrainJob pretrain_defaults() {
+  PretrainJob job;
+  job.rows.valid_fraction = 0.02;
+  job.rows.row_tokens = 0;
+  job.trainer.schedule = {.kind = ScheduleKind::Cosine, .lr = 3e-3, .final_fraction = 0.02};
+  job.trainer.optimizer = {
+      .kind = OptimizerOptions::Kind::Muon, .beta1 = 0.9, .beta2 = 0.95, .weight_decay = 0.1};
+  return job;
+}
+
+Json run_pretrain(PretrainJob job) {
+  StagedDirectory out(job.out_dir, job.force);
+  RunRecord record("train", options_json(job));
+  const Json json = model_json(job);
+  ModelConfig config = parse_config(json, config_file(job.config));
+  const auto tokenizer = load_tokenizer(tokenizer_dir(job));
+  PRUNUS_CHECK(config.vocab_size >= tokenizer->vocab_size(), InvalidArgument,
+               config_file(job.config), ": vocab_size is ", config.vocab_size,
+               ", but the tokenizer gives ids up to ", tokenizer->vocab_size() - 1,
+               "; set vocab_size to at least ", tokenizer->vocab_size());
+  const auto source = std::make_shared<InitialSource>(static_cast<int64_t>(config.layers.size()),
+                                                      deviation(job, json), job.seed, job.dtype);
+  const Model model(std::move(config), source);
+  WorkFolder work({.path = work_path(job.out_dir, job.work_dir),
+                   .identity = identity_json(job, json).dump(2),
+                   .resume = job.resume,
+                   .force = job.force,
+                   .ram_bytes = -1,
+                   .resumable = true});
+  make_skeleton(work.path() + "/skeleton", job, json);
+  const DataSplit data =
+      record.stage("data", [&] { return prepare(job, model, *tokenizer, work.path(), record); });
+  train(job, model, data, work.path(), out.staging_path(), record);
+  record.set("result_files", hash_model_files(out.staging_path()));
+  write_file(out.staging_path() + "/run.json", record.json().dump(2) + "\n");
+  out.commit();
+  work.discard();
+  return record.json();
+}
+
+}  // namespace prunus

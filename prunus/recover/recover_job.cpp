@@ -1,0 +1,350 @@
+#include "prunus/recover/recover_job.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+
+#include <ATen/ATen.h>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/error.h"
+#include "prunus/base/files.h"
+#include "prunus/base/named.h"
+#include "prunus/base/progress.h"
+#include "prunus/calib/stream.h"
+#include "prunus/calib/stream_store.h"
+
+namespace prunus {
+namespace {
+
+constexpr std::pair<std::string_view, RecoverMode> kModes[] = {
+    {"lora", RecoverMode::Lora},
+    {"full", RecoverMode::Full},
+    {"sub-block", RecoverMode::SubBlock},
+};
+constexpr std::pair<std::string_view, DataFormat> kFormats[] = {
+    {"auto", DataFormat::Auto}, {"text", DataFormat::Text}, {"instruct", DataFormat::Instruct}};
+constexpr std::pair<std::string_view, Packing> kPackings[] = {
+    {"auto", Packing::Auto}, {"pack", Packing::Pack}, {"pad", Packing::Pad}};
+
+constexpr const char* kSelfRows = "/self.tensors";
+constexpr int64_t kRowTokens = 256;  // where the model's context allows
+
+Json lora_json(const RecoverJob& job) {
+  std::vector<std::string> targets;
+  for (const Role role : job.lora.targets) targets.emplace_back(lora_target_name(role));
+  return {{"r", job.lora.r},
+          {"alpha", job.lora.alpha},
+          {"rslora", job.lora.rslora},
+          {"dropout", job.lora.dropout},
+          {"init", job.lora.init == LoraOptions::Init::Gaussian ? "gaussian" : "kaiming"},
+          {"targets", targets},
+          {"from", job.adapter_dir}};
+}
+
+Json trainer_json(const RecoverJob& job) {
+  const TrainerOptions& trainer = job.trainer;
+  return {{"epochs", job.epochs},
+          {"max_steps", job.max_steps},
+          {"warmup_fraction", job.warmup_fraction},
+          {"warmup_steps", job.warmup_steps},
+          {"batch_rows", trainer.batch_rows},
+          {"micro_rows", trainer.micro_rows},
+          {"schedule", schedule_name(trainer.schedule.kind)},
+          {"lr", trainer.schedule.lr},
+          {"final_fraction", trainer.schedule.final_fraction},
+          {"decay_fraction", trainer.schedule.decay_fraction},
+          {"optimizer", optimizer_name(trainer.optimizer.kind)},
+          {"beta1", trainer.optimizer.beta1},
+          {"beta2", trainer.optimizer.beta2},
+          {"eps", trainer.optimizer.eps},
+          {"weight_decay", trainer.optimizer.weight_decay},
+          {"clip", trainer.clip},
+          {"ce_weight", trainer.loss.ce},
+          {"kd_weight", trainer.loss.kl},
+          {"kd_temperature", trainer.loss.temperature},
+          {"kd_top_k", trainer.loss.top_k},
+          {"seam_weight", trainer.loss.seam},
+          {"valid_every", trainer.valid_every},
+          {"patience", trainer.patience},
+          {"compute", job.model.compute == at::kBFloat16 ? "bfloat16" : "float32"},
+          {"base_dtype", job.model.int8_base ? "int8" : "file"}};
+}
+
+Json sub_block_json(const RecoverJob& job) {
+  return {{"rows", job.sub_block_rows},
+          {"epochs", job.sub_block.epochs},
+          {"batch_rows", job.sub_block.batch_rows},
+          {"lr", job.sub_block.lr},
+          {"residual_correction", job.sub_block.residual_correction},
+          {"train_norms", job.sub_block.train_norms}};
+}
+
+Json data_json(const RecoverJob& job) {
+  Json json = {{"file", job.data},
+               {"valid", job.valid_file},
+               {"format", name_of(kFormats, job.rows.format)},
+               {"packing", name_of(kPackings, job.rows.packing)},
+               {"row_tokens", job.rows.row_tokens},
+               {"train_on_prompt", job.rows.train_on_prompt},
+               {"append_eos", job.rows.append_eos},
+               {"valid_fraction", job.rows.valid_fraction},
+               {"max_valid_rows", job.rows.max_valid_rows}};
+  if (job.data == "self") {
+    json["self"] = {{"rows", job.self.rows}, {"temperature", job.self.temperature}};
+  }
+  return json;
+}
+
+// Rows as one list of tensors: ids, then which of them are scored.
+std::vector<at::Tensor> to_tensors(const std::vector<TrainRow>& rows) {
+  std::vector<at::Tensor> tensors;
+  for (const TrainRow& row : rows) {
+    std::vector<float> ids(row.ids.begin(), row.ids.end());
+    tensors.push_back(at::tensor(ids));
+  }
+  return tensors;
+}
+
+std::vector<TrainRow> from_tensors(const std::vector<at::Tensor>& tensors) {
+  std::vector<TrainRow> rows;
+  for (const at::Tensor& one : tensors) {
+    const at::Tensor ids = one.to(at::kLong).contiguous();
+    TrainRow row;
+    row.ids.assign(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + ids.numel());
+    row.scored.assign(row.ids.size(), 1);
+    row.scored.front() = 0;
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+// The last rows become the validation rows: all are independent draws.
+DataSplit split_self(std::vector<TrainRow> rows, const DataOptions& options) {
+  DataSplit split;
+  split.documents = static_cast<int64_t>(rows.size());
+  auto valid =
+      static_cast<int64_t>(std::ceil(options.valid_fraction * static_cast<double>(rows.size())));
+  valid = std::min({valid, options.max_valid_rows, split.documents - 1});
+  const auto first = rows.end() - static_cast<std::ptrdiff_t>(std::max<int64_t>(0, valid));
+  split.valid.assign(std::make_move_iterator(first), std::make_move_iterator(rows.end()));
+  rows.erase(first, rows.end());
+  split.train = std::move(rows);
+  return split;
+}
+
+DataSplit self_rows(const RecoverJob& job, const DataOptions& rows_as, const Model& source,
+                    const Tokenizer& tokenizer, const std::string& work_path) {
+  const std::string saved = work_path + kSelfRows;
+  std::vector<TrainRow> rows;
+  if (std::filesystem::exists(saved)) {
+    rows = from_tensors(load_tensors(saved));
+  } else {
+    SelfDataOptions options = job.self;
+    options.row_tokens = std::min(rows_as.row_tokens, source.config().max_position_embeddings);
+    options.seed = job.seed;
+    rows = generate_rows(source, tokenizer, job.device, options);
+    save_tensors(saved, to_tensors(rows));
+  }
+  return split_self(std::move(rows), rows_as);
+}
+
+// The job's options with what depends on the model.
+DataOptions row_options(const RecoverJob& job, const Model& model) {
+  const int64_t context = model.config().max_position_embeddings;
+  DataOptions options = job.rows;
+  if (options.row_tokens == 0) options.row_tokens = std::min(kRowTokens, context);
+  PRUNUS_CHECK(options.row_tokens <= context, InvalidArgument, "--row-tokens ", options.row_tokens,
+               " is longer than the model's context of ", context);
+  options.seed = job.seed;
+  if (!job.valid_file.empty()) options.valid_fraction = 0;
+  return options;
+}
+
+}  // namespace
+
+std::string_view mode_name(RecoverMode mode) { return name_of(kModes, mode); }
+
+RecoverJob recover_defaults(RecoverMode mode, std::string_view preset) {
+  RecoverJob job;
+  job.mode = mode;
+  job.rows.valid_fraction = 0.05;
+  job.rows.row_tokens = 0;
+  job.trainer.schedule.lr = mode == RecoverMode::Full ? 3e-4 : 1e-3;
+  job.trainer.optimizer.weight_decay = mode == RecoverMode::Full ? 0.01 : 0.0;
+  if (preset.empty()) return job;
+  PRUNUS_CHECK(preset == "llm-pruner", InvalidArgument, "--preset '", preset,
+               "' is not known; known: llm-pruner");
+  PRUNUS_CHECK(mode == RecoverMode::Lora, InvalidArgument,
+               "--preset llm-pruner trains adapters; leave out --full and --sub-block");
+  job.lora = {.r = 8, .alpha = 16, .dropout = 0.05};
+  job.rows.packing = Packing::Pad;
+  job.rows.row_tokens = 256;
+  job.rows.max_valid_rows = 2000;
+  job.epochs = 2;
+  job.warmup_steps = 100;
+  job.trainer.schedule = {.kind = ScheduleKind::Linear, .lr = 1e-4};
+  job.trainer.batch_rows = 64;
+  job.trainer.micro_rows = 4;
+  job.trainer.clip = 1.0;
+  return job;
+}
+
+Json options_json(const RecoverJob& job) {
+  Json json = {{"model", job.model_dir},      {"out", job.out_dir},
+               {"mode", mode_name(job.mode)}, {"teacher", job.teacher_dir},
+               {"data", data_json(job)},      {"seed", job.seed},
+               {"device", job.device.str()}};
+  if (job.mode == RecoverMode::SubBlock) {
+    json["sub_block"] = sub_block_json(job);
+    return json;
+  }
+  if (job.mode == RecoverMode::Lora) json["lora"] = lora_json(job);
+  json["training"] = trainer_json(job);
+  json["adapter_only"] = job.adapter_only;
+  return json;
+}
+
+void check_job(const RecoverJob& job) {
+  PRUNUS_CHECK(!job.data.empty(), InvalidArgument,
+               "--data FILE is needed: plain text, jsonl with \"text\", or instruction records; or "
+               "--data self for text drawn from the model");
+  PRUNUS_CHECK(job.mode == RecoverMode::Lora || !job.adapter_only, InvalidArgument,
+               "--adapter-only is for adapters; leave out --full and --sub-block");
+  PRUNUS_CHECK(job.mode == RecoverMode::Lora || job.adapter_dir.empty(), InvalidArgument,
+               "--adapter is for adapters; leave out --full and --sub-block");
+  PRUNUS_CHECK(job.mode != RecoverMode::SubBlock || !job.teacher_dir.empty(), InvalidArgument,
+               "--sub-block needs --teacher MODEL: the unpruned model whose parts are matched");
+  const LossWeights& loss = job.trainer.loss;
+  PRUNUS_CHECK(!loss.needs_teacher() || !job.teacher_dir.empty(), InvalidArgument,
+               "distillation needs --teacher MODEL: the unpruned model");
+  PRUNUS_CHECK(
+      loss.ce >= 0 && loss.kl >= 0 && loss.seam >= 0 && loss.ce + loss.kl > 0 &&
+          std::isfinite(loss.ce + loss.kl + loss.seam) && loss.temperature > 0 && loss.top_k >= 0,
+      InvalidArgument, "loss weights: --ce-weight ", loss.ce, ", --kd-weight ", loss.kl,
+      ", --seam-weight ", loss.seam, ", --kd-temperature ", loss.temperature, ", --kd-top-k ",
+      loss.top_k, "; expected none below 0, ce or kd above 0, and a temperature above 0");
+  PRUNUS_CHECK(job.epochs > 0 && job.max_steps >= 0, InvalidArgument, "--epochs ", job.epochs,
+               ", --max-steps ", job.max_steps, "; expected epochs above 0 and steps 0 or more");
+  PRUNUS_CHECK(job.trainer.micro_rows >= 1 && job.trainer.batch_rows >= 1, InvalidArgument,
+               "--batch ", job.trainer.batch_rows, ", --micro-batch ", job.trainer.micro_rows,
+               "; expected at least 1");
+}
+
+DataSplit read_rows(const RecoverJob& job, const Model& model, const Model* teacher,
+                    const Tokenizer& tokenizer, const std::string& work_path, RunRecord& record) {
+  DataSplit split;
+  const DataOptions options = row_options(job, model);
+  if (job.data == "self") {
+    split = self_rows(job, options, teacher != nullptr ? *teacher : model, tokenizer, work_path);
+  } else {
+    split = read_train_data(job.data, tokenizer, options);
+  }
+  if (!job.valid_file.empty()) {
+    DataSplit valid = read_train_data(job.valid_file, tokenizer, options);
+    split.valid = std::move(valid.train);
+    if (static_cast<int64_t>(split.valid.size()) > options.max_valid_rows) {
+      split.valid.resize(static_cast<size_t>(options.max_valid_rows));
+    }
+  }
+  Json data = {{"documents", split.documents},
+               {"train_rows", split.train.size()},
+               {"valid_rows", split.valid.size()},
+               {"cut", split.cut},
+               {"unscored", split.unscored}};
+  if (job.data != "self") data["sha256"] = sha256_file(job.data);
+  if (!job.valid_file.empty()) data["valid_sha256"] = sha256_file(job.valid_file);
+  record.set("data", data);
+  log_info(c10::str("data: ", split.documents, " documents, ", split.train.size(),
+                    " rows to train on, ", split.valid.size(), " for validation"));
+  return split;
+}
+
+void resolve_steps(RecoverJob& job, const DataSplit& data) {
+  TrainerOptions& trainer = job.trainer;
+  const auto rows = static_cast<double>(data.train.size());
+  trainer.max_steps = job.max_steps;
+  if (trainer.max_steps == 0) {
+    trainer.max_steps = std::max<int64_t>(
+        1, static_cast<int64_t>(
+               std::ceil(job.epochs * rows / static_cast<double>(trainer.batch_rows))));
+  }
+  trainer.schedule.warmup_steps =
+      job.warmup_steps >= 0 ? job.warmup_steps
+                            : static_cast<int64_t>(std::ceil(
+                                  job.warmup_fraction * static_cast<double>(trainer.max_steps)));
+  trainer.schedule.total_steps = trainer.max_steps;
+  trainer.seed = job.seed;
+  job.sub_block.seed = job.seed;
+}
+
+int64_t longest_row(const DataSplit& data) {
+  size_t longest = 2;
+  for (const auto* rows : {&data.train, &data.valid}) {
+    for (const TrainRow& row : *rows) longest = std::max(longest, row.ids.size());
+  }
+  return static_cast<int64_t>(longest);
+}
+
+Json to_json(const TrainOutcome& outcome) {
+  const auto or_null = [](const std::optional<double>& value) {
+    return value ? Json(*value) : Json(nullptr);
+  };
+  return {{"steps", outcome.steps},
+          {"kept_after_step", outcome.best_step},
+          {"stopped_early", outcome.stopped_early},
+          {"resumed", outcome.resumed},
+          {"train_loss", outcome.train_loss},
+          {"valid_loss_before", or_null(outcome.valid_before)},
+          {"valid_loss", or_null(outcome.valid_best)},
+          {"valid_loss_last", or_null(outcome.valid_last)},
+          {"tokens", outcome.tokens},
+          {"targets", outcome.targets},
+          {"seconds", outcome.seconds},
+          {"tokens_per_second", outcome.tokens_per_second()},
+          {"mfu", outcome.mfu}};
+}
+
+std::vector<TokenBatch> calibration_rows(const std::vector<TrainRow>& rows, int64_t most) {
+  constexpr int64_t kBatchTokens = 4096;
+  std::map<size_t, std::vector<std::vector<int64_t>>> by_length;
+  const size_t count = std::min(rows.size(), static_cast<size_t>(std::max<int64_t>(1, most)));
+  for (size_t i = 0; i < count; ++i) by_length[rows[i].ids.size()].push_back(rows[i].ids);
+  std::vector<TokenBatch> batches;
+  for (const auto& [length, windows] : by_length) {
+    if (length < 2) continue;
+    for (TokenBatch& batch : make_batches(windows, kBatchTokens)) {
+      batches.push_back(std::move(batch));
+    }
+  }
+  return batches;
+}
+
+TrainLog::TrainLog(std::string path, bool go_on)
+    : path_(std::move(path)),
+      file_(path_, std::ios::binary | (go_on ? std::ios::app : std::ios::trunc)) {
+  PRUNUS_CHECK(file_.good(), Io, path_, ": cannot write");
+}
+
+void TrainLog::add(const Json& line) {
+  file_ << line.dump() << "\n";
+  file_.flush();
+  PRUNUS_CHECK(file_.good(), Io, path_, ": cannot write; disk full?");
+}
+
+void TrainLog::copy_to(const std::string& path) const {
+  std::map<int64_t, std::string> lines;
+  std::ifstream file(path_, std::ios::binary);
+  for (std::string line; std::getline(file, line);) {
+    // A killed process may have left half a line.
+    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (json.is_object()) lines[json.value("step", int64_t{0})] = line;
+  }
+  std::string text;
+  for (const auto& [step, line] : lines) text += line + "\n";
+  write_file(path, text);
+}
+
+}  // namespace prunus

@@ -1,0 +1,54 @@
+#pragma once
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "prunus/base/json.h"
+#include "prunus/calib/vocab_pass.h"
+#include "prunus/pipeline/run_record.h"
+#include "prunus/recover/recover.h"
+
+namespace prunus {
+
+// Parts of run_recover: what a job's options mean, and where its rows come from.
+
+std::string_view mode_name(RecoverMode mode);
+
+/// The options as run.json has them: everything that decides the result.
+Json options_json(const RecoverJob& job);
+
+/// Throws InvalidArgument for options that contradict each other or are out of range.
+void check_job(const RecoverJob& job);
+
+/// Training and validation rows: from the job's files, or drawn from the teacher (the model itself
+/// where there is none) and kept in `work_path` for a resumed run. Sets "data" in the record.
+DataSplit read_rows(const RecoverJob& job, const Model& model, const Model* teacher,
+                    const Tokenizer& tokenizer, const std::string& work_path, RunRecord& record);
+
+/// Steps from epochs, warm-up steps from their fraction.
+void resolve_steps(RecoverJob& job, const DataSplit& data);
+
+/// Ids of the longest row, at least 2.
+int64_t longest_row(const DataSplit& data);
+
+/// What training came to, as in run.json.
+Json to_json(const TrainOutcome& outcome);
+
+/// At most `most` rows as batches of equal length.
+std::vector<TokenBatch> calibration_rows(const std::vector<TrainRow>& rows, int64_t most);
+
+/// train.jsonl, flushed line by line.
+class TrainLog {
+ public:
+  /// Where a run goes on, lines of steps that are done again are replaced as they come.
+  TrainLog(std::string path, bool go_on);
+  void add(const Json& line);
+  /// Each step's last line, in order. Throws Io.
+  void copy_to(const std::string& path) const;
+
+ private:
+  std::string path_;
+  std::ofstream file_;
+};
+
+}  // namespace prunus
