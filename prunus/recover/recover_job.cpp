@@ -98,20 +98,17 @@ Json data_json(const RecoverJob& job) {
   return json;
 }
 
-// Rows as one list of tensors: ids, then which of them are scored.
+// Ids alone: in drawn rows all but the first are scored.
 std::vector<at::Tensor> to_tensors(const std::vector<TrainRow>& rows) {
   std::vector<at::Tensor> tensors;
-  for (const TrainRow& row : rows) {
-    std::vector<float> ids(row.ids.begin(), row.ids.end());
-    tensors.push_back(at::tensor(ids));
-  }
+  for (const TrainRow& row : rows) tensors.push_back(at::tensor(row.ids, at::kLong));
   return tensors;
 }
 
 std::vector<TrainRow> from_tensors(const std::vector<at::Tensor>& tensors) {
   std::vector<TrainRow> rows;
   for (const at::Tensor& one : tensors) {
-    const at::Tensor ids = one.to(at::kLong).contiguous();
+    const at::Tensor ids = one.contiguous();
     TrainRow row;
     row.ids.assign(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + ids.numel());
     row.scored.assign(row.ids.size(), 1);

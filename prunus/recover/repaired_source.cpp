@@ -21,7 +21,7 @@ void RepairedLayers::keep(int layer, const std::vector<RepairedTensor>& tensors)
   std::vector<at::Tensor> values;
   Json names = Json::array();
   for (const RepairedTensor& one : tensors) {
-    values.push_back(one.value);
+    values.push_back(one.value.to(at::kFloat));  // exact; the file knows no half precision
     names.push_back(one.tensor->name);
   }
   save_tensors(path(layer, ".tensors"), values);
@@ -56,7 +56,7 @@ at::Tensor RepairedSource::read(const TensorInfo& tensor) const {
     held_layer_ = tensor.layer;
   }
   const auto found = held_.find(tensor.name);
-  return found == held_.end() ? base_->read(tensor) : found->second;
+  return found == held_.end() ? base_->read(tensor) : found->second.to(dtype(tensor));
 }
 
 }  // namespace prunus

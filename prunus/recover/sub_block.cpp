@@ -14,6 +14,9 @@
 namespace prunus {
 namespace {
 
+// Products of batches of other shapes round differently: 1e-6 of a value, squared.
+constexpr double kRounding = 1e-12;
+
 constexpr Part kParts[] = {Part::Attention, Part::FeedForward};
 
 void check_options(const SubBlockOptions& options) {
@@ -122,8 +125,8 @@ class Repair {
     SubBlockResult result{
         .layer = layer_, .part = part_name(part), .error_before = trainer.error(weights_)};
     result.error_after = result.error_before;
-    // A part that lacks nothing has nothing to learn.
-    if (result.error_before > 0) result.steps = trainer.steps();
+    // A part that lacks nothing but rounding has nothing to learn.
+    if (result.error_before > kRounding) result.steps = trainer.steps();
     if (!restored.empty()) {
       put(restored, part);
       result.error_after = trainer.error(weights_);

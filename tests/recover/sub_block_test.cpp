@@ -114,8 +114,8 @@ TEST(SubBlock, AnUnprunedModelLacksNothingAndStaysAsItIs) {
     const Outcome outcome = repair(model, model, text(model, 8, 7), options);
     ASSERT_EQ(outcome.results.size(), 4u);
     for (const SubBlockResult& one : outcome.results) {
-      EXPECT_EQ(one.error_before, 0.0);
-      EXPECT_EQ(one.error_after, 0.0);
+      EXPECT_LT(one.error_before, 1e-14);  // products of other batches round differently
+      EXPECT_EQ(one.error_after, one.error_before);
       EXPECT_EQ(one.steps, 0);
       EXPECT_FALSE(one.kept);
     }
@@ -125,26 +125,47 @@ TEST(SubBlock, AnUnprunedModelLacksNothingAndStaysAsItIs) {
   }
 }
 
+// A model whose odd channels and heads compute what the even ones before them do; the even ones
+// alone can give its outputs, with other weights behind them.
+Model redundant() {
+  const Model model = tiny_model({});
+  auto weights = copy_weights(model);
+  for (auto& [name, value] : weights->tensors) {
+    const bool heads = name.find("q_proj") != std::string::npos ||
+                       name.find("k_proj") != std::string::npos ||
+                       name.find("v_proj") != std::string::npos;
+    const bool channels =
+        name.find("gate") != std::string::npos || name.find("up_proj") != std::string::npos;
+    if (!heads && !channels) continue;
+    const at::Tensor units = value.view({-1, 2, heads ? 4 : 1, value.size(1)});
+    units.select(1, 1).copy_(units.select(1, 0));
+  }
+  return Model(model.config(), weights);
+}
+
 TEST(SubBlock, EveryPartAndTheWholeModelComeCloserOnTextTheyDidNotSee) {
-  const Model dense = tiny_model({});
-  const Model pruned = halved(dense);
+  const Model dense = redundant();
+  const Model pruned = shrink(dense, {{AxisLabel::Ffn, 0, {0, 2, 4, 6, 8, 10}},
+                                      {AxisLabel::Ffn, 1, {0, 2, 4, 6, 8, 10}},
+                                      {AxisLabel::KvGroup, 0, {0, 2}},
+                                      {AxisLabel::KvGroup, 1, {0, 2}}});
   const Outcome outcome =
-      repair(pruned, dense, text(dense, 64, 12), {.epochs = 12, .batch_rows = 8, .lr = 5e-3});
+      repair(pruned, dense, text(dense, 64, 12), {.epochs = 16, .batch_rows = 8, .lr = 1e-2});
   const std::vector<std::string> parts = {"attention", "ffn", "attention", "ffn"};
   ASSERT_EQ(outcome.results.size(), parts.size());
   for (size_t i = 0; i < parts.size(); ++i) {
     const SubBlockResult& one = outcome.results[i];
     EXPECT_EQ(one.part, parts[i]);
     EXPECT_EQ(one.layer, static_cast<int>(i / 2));
-    EXPECT_EQ(one.steps, 12 * 8);  // 58 of 64 rows are trained on, 8 at a time
+    EXPECT_EQ(one.steps, 16 * 8);  // 58 of 64 rows are trained on, 8 at a time
     EXPECT_TRUE(one.kept);
-    EXPECT_LT(one.error_after, 0.7 * one.error_before) << one.layer << " " << one.part;
+    EXPECT_LT(one.error_after, 0.25 * one.error_before) << one.layer << " " << one.part;
   }
   const auto fresh = text(dense, 16, 12, 99);
   const at::Tensor wanted = last_hidden(dense, fresh);
   const double before = relative_square(wanted, last_hidden(pruned, fresh));
   const double after = relative_square(wanted, last_hidden(repaired_model(pruned, outcome), fresh));
-  EXPECT_LT(after, 0.6 * before);
+  EXPECT_LT(after, 0.1 * before);
 }
 
 // Over one token attention is o·v·norm(x): of rank 4 at most where one head of four is left, and
@@ -160,7 +181,7 @@ TEST(SubBlock, AttentionOverSingleTokensReachesTheBestOutputOfItsRank) {
   const at::Tensor energy = at::linalg_svdvals(wanted.flatten(0, 1).to(at::kDouble)).square();
   const double least = (energy.narrow(0, 4, 12).sum() / energy.sum()).item<double>();
   const Outcome outcome = repair(
-      pruned, dense, {{ids}}, {.epochs = 900, .batch_rows = 29, .lr = 2e-2, .valid_fraction = 0});
+      pruned, dense, {{ids}}, {.epochs = 300, .batch_rows = 29, .lr = 4e-2, .valid_fraction = 0});
   EXPECT_GT(outcome.results[0].error_before, 1.5 * least);
   EXPECT_GE(outcome.results[0].error_after, least * (1 - 1e-5));
   EXPECT_LE(outcome.results[0].error_after, least * 1.02);
@@ -185,8 +206,8 @@ TEST(SubBlock, FeedForwardEndsBetweenTheRankBoundAndLeastSquares) {
   const at::Tensor energy = at::linalg_svdvals(wanted).square();
   const double least = (energy.narrow(0, 4, 12).sum() / energy.sum()).item<double>();
   const double by_least_squares = relative_square(wanted, fitted);
-  const Outcome outcome = repair(pruned, dense, rows, {.epochs = 500, .batch_rows = 3, .lr = 1e-2});
-  EXPECT_EQ(outcome.results[0].error_before, 0);
+  const Outcome outcome = repair(pruned, dense, rows, {.epochs = 300, .batch_rows = 3, .lr = 1e-2});
+  EXPECT_LT(outcome.results[0].error_before, 1e-14);
   const SubBlockResult& ffn = outcome.results[1];
   EXPECT_NEAR(ffn.error_before,
               relative_square(wanted, channels.mm(cut[Role::DownProj].t().to(at::kDouble))), 1e-5);
@@ -270,13 +291,12 @@ TEST(SubBlock, RefusesRestoredTensorsThatAreNotThoseOfTheLayer) {
   expect_error(ErrorKind::Corrupt, "input_layernorm", [&] { restore(misshapen); });
 }
 
-// Everything in the file's dtype from here on.
+// Weights as a BF16 file has them.
 class HalfSource : public MemorySource {
  public:
   explicit HalfSource(const Model& model) {
-    for (const auto& [name, value] : copy_weights(model)->tensors) {
-      tensors[name] = value.to(at::kBFloat16);
-    }
+    tensors = copy_weights(model)->tensors;
+    for (auto& [name, value] : tensors) value = value.to(at::kBFloat16);
   }
   at::ScalarType dtype(const TensorInfo&) const override { return at::kBFloat16; }
 };
@@ -332,8 +352,8 @@ TEST(SubBlock, TheDenseStreamRunsThroughLayersThatWereDropped) {
   options.lr = 1e-30;  // nothing moves: what is reported are the targets
   options.residual_correction = 0.3;
   const Outcome outcome = repair(pruned, dense, rows, options, {0, 2});
-  EXPECT_EQ(outcome.results[0].error_before, 0);
-  EXPECT_EQ(outcome.results[1].error_before, 0);
+  EXPECT_LT(outcome.results[0].error_before, 1e-14);
+  EXPECT_LT(outcome.results[1].error_before, 1e-14);
   const Decoder decoder(dense.config());
   const auto weights = [&](int layer) { return dense.load_block(layer, at::kCPU); };
   at::Tensor pruned_x = decoder.block(0, weights(0), embed(dense, rows[0].ids, at::kCPU));
@@ -350,7 +370,7 @@ TEST(SubBlock, TheDenseStreamRunsThroughLayersThatWereDropped) {
   }
   options.residual_correction = 0;
   for (const SubBlockResult& one : repair(pruned, dense, rows, options, {0, 2}).results) {
-    EXPECT_EQ(one.error_before, 0);
+    EXPECT_LT(one.error_before, 1e-14);
   }
 }
 
