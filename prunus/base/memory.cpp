@@ -29,6 +29,11 @@ uint64_t resident_memory_bytes() { return own_size("VmRSS:"); }
 
 void return_large_blocks() { ::mallopt(M_MMAP_THRESHOLD, 1 << 20); }
 
+void keep_large_blocks() {
+  ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 1 << 30);
+}
+
 namespace {
 
 // A number in a file of the control group's file system; nothing where it says "max" or is absent.
