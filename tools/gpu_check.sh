@@ -16,3 +16,4 @@ cmake -S . -B build/cuda -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH
 cmake --build build/cuda -j "$(nproc)"
 # On a machine without a GPU the tests skip themselves; here that is a failure.
 PRUNUS_NEED_GPU=1 ctest --test-dir build/cuda --output-on-failure -L gpu
+PRUNUS_BENCH_DEVICE=cuda build/cuda/bench/train_bench
