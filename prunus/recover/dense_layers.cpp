@@ -52,7 +52,7 @@ double mean_nll(const Model& model, const std::vector<TrainRow>& rows, at::Devic
   const at::NoGradGuard no_grad;
   std::vector<int64_t> numbers(rows.size());
   std::iota(numbers.begin(), numbers.end(), int64_t{0});
-  constexpr int64_t kRows = 16;
+  constexpr int64_t kRows = 4;
   const std::vector<TrainBatch> batches = make_train_batches(rows, numbers, kRows);
   std::vector<TokenBatch> tokens;
   for (const TrainBatch& batch : batches) tokens.push_back({batch.ids});

@@ -15,8 +15,9 @@ namespace prunus {
 struct SubBlockOptions {
   int64_t epochs = 8;      ///< passes over the training rows for each sub-block, ≥ 1
   int64_t batch_rows = 4;  ///< rows per update, ≥ 1
-  /// Peak of a cosine after a tenth of the steps of warm-up, > 0. The best one falls with the
-  /// model's width: 1e-2 was best at hidden_size 64, 5e-3 at 128, 3e-3 at 256.
+  /// Peak of a cosine after a tenth of the steps of warm-up, > 0. Measured best: 1e-2 to 2e-2 at
+  /// hidden_size 64, 3e-3 to 5e-3 at 128 and 192, where 1e-2 loses much of the gain; wider models
+  /// may want less.
   double lr = 3e-3;
   /// How much of the error of the layers before is to be made up for as well, [0, 1]: the target is
   /// (1 − β)·f(x̂) + β·(f(x) + x − x̂), f the dense sub-block, x̂ the pruned and x the dense model's
@@ -51,10 +52,11 @@ struct RepairedTensor {
 /// zero. `dense_layers[ℓ]`: which dense layer the pruned model's layer ℓ was. `done` is called
 /// after each layer with its repaired tensors (the caller keeps them), in order; where a layer's
 /// tensors already exist from an interrupted run, `restored(layer)` gives them (else an empty
-/// list), and the layer is not trained again. Throws InvalidArgument: options out of range, another
-/// hidden_size or vocabulary, a layer list that does not fit; Numeric where an error is not finite;
-/// Interrupted. Source: block reconstruction, Li et al. (BRECQ), arXiv:2102.05426, applied to
-/// pruned weights.
+/// list), and the layer is neither trained again nor given to `done`; its results are reported as
+/// if it had been. Throws InvalidArgument: options out of range, another hidden_size or vocabulary,
+/// a layer list that does not fit; Corrupt: restored tensors that are not the layer's; Numeric
+/// where an error is not finite; Interrupted. Source: block reconstruction, Li et al. (BRECQ),
+/// arXiv:2102.05426, applied to pruned weights.
 std::vector<SubBlockResult> repair_sub_blocks(
     const Model& pruned, const Model& dense, const std::vector<int64_t>& dense_layers,
     const std::vector<TokenBatch>& rows, at::Device device, const SubBlockOptions& options,

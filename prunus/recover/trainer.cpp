@@ -11,7 +11,6 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
-#include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/model/cost.h"
 
@@ -228,7 +227,6 @@ void Trainer::loop(TrainState& state, const std::function<void(const Json&)>& lo
 }
 
 TrainOutcome Trainer::run(const std::function<void(const Json&)>& log) {
-  keep_large_blocks();
   TrainState state;
   if (auto saved = folder_.restore(optimizer_)) {
     state = std::move(*saved);
