@@ -56,8 +56,7 @@ cannot be compared with those of other models.
 Text, vocabulary and the order of the rows come out the same everywhere; the last digits of the
 weights depend on the processor and on the version of libtorch.
 
-Rows follow the stories, each begun by `<s>` and ended by `</s>`; a row that begins inside a story
-has `<s>` in front. Paragraphs are separated by one line break, the byte piece `<0x0A>`.
+Each story begins a row, with `<s>` in front and `</s>` behind, and the next stories fill it. Paragraphs are separated by one line break, the byte piece `<0x0A>`.
 
 ## Sample
 
@@ -150,7 +149,7 @@ def main():
             options, "train", "--config", work / "config.json", "--tokenizer", work / "tok",
             "--data", work / "train.jsonl", "--valid", work / "valid.jsonl", "--out",
             work / "model", "--max-steps", options.steps, "--batch", options.batch, "--lr",
-            options.lr, "--seed", options.seed, "--json"))
+            options.lr, "--packing", "fill", "--seed", options.seed, "--json"))
         measured = json.loads(prunus(options, "eval", work / "model", "--ppl",
                                      work / "valid.jsonl", "--json"))["results"][0]
         story = prunus(options, "generate", work / "model", "--prompt", PROMPT, "--temperature",

@@ -63,6 +63,7 @@ Json options_json(const PretrainJob& job) {
           {"valid", job.valid_file},
           {"out", job.out_dir},
           {"row_tokens", job.rows.row_tokens},
+          {"packing", packing_name(job.rows.packing)},
           {"append_eos", job.rows.append_eos},
           {"valid_fraction", job.rows.valid_fraction},
           {"epochs", job.epochs},

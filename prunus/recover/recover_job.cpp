@@ -26,8 +26,10 @@ constexpr std::pair<std::string_view, RecoverMode> kModes[] = {
 };
 constexpr std::pair<std::string_view, DataFormat> kFormats[] = {
     {"auto", DataFormat::Auto}, {"text", DataFormat::Text}, {"instruct", DataFormat::Instruct}};
-constexpr std::pair<std::string_view, Packing> kPackings[] = {
-    {"auto", Packing::Auto}, {"pack", Packing::Pack}, {"pad", Packing::Pad}};
+constexpr std::pair<std::string_view, Packing> kPackings[] = {{"auto", Packing::Auto},
+                                                              {"pack", Packing::Pack},
+                                                              {"pad", Packing::Pad},
+                                                              {"fill", Packing::Fill}};
 
 constexpr const char* kSelfRows = "/self.tensors";
 constexpr int64_t kRowTokens = 256;  // where the model's context allows
@@ -86,7 +88,7 @@ Json data_json(const RecoverJob& job) {
   Json json = {{"file", job.data},
                {"valid", job.valid_file},
                {"format", name_of(kFormats, job.rows.format)},
-               {"packing", name_of(kPackings, job.rows.packing)},
+               {"packing", packing_name(job.rows.packing)},
                {"row_tokens", job.rows.row_tokens},
                {"train_on_prompt", job.rows.train_on_prompt},
                {"append_eos", job.rows.append_eos},
@@ -163,6 +165,8 @@ DataOptions row_options(const RecoverJob& job, const Model& model) {
 }  // namespace
 
 std::string_view mode_name(RecoverMode mode) { return name_of(kModes, mode); }
+
+std::string_view packing_name(Packing packing) { return name_of(kPackings, packing); }
 
 RecoverJob recover_defaults(RecoverMode mode, std::string_view preset) {
   RecoverJob job;

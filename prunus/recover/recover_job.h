@@ -13,6 +13,7 @@ namespace prunus {
 // Parts of run_recover: what a job's options mean, and where its rows come from.
 
 std::string_view mode_name(RecoverMode mode);
+std::string_view packing_name(Packing packing);
 
 /// The options as run.json has them: everything that decides the result.
 Json options_json(const RecoverJob& job);

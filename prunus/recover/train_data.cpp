@@ -35,7 +35,7 @@ DataFormat format_of(const std::string& path, DataFormat asked) {
 }
 
 bool packs(Packing packing, DataFormat format) {
-  if (packing != Packing::Auto) return packing == Packing::Pack;
+  if (packing != Packing::Auto) return packing != Packing::Pad;
   return format == DataFormat::Text;
 }
 
@@ -125,26 +125,53 @@ Rows make_units(std::vector<Text> texts, const UnitMaker& maker, DataSplit& spli
   return units;
 }
 
+void put(TrainRow& row, int64_t id, uint8_t scored) {
+  row.scored.push_back(row.ids.empty() ? 0 : scored);
+  row.ids.push_back(id);
+}
+
 // Cuts the stream of all units into rows.
 Rows pack(const Rows& units, size_t row_tokens, std::optional<int64_t> bos) {
   Rows rows;
   TrainRow row;
-  const auto add = [&](int64_t id, uint8_t scored) {
-    row.scored.push_back(row.ids.empty() ? 0 : scored);
-    row.ids.push_back(id);
-  };
   const auto finish = [&] {
     rows.push_back(std::move(row));
     row = {};
   };
   for (const TrainRow& unit : units) {
     for (size_t i = 0; i < unit.ids.size(); ++i) {
-      if (row.ids.empty() && i > 0 && bos) add(*bos, 0);
-      add(unit.ids[i], unit.scored[i]);
+      if (row.ids.empty() && i > 0 && bos) put(row, *bos, 0);
+      put(row, unit.ids[i], unit.scored[i]);
       if (row.ids.size() == row_tokens) finish();
     }
   }
   if (!row.ids.empty()) finish();
+  return rows;
+}
+
+// Rows that begin with each unit in turn and are filled up with those after it.
+Rows fill(const Rows& units, size_t row_tokens, std::optional<int64_t> bos) {
+  Rows rows;
+  for (size_t first = 0; first < units.size(); ++first) {
+    TrainRow row;
+    const auto add = [&](const TrainRow& unit, bool whole) {
+      for (size_t i = 0; i < unit.ids.size(); ++i) {
+        if (row.ids.size() == row_tokens) {
+          if (!whole) return;
+          rows.push_back(std::move(row));
+          row = {};
+          if (bos) put(row, *bos, 0);
+        }
+        put(row, unit.ids[i], unit.scored[i]);
+      }
+    };
+    add(units[first], true);
+    for (size_t next = first + 1; row.ids.size() < row_tokens && next < first + units.size();
+         ++next) {
+      add(units[next % units.size()], false);
+    }
+    rows.push_back(std::move(row));
+  }
   return rows;
 }
 
@@ -187,7 +214,8 @@ Rows read_units(const std::string& path, const UnitMaker& maker, DataSplit& spli
 
 void pack_parts(DataSplit& split, const DataOptions& options, std::optional<int64_t> bos) {
   for (Rows* part : {&split.train, &split.valid}) {
-    *part = pack(*part, static_cast<size_t>(options.row_tokens), bos);
+    const auto rows = options.packing == Packing::Fill ? fill : pack;
+    *part = rows(*part, static_cast<size_t>(options.row_tokens), bos);
     drop_unscored(*part, split);
   }
   const auto most = static_cast<size_t>(options.max_valid_rows);
@@ -208,7 +236,8 @@ Packing parse_packing(std::string_view name) {
   if (name == "auto") return Packing::Auto;
   if (name == "pack") return Packing::Pack;
   if (name == "pad") return Packing::Pad;
-  PRUNUS_FAIL(InvalidArgument, "packing '", name, "' is not known; expected auto, pack or pad");
+  if (name == "fill") return Packing::Fill;
+  PRUNUS_FAIL(InvalidArgument, "packing '", name, "' is not known; expected auto, pack, pad, fill");
 }
 
 DataSplit read_train_data(const std::string& path, const Tokenizer& tokenizer,

@@ -31,6 +31,7 @@ enum class Packing {
   Auto,  ///< Pack for text, Pad for instructions
   Pack,  ///< rows of row_tokens, documents following each other
   Pad,   ///< one document or record a row, cut at row_tokens, padded in the batch
+  Fill,  ///< each document begins a row, which those after it fill up: for short documents
 };
 
 Packing parse_packing(std::string_view name);

@@ -225,6 +225,16 @@ TEST_F(ReadTrainData, LeavesOutPackedRowsThatHoldOnlyAPrompt) {
   EXPECT_EQ(split.unscored, 2);
 }
 
+TEST_F(ReadTrainData, FillBeginsARowWithEveryDocumentAndGoesOnWithTheNext) {
+  const auto split = read_train_data(documents({"ab", "cdefgh", "i"}), tokenizer_,
+                                     {.packing = Packing::Fill, .row_tokens = 5});
+  // BOS a b EOS | BOS c d e f g h EOS | BOS i EOS; the long one goes on behind BOS.
+  EXPECT_THAT(ids_of(split.train),
+              ElementsAre(Ids{kBos, 'a', 'b', kEos, kBos}, Ids{kBos, 'c', 'd', 'e', 'f'},
+                          Ids{kBos, 'g', 'h', kEos, kBos}, Ids{kBos, 'i', kEos, kBos, 'a'}));
+  for (const TrainRow& row : split.train) EXPECT_EQ(row.scored, (Scored{0, 1, 1, 1, 1}));
+}
+
 TEST_F(ReadTrainData, TellsTheFormatFromTheFirstRecordUnlessItIsGiven) {
   const auto path = write("a.jsonl", R"({"instruction": "a", "output": "b", "text": "xy"})");
   const auto text = read_train_data(path, tokenizer_, {});
@@ -341,7 +351,7 @@ TEST_F(ReadTrainData, RefusesOptionsOutOfRange) {
   refuses("rows: got 0,", {.max_valid_rows = 0});
   expect_error(ErrorKind::InvalidArgument, "auto, text or instruct",
                [] { parse_data_format("x"); });
-  expect_error(ErrorKind::InvalidArgument, "auto, pack or pad", [] { parse_packing(""); });
+  expect_error(ErrorKind::InvalidArgument, "auto, pack, pad, fill", [] { parse_packing(""); });
 }
 
 TEST_F(ReadTrainData, NamesWhatIsWrongWithTheFile) {

@@ -190,8 +190,9 @@ void declare_data(CLI::App& app, Options& options) {
                  "or prompt, response)")
       ->group(group);
   app.add_option("--packing", options.packing,
-                 "pack (documents follow each other in rows of --row-tokens; text by default) or "
-                 "pad (one document or record a row; instruct by default)")
+                 "pack (documents follow each other in rows of --row-tokens; text by default), pad "
+                 "(one document or record a row; instruct by default), or fill (each document "
+                 "begins a row, the next ones fill it: for short ones)")
       ->group(group);
   app.add_option("--row-tokens", options.row_tokens, "ids a row, the cut-off of padded rows (256)")
       ->group(group);

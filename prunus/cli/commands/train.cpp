@@ -20,6 +20,7 @@ struct Options {
   std::string checkpoint = "auto";
   std::string compute = "float32";
   std::string dtype = "bfloat16";
+  std::string packing = "pack";
   bool no_eos = false;
   CommonOptions common;
   bool json = false;
@@ -37,6 +38,7 @@ void resolve(Options& options) {
               : options.dtype == "float16" ? at::kHalf
                                            : at::kBFloat16;
   job.rows.append_eos = !options.no_eos;
+  job.rows.packing = parse_packing(options.packing);
 }
 
 void run(Options& options) {
@@ -60,6 +62,10 @@ void declare_training(CLI::App& app, Options& options) {
                  "rows through the model at once (4): less memory, same result")
       ->group(group);
   app.add_option("--row-tokens", job.rows.row_tokens, "ids a row (256)")->group(group);
+  app.add_option("--packing", options.packing,
+                 "pack (default: documents follow each other), fill (each document begins a row, "
+                 "the next ones fill it: for short ones), pad (one a row)")
+      ->group(group);
   app.add_option("--lr", job.trainer.schedule.lr, "peak learning rate (3e-3)")->group(group);
   app.add_option("--schedule", options.schedule, "cosine (default), linear, wsd, constant")
       ->group(group);
