@@ -48,6 +48,10 @@ SHAPES = {
     "tiny": LLAMA | {
         "vocab_size": 512, "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 4,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512},
+    "llama-110m": LLAMA | {
+        "vocab_size": 32000, "hidden_size": 768, "intermediate_size": 2048,
+        "num_hidden_layers": 12, "num_attention_heads": 12, "num_key_value_heads": 12,
+        "max_position_embeddings": 1024, "tie_word_embeddings": True},
     "tinyllama-1.1b": LLAMA | {
         "vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632,
         "num_hidden_layers": 22, "num_attention_heads": 32, "num_key_value_heads": 4,
@@ -92,8 +96,10 @@ def tensors(config: dict) -> list:
                             ("mlp.up_proj", (ffn, hidden)),
                             ("mlp.down_proj", (hidden, ffn))):
             result.append((f"model.layers.{layer}.{name}.weight", shape))
-    return result + [("model.norm.weight", (hidden,)),
-                     ("lm_head.weight", (config["vocab_size"], hidden))]
+    result.append(("model.norm.weight", (hidden,)))
+    if not config["tie_word_embeddings"]:
+        result.append(("lm_head.weight", (config["vocab_size"], hidden)))
+    return result
 
 
 def size(shape: tuple) -> int:
@@ -287,7 +293,8 @@ def options_of(arguments: list) -> argparse.Namespace:
                "                                    true layer sizes, a twentieth of the layers")
     parser.add_argument("--shape", required=True, choices=SHAPES,
                         help="architecture; all are Llama, only llama-3.1-* have RoPE scaling, "
-                             "only llama-2-7b has as many key-value heads as heads")
+                             "only llama-110m and llama-2-7b have as many key-value heads as heads; "
+                             "llama-110m shares the embedding with the head")
     parser.add_argument("--dtype", choices=DTYPES, default="bf16", help="default: bf16")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR",
                         help="directory to make; must be absent or empty")

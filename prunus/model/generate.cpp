@@ -22,40 +22,92 @@ void check_options(const GenerateOptions& options) {
 
 }  // namespace
 
-Generator::Generator(const Model& model, at::Device device) : model_(model), device_(device) {
-  Progress progress("load: layers", model.layer_count());
-  for (int layer = 0; layer < model.layer_count(); ++layer) {
-    blocks_.push_back(model.load_block(layer, device));
-    progress.step();
-  }
-  norm_ = model.load(model.tensor(Role::FinalNorm), device);
-  head_ = model.load(model.tensor(Role::LmHead), device);
+at::Tensor WeightDtypeTap::linear(Role, const at::Tensor& input, const at::Tensor& weight,
+                                  const at::Tensor& bias) {
+  const at::Tensor x = input.to(weight.scalar_type());
+  return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
 }
 
-at::Tensor Generator::next_logits(const std::vector<int64_t>& ids, int64_t position,
-                                  std::vector<LayerCache>& cache) const {
-  const Decoder decoder(model_.config());
-  at::Tensor hidden = embed(model_, at::tensor(ids, at::kLong).unsqueeze(0), device_);
+ResidentModel::ResidentModel(const Model& model, at::Device device, at::ScalarType dtype)
+    : model_(model), device_(device) {
+  model_.set_precision(dtype);
+  Progress progress("load: layers", model_.layer_count());
   for (int layer = 0; layer < model_.layer_count(); ++layer) {
+    blocks_.push_back(model_.load_block(layer, device));
+    progress.step();
+  }
+  norm_ = model_.load(model_.tensor(Role::FinalNorm), device);
+  head_ = model_.load(model_.tensor(Role::LmHead), device);
+  if (config().tie_word_embeddings) {
+    embedding_ = head_;
+  } else if (!device.is_cpu()) {
+    embedding_ = model_.load(model_.tensor(Role::EmbedTokens), device);
+  }
+}
+
+at::Tensor ResidentModel::embedded(const at::Tensor& ids) const {
+  if (!embedding_.defined()) return embed(model_, ids, device_).to(at::kFloat);
+  if (ids.device().is_cpu()) {
+    const auto low = ids.min().item<int64_t>();
+    const auto high = ids.max().item<int64_t>();
+    PRUNUS_CHECK(low >= 0 && high < config().vocab_size, InvalidArgument, "token id ",
+                 low < 0 ? low : high, " is outside the model's vocabulary of ",
+                 config().vocab_size, "; does the tokenizer belong to this model?");
+  }
+  const at::Tensor rows = embedding_.index_select(0, ids.flatten().to(device_));
+  return rows.to(at::kFloat).view({ids.size(0), ids.size(1), -1});
+}
+
+at::Tensor ResidentModel::next_logits(const at::Tensor& ids, int64_t position,
+                                      std::vector<LayerCache>& cache, LinearTap* tap) const {
+  const Decoder decoder(config());
+  WeightDtypeTap casting;
+  if (tap == nullptr && dtype() != at::kFloat) tap = &casting;
+  at::Tensor hidden = embedded(ids);
+  for (int layer = 0; layer < layer_count(); ++layer) {
     const auto at = static_cast<size_t>(layer);
-    hidden = decoder.block(layer, blocks_[at], hidden, nullptr, &cache[at], position);
+    hidden = decoder.block(layer, blocks_[at], hidden, tap, &cache[at], position);
   }
   const at::Tensor last = hidden.select(1, hidden.size(1) - 1);
-  return at::linear(decoder.rms_norm(last, norm_), head_).squeeze(0).cpu();
+  if (tap == nullptr) return at::linear(decoder.rms_norm(last, norm_), head_);
+  const at::Tensor normed = tap->scale(Role::FinalNorm, decoder.normalise(last), norm_);
+  return tap->linear(Role::LmHead, normed, head_, {}).to(at::kFloat);
 }
+
+int64_t ResidentModel::step_bytes() const {
+  int64_t bytes = static_cast<int64_t>(norm_.nbytes() + head_.nbytes());
+  for (const BlockWeights& block : blocks_) {
+    for (int role = 0; role < kRoleCount; ++role) {
+      const at::Tensor& weight = block[static_cast<Role>(role)];
+      if (weight.defined()) bytes += static_cast<int64_t>(weight.nbytes());
+    }
+  }
+  return bytes;
+}
+
+int64_t ResidentModel::bytes() const {
+  const bool apart = embedding_.defined() && !config().tie_word_embeddings;
+  return step_bytes() + (apart ? static_cast<int64_t>(embedding_.nbytes()) : 0);
+}
+
+Generator::Generator(const Model& model, at::Device device) : model_(model, device) {}
 
 std::vector<int64_t> Generator::generate(const std::vector<int64_t>& prompt,
                                          const GenerateOptions& options,
                                          const std::function<void(int64_t)>& on_token) {
   check_options(options);
   PRUNUS_CHECK(!prompt.empty(), InvalidArgument, "the prompt has no tokens");
+  const auto next_logits = [&](const std::vector<int64_t>& ids, int64_t at,
+                               std::vector<LayerCache>& kept) {
+    return model_.next_logits(at::tensor(ids, at::kLong).unsqueeze(0), at, kept).squeeze(0).cpu();
+  };
   const int64_t context = model_.config().max_position_embeddings;
   auto position = static_cast<int64_t>(prompt.size());
   PRUNUS_CHECK(position <= context, InvalidArgument, "the prompt has ", position,
                " tokens, the model's context ends at ", context);
   const at::NoGradGuard no_grad;
   PythonRandom random(options.seed);
-  std::vector<LayerCache> cache(blocks_.size());
+  std::vector<LayerCache> cache(static_cast<size_t>(model_.layer_count()));
   std::vector<int64_t> out;
   at::Tensor logits = next_logits(prompt, 0, cache);
   while (true) {

@@ -3,6 +3,8 @@
 #include <functional>
 #include <vector>
 
+#include <ATen/core/Tensor.h>
+
 #include "prunus/base/rng.h"
 #include "prunus/model/decoder.h"
 #include "prunus/model/model.h"
@@ -17,8 +19,48 @@ struct GenerateOptions {
   std::vector<int64_t> stop_ids = {};  ///< ends the text; not returned
 };
 
-/// Text generation with cached keys and values. Holds the whole model in FP32 on the device, unlike
-/// everything that streams.
+/// Takes matrix products in the dtype of the weights, whatever that of the hidden states is.
+class WeightDtypeTap : public LinearTap {
+ public:
+  at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
+                    const at::Tensor& bias) override;
+};
+
+/// A whole model on a device, unlike everything that streams: for decoding token by token.
+/// Weights and matrix products are in `dtype` (FP32, BF16, FP16), hidden states and norms in FP32.
+class ResidentModel {
+ public:
+  /// Shows progress. Throws as Model::load.
+  ResidentModel(const Model& model, at::Device device, at::ScalarType dtype = at::kFloat);
+
+  /// FP32 logits [batch, vocab] after the last of ids int64 [batch, seq], which stand at `position`
+  /// and on. `cache` has an entry per layer (layer_count()) and is extended; `tap`, where given,
+  /// sees the final norm and the head too, and has to take half-precision weights.
+  /// Throws InvalidArgument for ids on the CPU outside the vocabulary.
+  at::Tensor next_logits(const at::Tensor& ids, int64_t position, std::vector<LayerCache>& cache,
+                         LinearTap* tap = nullptr) const;
+
+  const ModelConfig& config() const { return model_.config(); }
+  int64_t layer_count() const { return model_.layer_count(); }
+  at::Device device() const { return device_; }
+  at::ScalarType dtype() const { return model_.precision(); }
+  /// Of all weights that a decode step reads whole: everything but an untied embedding.
+  int64_t step_bytes() const;
+  /// Of all weights held. On the CPU an untied embedding is not: its rows are read from the file.
+  int64_t bytes() const;
+
+ private:
+  at::Tensor embedded(const at::Tensor& ids) const;
+
+  Model model_;  // a copy: its precision is ours
+  at::Device device_;
+  std::vector<BlockWeights> blocks_;
+  at::Tensor norm_;
+  at::Tensor head_;       // [vocab, hidden]
+  at::Tensor embedding_;  // the same memory as head_ where tied; undefined: read from the file
+};
+
+/// Text generation with cached keys and values by a ResidentModel in FP32.
 class Generator {
  public:
   Generator(const Model& model, at::Device device);
@@ -30,14 +72,7 @@ class Generator {
                                 const std::function<void(int64_t)>& on_token = {});
 
  private:
-  at::Tensor next_logits(const std::vector<int64_t>& ids, int64_t position,
-                         std::vector<LayerCache>& cache) const;
-
-  const Model& model_;
-  at::Device device_;
-  std::vector<BlockWeights> blocks_;
-  at::Tensor norm_;
-  at::Tensor head_;  // FP32 [vocab, hidden]
+  ResidentModel model_;
 };
 
 /// One draw: greedy for temperature 0, else from the softmax of logits / temperature cut to the

@@ -1,0 +1,107 @@
+#include <filesystem>
+#include <iostream>
+#include <memory>
+
+#include <ATen/ATen.h>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/files.h"
+#include "prunus/base/named.h"
+#include "prunus/cli/command.h"
+#include "prunus/cli/compare_table.h"
+#include "prunus/eval/perplexity.h"
+
+namespace prunus::commands {
+namespace {
+
+struct Options {
+  std::vector<std::string> arguments;
+  std::vector<std::string> measures;
+  std::string format = "text";
+  std::string out;
+  CommonOptions common;
+};
+
+constexpr std::string_view kPerplexity = "ppl=";
+
+enum class Format { Text, Json, Markdown, Csv };
+constexpr std::pair<std::string_view, Format> kFormats[] = {{"text", Format::Text},
+                                                            {"json", Format::Json},
+                                                            {"markdown", Format::Markdown},
+                                                            {"csv", Format::Csv}};
+
+std::string rendered(const CompareTable& table, Format format) {
+  switch (format) {
+    case Format::Text:
+      return table.text();
+    case Format::Json:
+      return table.json().dump(2) + "\n";
+    case Format::Markdown:
+      return table.markdown();
+    case Format::Csv:
+      return table.csv();
+  }
+  return {};
+}
+
+// As an evaluation's file, so that it stands in the rows of one.
+Json measured(const std::string& dir, const std::string& file, at::Device device) {
+  const Model model = open_model(dir);
+  const auto tokenizer = load_tokenizer(dir);
+  const EvalText text =
+      read_eval_text(file, *tokenizer, std::nullopt, model.config().max_position_embeddings);
+  const Perplexity result = score_sequences(model, text.sequences, device);
+  Json results = Json::array();
+  results.push_back({{"file", file},
+                     {"sha256", text.sha256},
+                     {"protocol", text.protocol},
+                     {"ppl", result.ppl()},
+                     {"tokens", result.tokens}});
+  return {{"model", dir}, {"results", results}};
+}
+
+void run(const Options& options) {
+  const at::Device device = start(options.common);
+  const Format format = parse_named(kFormats, options.format, "--format");
+  for (const std::string& measure : options.measures) {
+    PRUNUS_CHECK(measure.starts_with(kPerplexity) && measure.size() > kPerplexity.size(),
+                 InvalidArgument, "--measure ", measure, ", expected ppl=FILE");
+  }
+  CompareTable table;
+  for (const std::string& argument : options.arguments) add_argument(table, argument);
+  for (const std::string& measure : options.measures) {
+    for (const std::string& argument : options.arguments) {
+      if (!std::filesystem::is_directory(argument)) continue;
+      add_evaluation(table, measured(argument, measure.substr(kPerplexity.size()), device),
+                     "--measure " + measure);
+    }
+  }
+  table.add_shares();
+  const std::string text = rendered(table, format);
+  if (!options.out.empty()) write_file(options.out, text);
+  std::cout << text;
+}
+
+std::function<void()> declare(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("MODEL_OR_FILE", options->arguments,
+                 "model directories, and files that eval --json, bench --out or a run has written; "
+                 "what is known of one model stands in one column")
+      ->required();
+  app.add_option("--measure", options->measures,
+                 "ppl=FILE (repeatable): measure this perplexity of each directory now")
+      ->allow_extra_args(false);
+  app.add_option("--format", options->format, "text, json, markdown or csv");
+  app.add_option("--out", options->out, "also write the table to this file");
+  add_common_options(app, options->common);
+  return [options] { run(*options); };
+}
+
+}  // namespace
+
+extern const Command compare{"compare", "Put what is known of several models into one table",
+                             declare};
+
+}  // namespace prunus::commands
