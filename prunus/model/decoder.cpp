@@ -31,7 +31,8 @@ at::Tensor repeat_heads(const at::Tensor& x, int64_t times) {
       .reshape({x.size(0), x.size(1) * times, x.size(2), x.size(3)});
 }
 
-// Rotates the pairs (i, i + d/2) of x [batch, heads, seq, d] by the angles [seq, d/2].
+// Rotates the pairs (i, i + d/2) of x [batch, heads, seq, d] by the angles [seq, d/2], or
+// [batch, 1, seq, d/2] where rows differ.
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
   const int64_t half = x.size(-1) / 2;
   const at::Tensor first = x.narrow(-1, 0, half);
@@ -62,6 +63,14 @@ at::Tensor attention_mask(int64_t seq, int64_t past, std::optional<int64_t> wind
   at::Tensor mask = key <= query;
   if (window) mask = mask & (key > query - *window);
   return mask;
+}
+
+// The part of a tree that a layer's window leaves visible.
+at::Tensor tree_mask(const TokenTree& tree, std::optional<int64_t> window) {
+  if (!window || *window >= tree.positions.size(1)) return tree.visible;
+  const at::Tensor query = tree.positions.unsqueeze(1).unsqueeze(3);
+  const at::Tensor key = tree.positions.unsqueeze(1).unsqueeze(2);
+  return tree.visible & (key > query - *window);
 }
 
 // The head_dim of the model before any of it was cut.
@@ -130,7 +139,8 @@ at::Tensor Decoder::block_norm(Role role, const BlockWeights& weights, const at:
 }
 
 at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                              LinearTap* tap, LayerCache* cache, int64_t position) const {
+                              LinearTap* tap, LayerCache* cache, int64_t position,
+                              const TokenTree* tree) const {
   const LayerShape& shape = config_.layers[static_cast<size_t>(layer)];
   const int64_t seq = hidden.size(1);
   at::Tensor q = split_heads(project(tap, Role::QProj, hidden, weights, Role::QBias),
@@ -141,9 +151,11 @@ at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::
                              shape.num_key_value_heads, config_.head_dim);
   if (weights[Role::QNorm].defined()) q = rms_norm(q, weights[Role::QNorm]);
   if (weights[Role::KNorm].defined()) k = rms_norm(k, weights[Role::KNorm]);
-  const at::Tensor places = at::arange(position, position + seq, hidden.options());
+  const at::Tensor places = tree != nullptr
+                                ? tree->positions.unsqueeze(1).to(hidden.scalar_type())
+                                : at::arange(position, position + seq, hidden.options());
   const at::Tensor angles =
-      at::outer(places, rope_frequencies(config_, layer).to(hidden.options()));
+      places.unsqueeze(-1) * rope_frequencies(config_, layer).to(hidden.options());
   const at::Tensor cos = angles.cos();
   const at::Tensor sin = angles.sin();
   // Angles are FP32; where the products are in half precision, so is what attention multiplies.
@@ -156,15 +168,17 @@ at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::
   const int64_t times = shape.num_attention_heads / shape.num_key_value_heads;
   const int64_t past = k.size(2) - seq;
   const bool windowed = shape.sliding_window && *shape.sliding_window < k.size(2);
-  const bool plain = past == 0 && !windowed;
+  const bool plain = past == 0 && !windowed && tree == nullptr;
   std::optional<at::Tensor> mask;
-  if (!plain && (seq > 1 || windowed)) {
+  if (tree != nullptr) {
+    mask = tree_mask(*tree, shape.sliding_window);
+  } else if (!plain && (seq > 1 || windowed)) {
     mask = attention_mask(seq, past, shape.sliding_window, hidden.device());
   }
   const double scale = 1.0 / std::sqrt(static_cast<double>(scale_dim(config_)));
   // All query heads of a single place see the same keys, so they can stand as the places of their
   // group, which saves copying keys and values for each of them.
-  const bool grouped = seq == 1;
+  const bool grouped = seq == 1 && tree == nullptr;
   if (grouped) q = q.reshape({q.size(0), k.size(1), times, q.size(3)});
   const int64_t copies = grouped ? 1 : times;
   const at::Tensor mixed = at::scaled_dot_product_attention(
@@ -198,6 +212,13 @@ at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tens
                           LinearTap* tap, LayerCache* cache, int64_t position) const {
   const at::Tensor middle = hidden + attention_part(layer, weights, hidden, tap, cache, position);
   return middle + feed_forward_part(weights, middle, tap);
+}
+
+at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                          const TokenTree& tree) const {
+  const at::Tensor normed = rms_norm(hidden, weights[Role::AttnNorm]);
+  const at::Tensor middle = hidden + attention(layer, weights, normed, nullptr, nullptr, 0, &tree);
+  return middle + feed_forward_part(weights, middle, nullptr);
 }
 
 at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device) {

@@ -30,6 +30,13 @@ struct LayerCache {
   at::Tensor value_room;
 };
 
+/// Rows that hold several sequences with a common beginning, which is computed once: where each
+/// place stands in its sequence, and which places are its own sequence's (itself included).
+struct TokenTree {
+  at::Tensor positions;  ///< int64 [batch, seq]
+  at::Tensor visible;    ///< bool [batch, 1, seq, seq]: query, key; every query sees itself
+};
+
 /// The one forward pass of every family: plain functions of weights and hidden states, so that it
 /// runs on one layer at a time. FP32 throughout; the device is that of the tensors given.
 class Decoder {
@@ -41,6 +48,10 @@ class Decoder {
   at::Tensor block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                    LinearTap* tap = nullptr, LayerCache* cache = nullptr,
                    int64_t position = 0) const;
+
+  /// The same for rows that are trees of sequences. Attention costs seq² a row whatever is visible.
+  at::Tensor block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                   const TokenTree& tree) const;
 
   /// What the attention part adds to the residual stream: o(attention(norm(hidden))), same shape.
   at::Tensor attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
@@ -57,7 +68,8 @@ class Decoder {
 
  private:
   at::Tensor attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                       LinearTap* tap, LayerCache* cache, int64_t position) const;
+                       LinearTap* tap, LayerCache* cache, int64_t position,
+                       const TokenTree* tree = nullptr) const;
   at::Tensor feed_forward(const BlockWeights& weights, const at::Tensor& hidden,
                           LinearTap* tap) const;
   at::Tensor block_norm(Role role, const BlockWeights& weights, const at::Tensor& hidden,

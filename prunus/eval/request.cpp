@@ -1,0 +1,238 @@
+#include "prunus/eval/request.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include "prunus/base/error.h"
+#include "prunus/base/progress.h"
+#include "prunus/eval/request_rows.h"
+#include "prunus/eval/score_journal.h"
+#include "prunus/model/head.h"
+
+namespace prunus {
+namespace {
+
+constexpr int64_t kLogitBytes = int64_t{64} << 20;
+
+using RowSpan = std::span<const ScoreRow>;
+using Wave = std::vector<RowSpan>;  // the batches of one pass over the layers
+
+void check_ids(const std::vector<int64_t>& ids, int64_t vocab_size, size_t request) {
+  for (const int64_t id : ids) {
+    PRUNUS_CHECK(id >= 0 && id < vocab_size, InvalidArgument, "request ", request, ": token id ",
+                 id, " is outside the model's vocabulary of ", vocab_size,
+                 "; does the tokenizer belong to this model?");
+  }
+}
+
+std::vector<CutRequest> cut(const Model& model, std::span<const ScoreRequest> requests) {
+  std::vector<CutRequest> result;
+  result.reserve(requests.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const ScoreRequest& one = requests[i];
+    PRUNUS_CHECK(!one.context.empty() && !one.continuation.empty(), InvalidArgument, "request ", i,
+                 ": ", one.context.size(), " ids of context and ", one.continuation.size(),
+                 " of continuation; expected at least one of each");
+    check_ids(one.context, model.config().vocab_size, i);
+    check_ids(one.continuation, model.config().vocab_size, i);
+    result.emplace_back(one, model.config().max_position_embeddings);
+  }
+  return result;
+}
+
+// Neighbours of similar length and the same kind, long ones first: what needs most memory shows
+// at once, and the estimate of the time left errs on the side of too much.
+std::vector<RowSpan> make_score_batches(std::vector<ScoreRow>& rows, int64_t batch_tokens) {
+  std::stable_sort(rows.begin(), rows.end(), [](const ScoreRow& a, const ScoreRow& b) {
+    return a.plain != b.plain ? b.plain : a.places > b.places;
+  });
+  std::vector<RowSpan> batches;
+  for (size_t begin = 0; begin < rows.size();) {
+    const auto room = static_cast<size_t>(std::max<int64_t>(1, batch_tokens / rows[begin].places));
+    size_t end = begin + 1;
+    while (end < rows.size() && end - begin < room && rows[end].plain == rows[begin].plain) ++end;
+    batches.push_back(RowSpan(rows).subspan(begin, end - begin));
+    begin = end;
+  }
+  return batches;
+}
+
+std::vector<Wave> make_waves(const std::vector<RowSpan>& batches, int64_t hidden_size,
+                             int64_t hidden_bytes) {
+  std::vector<Wave> waves;
+  int64_t used = hidden_bytes;
+  for (const RowSpan& batch : batches) {
+    const int64_t longest = batch.front().places;
+    const int64_t mask = batch.front().plain ? 0 : longest;
+    const int64_t bytes = static_cast<int64_t>(batch.size()) * longest * (4 * hidden_size + mask);
+    if (used + bytes > hidden_bytes) {
+      waves.emplace_back();
+      used = 0;
+    }
+    used += bytes;
+    waves.back().push_back(batch);
+  }
+  return waves;
+}
+
+// What is in the journal need not be scored. A pass finishes whole rows.
+void drop_finished(std::vector<ScoreRow>& rows, const ScoreJournal& journal,
+                   std::vector<ScoreResult>& results) {
+  std::vector<bool> finished(results.size(), false);
+  for (const auto& [request, result] : journal.finished()) {
+    results[request] = result;
+    finished[request] = true;
+  }
+  std::erase_if(rows, [&](const ScoreRow& row) {
+    return std::all_of(row.members.begin(), row.members.end(),
+                       [&](const ScoreRow::Member& member) { return finished[member.request]; });
+  });
+}
+
+class Scorer {
+ public:
+  Scorer(const Model& model, at::Device device, std::span<const CutRequest> requests,
+         int64_t total_batches)
+      : model_(model),
+        device_(device),
+        decoder_(model.config()),
+        head_(model, device),
+        requests_(requests),
+        progress_("score: layer × batch", total_batches * model.layer_count()) {}
+
+  void run(const Wave& wave, std::vector<ScoreResult>& results) {
+    std::vector<ScoreBatch> batches;
+    std::vector<at::Tensor> hidden;
+    for (const RowSpan& rows : wave) {
+      batches.push_back(on_device(make_score_batch(requests_, rows)));
+      hidden.push_back(embed(model_, batches.back().ids, device_));
+    }
+    for (int layer = 0; layer < model_.layer_count(); ++layer) run_layer(layer, batches, hidden);
+    for (size_t i = 0; i < batches.size(); ++i) score(batches[i], hidden[i], results);
+  }
+
+ private:
+  ScoreBatch on_device(ScoreBatch batch) const {
+    if (batch.tree) {
+      batch.tree->positions = batch.tree->positions.to(device_);
+      batch.tree->visible = batch.tree->visible.to(device_);
+    }
+    return batch;
+  }
+
+  void run_layer(int layer, const std::vector<ScoreBatch>& batches,
+                 std::vector<at::Tensor>& hidden) {
+    model_.prefetch_block(layer + 1);
+    weights_ = model_.load_block(layer, device_, std::move(weights_));
+    for (size_t i = 0; i < batches.size(); ++i) {
+      hidden[i] = batches[i].tree ? decoder_.block(layer, weights_, hidden[i], *batches[i].tree)
+                                  : decoder_.block(layer, weights_, hidden[i]);
+      progress_.step();
+    }
+    model_.release_block(layer);
+  }
+
+  // The places' log-probabilities, some places at a time, so that not all logits are in memory.
+  void score(const ScoreBatch& batch, const at::Tensor& hidden, std::vector<ScoreResult>& results) {
+    const at::Tensor states = hidden.flatten(0, 1).index_select(
+        0, at::tensor(batch.scored, at::kLong).to(hidden.device()));
+    const int64_t step = std::max<int64_t>(1, kLogitBytes / 4 / model_.config().vocab_size);
+    std::vector<ScoreBatch::Target> targets = batch.targets;
+    std::stable_sort(targets.begin(), targets.end(),
+                     [](const auto& a, const auto& b) { return a.place < b.place; });
+    for (const ScoreBatch::Target& target : targets) {
+      results[target.request] = {.log_likelihood = 0, .greedy = true};
+    }
+    size_t from = 0;
+    for (int64_t begin = 0; begin < states.size(0); begin += step) {
+      const int64_t count = std::min(step, states.size(0) - begin);
+      size_t to = from;
+      while (to < targets.size() && targets[to].place < begin + count) ++to;
+      score_places(states.narrow(0, begin, count), begin,
+                   std::span(targets).subspan(from, to - from), results);
+      from = to;
+    }
+  }
+
+  void score_places(const at::Tensor& states, int64_t first,
+                    std::span<const ScoreBatch::Target> targets,
+                    std::vector<ScoreResult>& results) {
+    std::vector<int64_t> places, ids;
+    for (const ScoreBatch::Target& target : targets) {
+      places.push_back(target.place - first);
+      ids.push_back(target.id);
+    }
+    const at::Tensor logits = head_.logits(states);
+    const at::Tensor place = at::tensor(places, at::kLong).to(device_);
+    const at::Tensor id = at::tensor(ids, at::kLong).to(device_);
+    const at::Tensor picked = logits.index({place, id});
+    const at::Tensor log_p =
+        (picked - logits.logsumexp(1).index_select(0, place)).to(at::kCPU, at::kDouble);
+    const at::Tensor best = logits.argmax(1).index_select(0, place).eq(id).to(at::kCPU);
+    for (size_t i = 0; i < targets.size(); ++i) {
+      ScoreResult& result = results[targets[i].request];
+      result.log_likelihood += log_p.const_data_ptr<double>()[i];
+      result.greedy = result.greedy && best.const_data_ptr<bool>()[i];
+    }
+  }
+
+  const Model& model_;
+  at::Device device_;
+  Decoder decoder_;
+  Head head_;
+  std::span<const CutRequest> requests_;
+  Progress progress_;
+  BlockWeights weights_;
+};
+
+std::vector<size_t> requests_of(const Wave& wave) {
+  std::vector<size_t> requests;
+  for (const RowSpan& rows : wave) {
+    for (const ScoreRow& row : rows) {
+      for (const ScoreRow::Member& member : row.members) requests.push_back(member.request);
+    }
+  }
+  return requests;
+}
+
+void check_finite_results(std::span<const size_t> requests,
+                          const std::vector<ScoreResult>& results) {
+  for (const size_t request : requests) {
+    PRUNUS_CHECK(std::isfinite(results[request].log_likelihood), Numeric, "request ", request,
+                 ": log-likelihood ", results[request].log_likelihood,
+                 "; the model overflows on these ids in FP32");
+  }
+}
+
+}  // namespace
+
+std::vector<ScoreResult> score_requests(const Model& model, std::span<const ScoreRequest> requests,
+                                        at::Device device, const ScoreOptions& options) {
+  const at::NoGradGuard no_grad;
+  std::vector<ScoreResult> results(requests.size());
+  if (requests.empty()) return results;
+  const std::vector<CutRequest> cut_requests = cut(model, requests);
+  std::vector<ScoreRow> rows = make_score_rows(cut_requests, model.config().hidden_size);
+  std::optional<ScoreJournal> journal;
+  if (!options.journal.empty()) {
+    journal.emplace(options.journal, score_key(model, requests), requests.size());
+    drop_finished(rows, *journal, results);
+    if (rows.empty()) return results;
+  }
+  const std::vector<RowSpan> batches = make_score_batches(rows, options.batch_tokens);
+  Scorer scorer(model, device, cut_requests, static_cast<int64_t>(batches.size()));
+  for (const Wave& wave : make_waves(batches, model.config().hidden_size, options.hidden_bytes)) {
+    scorer.run(wave, results);
+    const std::vector<size_t> scored = requests_of(wave);
+    check_finite_results(scored, results);
+    if (journal) journal->append(scored, results);
+  }
+  return results;
+}
+
+}  // namespace prunus
