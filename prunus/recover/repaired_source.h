@@ -12,8 +12,8 @@
 namespace prunus {
 
 /// Repaired layers in files, repaired-N.tensors and repaired-N.json (the tensors' names) in a work
-/// folder, in FP32, so that no more than one layer is in memory and an interrupted repair goes on behind the
-/// last one.
+/// folder, in FP32, so that no more than one layer is in memory and an interrupted repair goes on
+/// behind the last one.
 class RepairedLayers {
  public:
   RepairedLayers(const Model& model, std::string folder)
