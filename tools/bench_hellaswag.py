@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import tempfile
@@ -65,12 +66,14 @@ from lm_eval.tasks import TaskManager
 model = HFLM(pretrained=settings["model"], device="cpu", dtype="float32", add_bos_token=True,
              batch_size=settings["batch_size"])
 manager = TaskManager(include_path=settings["tasks"], include_defaults=False)
+cpu_begin = time.process_time()
 begin = time.perf_counter()
 result = lm_eval.simple_evaluate(model, tasks=["hellaswag_file"], task_manager=manager,
                                  limit=settings["limit"], bootstrap_iters=0)
 seconds = time.perf_counter() - begin
+cpu_seconds = time.process_time() - cpu_begin
 scores = result["results"]["hellaswag_file"]
-print("RESULT" + json.dumps({"seconds": seconds, "acc": scores["acc,none"],
+print("RESULT" + json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "acc": scores["acc,none"],
                              "acc_norm": scores["acc_norm,none"]}))
 '''
 
@@ -87,16 +90,23 @@ def checked(command, threads):
     return done.stdout
 
 
+def child_cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def run_prunus(arguments):
     command = [str(arguments.prunus), "eval", str(arguments.model), "--tasks", "hellaswag",
-               "--task-dir", str(arguments.tasks_dir), "--json"]
+               "--task-dir", str(arguments.tasks_dir), "--threads", str(arguments.threads), "--json"]
     if arguments.limit:
         command += ["--limit", str(arguments.limit)]
+    cpu_begin = child_cpu_seconds()
     begin = time.perf_counter()
     output = checked(command, arguments.threads)
     seconds = time.perf_counter() - begin
+    cpu_seconds = child_cpu_seconds() - cpu_begin
     scores = find_task(json.loads(output))
-    return {"seconds": seconds, "acc": scores["acc"], "acc_norm": scores["acc_norm"]}
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "acc": scores["acc"], "acc_norm": scores["acc_norm"]}
 
 
 def find_task(tree):
@@ -148,11 +158,13 @@ def main():
 
 
 def report(runs):
-    print("| program | seconds | all rounds | acc | acc_norm |\n|---|---:|---|---:|---:|")
+    print("| program | seconds | all rounds | CPU seconds | acc | acc_norm |\n"
+          "|---|---:|---|---:|---:|---:|")
     best = {name: min(one["seconds"] for one in done) for name, done in runs.items()}
     for name, done in runs.items():
         rounds = ", ".join(f"{one['seconds']:.2f}" for one in done)
-        print(f"| {name} | {best[name]:.2f} | {rounds} | {done[0]['acc']:.4f} | "
+        print(f"| {name} | {best[name]:.2f} | {rounds} | "
+              f"{min(one['cpu_seconds'] for one in done):.2f} | {done[0]['acc']:.4f} | "
               f"{done[0]['acc_norm']:.4f} |")
     harness = [seconds for name, seconds in best.items() if name != "prunus"]
     if harness:

@@ -6,8 +6,8 @@ Needs: pip install torch==2.13.0 transformers==5.24.0
 
 Usage: make_perplexity_goldens.py --shared DIR --out tests/eval/golden/perplexity.json
 
-DIR holds models/ and corpora/ (the folder that the `real` tests read). Each text is the beginning of
-a file: its first 20,000 bytes, cut after the last line end, so that a test can make the same file;
+DIR holds models/ and corpora/ (the folder that the `real` tests read). Each text is the beginning
+of a file: its first 20,000 bytes, cut after the last line end, so that a test can make the same file;
 and, for the smallest model, WikiText-2's whole test split. How the file becomes a string:
   wikitext2  a line of blanks is an empty row, any other line a row with its newline; rows joined by
              "\\n\\n"
@@ -15,7 +15,8 @@ and, for the smallest model, WikiText-2's whole test split. How the file becomes
 The string is tokenised once as tokenizer.json says, BOS included, cut into chunks of 128, the
 remainder dropped. (AutoTokenizer of transformers 5 builds a LlamaTokenizer of its own from the
 file's vocabulary; around a literal <unk> and at characters outside the vocabulary its ids differ
-from the file's, which those of transformers 4 and of the tokenizers library equal.) Perplexity: exp of the mean over all chunks' 127 predictions, float32 logits, float64 sums.
+from the file's.) Perplexity: exp of the mean over all chunks' 127 predictions, float32 logits,
+float64 sums.
 """
 import argparse
 import json

@@ -80,7 +80,7 @@ and under the same licence, Apache-2.0.
 def config(options):
     return {"architectures": ["LlamaForCausalLM"], "attention_bias": False,
             "attention_dropout": 0.0, "bos_token_id": 1, "eos_token_id": 2, "head_dim": 16,
-            "hidden_act": "silu", "hidden_size": 128, "initializer_range": 0.05,
+            "hidden_act": "silu", "hidden_size": 128, "initializer_range": 0.02,
             "intermediate_size": 384, "max_position_embeddings": 256, "mlp_bias": False,
             "model_type": "llama", "num_attention_heads": 8, "num_hidden_layers": 5,
             "num_key_value_heads": 4, "pretraining_tp": 1, "rms_norm_eps": 1e-05,
@@ -125,10 +125,10 @@ def options_of(arguments):
     parser.add_argument("--prunus", type=pathlib.Path, default=ROOT / "build/dev/prunus")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "assets/seedling")
     parser.add_argument("--seed", type=int, default=1, help="of text, weights and order")
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--batch", type=int, default=16, help="rows a step (16)")
+    parser.add_argument("--steps", type=int, default=2600)
+    parser.add_argument("--batch", type=int, default=4, help="rows a step (4)")
     parser.add_argument("--stories", type=int, default=30000, help="training stories (30000)")
-    parser.add_argument("--lr", type=float, default=0.01, help="peak learning rate (0.01)")
+    parser.add_argument("--lr", type=float, default=3e-3, help="peak learning rate (3e-3)")
     parser.add_argument("--vocabulary", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args(arguments)
