@@ -18,6 +18,10 @@ namespace prunus {
 namespace {
 
 constexpr int64_t kLogitBytes = int64_t{64} << 20;
+// On a CPU more ids at once gain nothing once the products are efficient, and activations that
+// leave the cache, or come from the system page by page, cost a third of a small model's time.
+constexpr int64_t kCpuActivationBytes = int64_t{1} << 20;
+constexpr int64_t kCpuBatchTokens = 512;
 
 using RowSpan = std::span<const ScoreRow>;
 using Wave = std::vector<RowSpan>;  // the batches of one pass over the layers
@@ -60,6 +64,15 @@ std::vector<RowSpan> make_score_batches(std::vector<ScoreRow>& rows, int64_t bat
     begin = end;
   }
   return batches;
+}
+
+int64_t batch_tokens_for(const Model& model, at::Device device, int64_t wanted) {
+  if (!device.is_cpu()) return wanted;
+  int64_t widest = model.config().hidden_size;
+  for (const LayerShape& layer : model.config().layers) {
+    widest = std::max(widest, layer.intermediate_size);
+  }
+  return std::min(wanted, std::max(kCpuBatchTokens, kCpuActivationBytes / 4 / widest));
 }
 
 std::vector<Wave> make_waves(const std::vector<RowSpan>& batches, int64_t hidden_size,
@@ -113,11 +126,12 @@ class Scorer {
       hidden.push_back(embed(model_, batches.back().ids, device_));
     }
     for (int layer = 0; layer < model_.layer_count(); ++layer) run_layer(layer, batches, hidden);
-    for (size_t i = 0; i < batches.size(); ++i) score(batches[i], hidden[i], results);
+    for (size_t i = 0; i < batches.size(); ++i) score(batches[i], hidden[i][0], results);
   }
 
  private:
   ScoreBatch on_device(ScoreBatch batch) const {
+    batch.scored = batch.scored.to(device_);
     if (batch.tree) {
       batch.tree->positions = batch.tree->positions.to(device_);
       batch.tree->visible = batch.tree->visible.to(device_);
@@ -130,17 +144,25 @@ class Scorer {
     model_.prefetch_block(layer + 1);
     weights_ = model_.load_block(layer, device_, std::move(weights_));
     for (size_t i = 0; i < batches.size(); ++i) {
-      hidden[i] = batches[i].tree ? decoder_.block(layer, weights_, hidden[i], *batches[i].tree)
-                                  : decoder_.block(layer, weights_, hidden[i]);
+      hidden[i] = run_block(layer, batches[i], hidden[i]);
       progress_.step();
     }
     model_.release_block(layer);
   }
 
+  // Behind the last attention only the places that predict are of use: [1, n, hidden_size].
+  at::Tensor run_block(int layer, const ScoreBatch& batch, const at::Tensor& hidden) const {
+    at::Tensor middle =
+        hidden + (batch.tree ? decoder_.attention_part(layer, weights_, hidden, *batch.tree)
+                             : decoder_.attention_part(layer, weights_, hidden));
+    if (layer + 1 == model_.layer_count()) {
+      middle = middle.flatten(0, 1).index_select(0, batch.scored).unsqueeze(0);
+    }
+    return middle + decoder_.feed_forward_part(weights_, middle);
+  }
+
   // The places' log-probabilities, some places at a time, so that not all logits are in memory.
-  void score(const ScoreBatch& batch, const at::Tensor& hidden, std::vector<ScoreResult>& results) {
-    const at::Tensor states = hidden.flatten(0, 1).index_select(
-        0, at::tensor(batch.scored, at::kLong).to(hidden.device()));
+  void score(const ScoreBatch& batch, const at::Tensor& states, std::vector<ScoreResult>& results) {
     const int64_t step = std::max<int64_t>(1, kLogitBytes / 4 / model_.config().vocab_size);
     std::vector<ScoreBatch::Target> targets = batch.targets;
     std::stable_sort(targets.begin(), targets.end(),
@@ -224,7 +246,8 @@ std::vector<ScoreResult> score_requests(const Model& model, std::span<const Scor
     drop_finished(rows, *journal, results);
     if (rows.empty()) return results;
   }
-  const std::vector<RowSpan> batches = make_score_batches(rows, options.batch_tokens);
+  const std::vector<RowSpan> batches =
+      make_score_batches(rows, batch_tokens_for(model, device, options.batch_tokens));
   Scorer scorer(model, device, cut_requests, static_cast<int64_t>(batches.size()));
   for (const Wave& wave : make_waves(batches, model.config().hidden_size, options.hidden_bytes)) {
     scorer.run(wave, results);

@@ -37,7 +37,8 @@ bool worth_joining(const ScoreRow& row, int64_t shared, int64_t inputs, int64_t 
 // Writes one row of a batch, member by member.
 class RowWriter {
  public:
-  RowWriter(ScoreBatch& batch, int64_t row) : batch_(batch), row_(row), length_(batch.ids.size(1)) {
+  RowWriter(ScoreBatch& batch, std::vector<int64_t>& scored, int64_t row)
+      : batch_(batch), scored_(scored), row_(row), length_(batch.ids.size(1)) {
     scored_at_.assign(static_cast<size_t>(length_), -1);
     ids_ = batch.ids.mutable_data_ptr<int64_t>() + row * length_;
     if (!batch.tree) return;
@@ -79,13 +80,14 @@ class RowWriter {
   int64_t scored(int64_t place) {
     int64_t& index = scored_at_[static_cast<size_t>(place)];
     if (index < 0) {
-      index = static_cast<int64_t>(batch_.scored.size());
-      batch_.scored.push_back(row_ * length_ + place);
+      index = static_cast<int64_t>(scored_.size());
+      scored_.push_back(row_ * length_ + place);
     }
     return index;
   }
 
   ScoreBatch& batch_;
+  std::vector<int64_t>& scored_;
   int64_t row_;
   int64_t length_;
   int64_t used_ = 0;
@@ -93,7 +95,7 @@ class RowWriter {
   int64_t* positions_ = nullptr;
   bool* visible_ = nullptr;
   std::vector<int64_t> path_;       // places of the last member, by depth
-  std::vector<int64_t> scored_at_;  // position in batch_.scored, or −1
+  std::vector<int64_t> scored_at_;  // position in scored_, or −1
 };
 
 }  // namespace
@@ -144,13 +146,15 @@ ScoreBatch make_score_batch(std::span<const CutRequest> requests, std::span<cons
     batch.tree = TokenTree{at::zeros({count, length}, at::kLong),
                            at::zeros({count, 1, length, length}, at::kBool)};
   }
+  std::vector<int64_t> scored;
   for (int64_t i = 0; i < count; ++i) {
-    RowWriter writer(batch, i);
+    RowWriter writer(batch, scored, i);
     for (const ScoreRow::Member& member : rows[static_cast<size_t>(i)].members) {
       writer.add(requests[member.request], member);
     }
     writer.pad();
   }
+  batch.scored = at::tensor(scored, at::kLong);
   return batch;
 }
 

@@ -56,7 +56,7 @@ struct ScoreBatch {
   };
   at::Tensor ids;                 ///< int64 [rows, places]
   std::optional<TokenTree> tree;  ///< none: every row is plain
-  std::vector<int64_t> scored;    ///< the places that predict something, in ids.flatten()
+  at::Tensor scored;              ///< int64 [n]: the places that predict, in ids.flatten()
   std::vector<Target> targets;    ///< a request's follow each other
 };
 

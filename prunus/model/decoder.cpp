@@ -203,6 +203,12 @@ at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const
   return attention(layer, weights, normed, tap, cache, position);
 }
 
+at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                                   const TokenTree& tree) const {
+  const at::Tensor normed = rms_norm(hidden, weights[Role::AttnNorm]);
+  return attention(layer, weights, normed, nullptr, nullptr, 0, &tree);
+}
+
 at::Tensor Decoder::feed_forward_part(const BlockWeights& weights, const at::Tensor& hidden,
                                       LinearTap* tap) const {
   return feed_forward(weights, block_norm(Role::MlpNorm, weights, hidden, tap), tap);
@@ -212,13 +218,6 @@ at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tens
                           LinearTap* tap, LayerCache* cache, int64_t position) const {
   const at::Tensor middle = hidden + attention_part(layer, weights, hidden, tap, cache, position);
   return middle + feed_forward_part(weights, middle, tap);
-}
-
-at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                          const TokenTree& tree) const {
-  const at::Tensor normed = rms_norm(hidden, weights[Role::AttnNorm]);
-  const at::Tensor middle = hidden + attention(layer, weights, normed, nullptr, nullptr, 0, &tree);
-  return middle + feed_forward_part(weights, middle, nullptr);
 }
 
 at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device) {

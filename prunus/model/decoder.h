@@ -49,14 +49,13 @@ class Decoder {
                    LinearTap* tap = nullptr, LayerCache* cache = nullptr,
                    int64_t position = 0) const;
 
-  /// The same for rows that are trees of sequences. Attention costs seq² a row whatever is visible.
-  at::Tensor block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                   const TokenTree& tree) const;
-
   /// What the attention part adds to the residual stream: o(attention(norm(hidden))), same shape.
   at::Tensor attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                             LinearTap* tap = nullptr, LayerCache* cache = nullptr,
                             int64_t position = 0) const;
+  /// The same for rows that are trees of sequences. Costs seq² a row whatever is visible.
+  at::Tensor attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                            const TokenTree& tree) const;
   /// What the feed-forward part adds to it: down(act(gate(x))·up(x)) with x = norm(hidden).
   at::Tensor feed_forward_part(const BlockWeights& weights, const at::Tensor& hidden,
                                LinearTap* tap = nullptr) const;

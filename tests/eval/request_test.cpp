@@ -184,7 +184,7 @@ TEST(MakeScoreBatch, ShowsAPlaceItsOwnSequenceOnly) {
   // Padding sees itself.
   EXPECT_TRUE(batch.tree->visible[1][0][4][4].item<bool>());
   // 3 4 0 after places 1 2 3; 5 0 after 1 4; 5 6 after the same; then 5 0 in the second row.
-  EXPECT_EQ(batch.scored, (Ids{1, 2, 3, 4, 6, 7}));
+  EXPECT_TRUE(at::equal(batch.scored, at::tensor({1, 2, 3, 4, 6, 7}, at::kLong)));
   ASSERT_EQ(batch.targets.size(), 9u);
   EXPECT_EQ(batch.targets[6].id, 6);
   EXPECT_EQ(batch.targets[6].place, 3);
