@@ -19,6 +19,16 @@ endif()
 separate_arguments(torch_flags UNIX_COMMAND "${TORCH_CXX_FLAGS}")
 add_compile_options(${torch_flags})
 
+# The OpenMP runtime that libtorch loads: a second one would not know of the first one's threads.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  file(GLOB torch_gomp ${TORCH_INSTALL_PREFIX}/lib/libgomp*.so*)
+  if(torch_gomp)
+    list(GET torch_gomp 0 PRUNUS_OPENMP)
+  else()
+    set(PRUNUS_OPENMP gomp)
+  endif()
+endif()
+
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(CLI11 2.1 REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)

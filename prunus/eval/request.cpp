@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
 #include "prunus/base/error.h"
+#include "prunus/base/memory.h"
+#include "prunus/base/parallel.h"
 #include "prunus/base/progress.h"
 #include "prunus/eval/request_rows.h"
 #include "prunus/eval/score_journal.h"
@@ -119,17 +123,27 @@ class Scorer {
         progress_("score: layer × batch", total_batches * model.layer_count()) {}
 
   void run(const Wave& wave, std::vector<ScoreResult>& results) {
-    std::vector<ScoreBatch> batches;
-    std::vector<at::Tensor> hidden;
-    for (const RowSpan& rows : wave) {
-      batches.push_back(on_device(make_score_batch(requests_, rows)));
-      hidden.push_back(embed(model_, batches.back().ids, device_));
-    }
+    std::vector<ScoreBatch> batches(wave.size());
+    std::vector<at::Tensor> hidden(wave.size());
+    for_each_batch(wave.size(), [&](size_t i) {
+      batches[i] = on_device(make_score_batch(requests_, wave[i]));
+      hidden[i] = embed(model_, batches[i].ids, device_);
+    });
     for (int layer = 0; layer < model_.layer_count(); ++layer) run_layer(layer, batches, hidden);
-    for (size_t i = 0; i < batches.size(); ++i) score(batches[i], hidden[i][0], results);
+    for_each_batch(wave.size(), [&](size_t i) { score(batches[i], hidden[i][0], results); });
   }
 
  private:
+  // On a CPU each batch on one thread: no thread waits within an operator.
+  void for_each_batch(size_t count, const std::function<void(size_t)>& body) const {
+    if (device_.is_cpu()) {
+      for_each_parallel(static_cast<int64_t>(count),
+                        [&](int64_t i) { body(static_cast<size_t>(i)); });
+    } else {
+      for (size_t i = 0; i < count; ++i) body(i);
+    }
+  }
+
   ScoreBatch on_device(ScoreBatch batch) const {
     batch.scored = batch.scored.to(device_);
     if (batch.tree) {
@@ -143,10 +157,11 @@ class Scorer {
                  std::vector<at::Tensor>& hidden) {
     model_.prefetch_block(layer + 1);
     weights_ = model_.load_block(layer, device_, std::move(weights_));
-    for (size_t i = 0; i < batches.size(); ++i) {
+    for_each_batch(batches.size(), [&](size_t i) {
       hidden[i] = run_block(layer, batches[i], hidden[i]);
+      const std::lock_guard lock(progress_lock_);
       progress_.step();
-    }
+    });
     model_.release_block(layer);
   }
 
@@ -208,6 +223,7 @@ class Scorer {
   Decoder decoder_;
   Head head_;
   std::span<const CutRequest> requests_;
+  std::mutex progress_lock_;
   Progress progress_;
   BlockWeights weights_;
 };
@@ -248,6 +264,7 @@ std::vector<ScoreResult> score_requests(const Model& model, std::span<const Scor
   }
   const std::vector<RowSpan> batches =
       make_score_batches(rows, batch_tokens_for(model, device, options.batch_tokens));
+  if (device.is_cpu()) keep_large_blocks();
   Scorer scorer(model, device, cut_requests, static_cast<int64_t>(batches.size()));
   for (const Wave& wave : make_waves(batches, model.config().hidden_size, options.hidden_bytes)) {
     scorer.run(wave, results);

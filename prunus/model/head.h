@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -54,7 +55,8 @@ class Head {
   const TensorInfo& weight_;
   at::Device device_;
   at::Tensor norm_;
-  mutable bool checked_ = false;  // the head's values are checked the first time they are read
+  mutable std::atomic<bool> checked_ =
+      false;  // the head's values are checked the first time they are read
 };
 
 }  // namespace prunus
