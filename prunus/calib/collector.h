@@ -13,7 +13,7 @@ struct LinearSite {
   int layer = 0;  ///< −1: outside the layers
   Role role = Role::QProj;
   at::Tensor weight;       ///< [out, in]; the gain [hidden_size] in on_scale_backward
-  at::Tensor bias;         ///< [out] or undefined
+  at::Tensor bias;         ///< [out], in on_scale_backward [hidden_size]; or undefined
   bool last_batch = true;  ///< no other batch follows for this weight
   bool last_rows = true;   ///< no other rows of this weight follow
   int64_t samples = 1;     ///< in all batches together; every row of a batch is one
@@ -37,7 +37,7 @@ class Collector {
   virtual void on_backward(const LinearSite&, const at::Tensor& /*input*/,
                            const at::Tensor& /*output*/, const at::Tensor& /*grad_output*/,
                            const at::Tensor& /*grad_input*/) {}
-  /// Backward pass through output = normalised · gain, all [batch, seq, hidden_size].
+  /// Backward pass through output = normalised · gain + bias, all [batch, seq, hidden_size].
   virtual void on_scale_backward(const LinearSite&, const at::Tensor& /*normalised*/,
                                  const at::Tensor& /*grad_output*/) {}
   /// False: on_backward gets no grad_input for head and embedding, which saves a product each.

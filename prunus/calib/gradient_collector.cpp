@@ -74,7 +74,8 @@ void GradientCollector::on_backward(const LinearSite& site, const at::Tensor& in
   stats.weight = site.weight;
   if (needs_ == Needs::Saliency) {
     if (output.defined()) {
-      const at::Tensor product = site.bias.defined() ? output - site.bias : output;
+      const bool without = site.bias.defined() && biases_ == Biases::Ignored;
+      const at::Tensor product = without ? output - site.bias : output;
       accumulate(stats.row_saliency, channel_dot(product, grad_output));
     }
     accumulate(stats.column_saliency, channel_dot(input, grad_input));
@@ -93,10 +94,15 @@ void GradientCollector::on_scale_backward(const LinearSite& site, const at::Tens
       (normalised * grad_output).sum(1, false, at::kDouble);  // [batch, hidden]
   stats.weight = site.weight.unsqueeze(1);
   accumulate(stats.gradient, parts.sum(0).unsqueeze(1));
+  if (site.bias.defined() && biases_ == Biases::Counted) {
+    accumulate(stats.bias_saliency,
+               grad_output.flatten(0, 1).sum(0, false, at::kDouble) * site.bias);
+  }
   accumulate(stats.squared_gradient,
              parts.square().sum(0).unsqueeze(1) * static_cast<double>(site.samples));
   if (!site.last_batch) return;
   stats.row_saliency = (stats.weight * stats.gradient).flatten();
+  if (stats.bias_saliency.defined()) stats.row_saliency += stats.bias_saliency;
   hand_over(site);
 }
 

@@ -8,13 +8,18 @@
 
 namespace prunus {
 
+/// Whether a bias counts in the saliency of its row: it goes when the row goes, and b·∂L/∂b is its
+/// term of the Taylor expansion. LLM-Pruner leaves it out.
+enum class Biases { Counted, Ignored };
+
 /// Turns the backward pass of the block stream into WeightStats and hands each to `sink` as soon as
 /// the last batch has passed, after which it is dropped: with one batch, never more than one
 /// weight's gradient and one of its squares are in memory.
 /// Needs::Gradient: dL/dW = Σ_t grad_output[t]ᵀ · input[t].
 /// Needs::Squares: the same for one sample at a time, squared and added up in the stream's
 /// precision (FP32 or FP64, never half); the sample's gradient exists for a few rows at a time.
-/// Needs::Saliency: for a row k of y = W·x, Σ_i W[k,i]·g[k,i] = Σ_t (y − b)[t,k] · ∂L/∂y[t,k]; for
+/// Needs::Saliency: for a row k of y = W·x + b, Σ_i W[k,i]·g[k,i] + b[k]·g_b[k] = Σ_t y[t,k] ·
+/// ∂L/∂y[t,k], or without the bias's term Σ_t (y − b)[t,k] · ∂L/∂y[t,k]; for
 /// a column likewise Σ_t x[t,k] · ∂L/∂x[t,k] (docs/design.md section 2.4). Summed in FP64.
 class GradientCollector : public Collector {
  public:
@@ -22,8 +27,8 @@ class GradientCollector : public Collector {
   using Wanted = std::function<bool(int layer, Role role)>;
   /// `wanted` says which weights matter; others cost nothing. A weight that comes some rows at a
   /// time reaches `sink` so, too, except that saliency is given once, for all rows.
-  GradientCollector(Needs needs, Wanted wanted, Sink sink)
-      : needs_(needs), wanted_(std::move(wanted)), sink_(std::move(sink)) {}
+  GradientCollector(Needs needs, Wanted wanted, Sink sink, Biases biases = Biases::Counted)
+      : needs_(needs), biases_(biases), wanted_(std::move(wanted)), sink_(std::move(sink)) {}
 
   bool wants(int layer, Role role) const override { return wanted_(layer, role); }
   bool wants_grad_input() const override { return needs_ == Needs::Saliency; }
@@ -38,6 +43,7 @@ class GradientCollector : public Collector {
   void hand_over(const LinearSite& site);
 
   Needs needs_;
+  Biases biases_;
   Wanted wanted_;
   Sink sink_;
   std::map<std::pair<int, Role>, WeightStats> pending_;

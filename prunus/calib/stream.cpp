@@ -64,14 +64,15 @@ class BackwardTap : public LinearTap {
     return output;
   }
 
-  at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain) override {
-    const at::Tensor output = normalised * gain;
+  at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
+                   const at::Tensor& bias) override {
+    const at::Tensor output = LinearTap::scale(role, normalised, gain, bias);
     if (!collector_.wants(site_.layer, role)) return output;
     struct Event {
       LinearSite site;
       at::Tensor normalised;
     };
-    auto event = std::make_shared<Event>(Event{site(role, gain, {}), normalised.detach()});
+    auto event = std::make_shared<Event>(Event{site(role, gain, bias), normalised.detach()});
     output.register_hook([event, this](const at::Tensor& grad) {
       const at::NoGradGuard no_grad;
       collector_.on_scale_backward(event->site, event->normalised, grad);

@@ -54,7 +54,8 @@ VocabPass::Result VocabPass::head(const std::vector<at::Tensor>& hidden,
   result.loss /= static_cast<double>(predicted_);
   PRUNUS_CHECK(std::isfinite(result.loss), Numeric, "the calibration loss is ", result.loss,
                "; the model overflows on this text in FP32, or its weights are damaged");
-  if (collector.wants(-1, Role::FinalNorm)) show_final_norm(losses, collector);
+  if (model_.config().final_norm && collector.wants(-1, Role::FinalNorm))
+    show_final_norm(losses, collector);
   const bool untied = !model_.config().tie_word_embeddings;
   if (untied && collector.wants(-1, Role::LmHead)) show_head(losses, {}, collector);
   return result;
@@ -64,9 +65,9 @@ void VocabPass::show_final_norm(const std::vector<Head::Loss>& losses, Collector
   for (size_t i = 0; i < losses.size(); ++i) {
     const int64_t rows = batches_[i].ids.size(0);
     const auto by_sample = [&](const at::Tensor& x) { return x.view({rows, -1, x.size(1)}); };
-    collector.on_scale_backward(
-        {-1, Role::FinalNorm, head_.gain(), {}, i + 1 == losses.size(), true, samples_},
-        by_sample(losses[i].normalised), by_sample(losses[i].grad_normed));
+    collector.on_scale_backward({-1, Role::FinalNorm, head_.norm().gain(), head_.norm().bias(),
+                                 i + 1 == losses.size(), true, samples_},
+                                by_sample(losses[i].normalised), by_sample(losses[i].grad_normed));
   }
 }
 
@@ -79,7 +80,7 @@ void VocabPass::show_head(const std::vector<Head::Loss>& losses,
     const int64_t count = weight.size(0);
     const at::Tensor& ids = batches_[i].ids;
     at::Tensor input =
-        (losses[i].normalised * head_.gain()).view({ids.size(0), -1, weight.size(1)});
+        head_.norm().scaled(losses[i].normalised).view({ids.size(0), -1, weight.size(1)});
     at::Tensor grad = grad_logits.view({ids.size(0), -1, count});
     if (!grads.empty()) {
       const at::Tensor rows = at::arange(begin, begin + count, ids.options()).to(device_);

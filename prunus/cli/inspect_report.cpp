@@ -32,7 +32,13 @@ const std::vector<Part>& parts() {
       {"FFN gate", {Role::GateProj, Role::GateBias}},
       {"FFN up", {Role::UpProj, Role::UpBias}},
       {"FFN down", {Role::DownProj, Role::DownBias}},
-      {"norms", {Role::AttnNorm, Role::QNorm, Role::KNorm, Role::MlpNorm, Role::FinalNorm}},
+      {"experts' router", {Role::Router, Role::SharedRouter}},
+      {"shared expert", {Role::SharedGateProj, Role::SharedUpProj, Role::SharedDownProj}},
+      {"positions", {Role::EmbedPositions}},
+      {"norms",
+       {Role::AttnNorm, Role::QNorm, Role::KNorm, Role::MlpNorm, Role::FinalNorm,
+        Role::AttnNormBias, Role::MlpNormBias, Role::FinalNormBias, Role::EmbedNorm,
+        Role::EmbedNormBias, Role::PostAttnNorm, Role::PostMlpNorm}},
       {"head", {Role::LmHead}},
   };
   return list;

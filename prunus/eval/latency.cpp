@@ -57,8 +57,9 @@ class PartsTap : public WeightDtypeTap {
     lap(product(role));
     return y;
   }
-  at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain) override {
-    const at::Tensor y = WeightDtypeTap::scale(role, normalised, gain);
+  at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
+                   const at::Tensor& bias) override {
+    const at::Tensor y = WeightDtypeTap::scale(role, normalised, gain, bias);
     lap(&TimeParts::rest_s);
     return y;
   }

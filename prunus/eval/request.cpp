@@ -127,7 +127,8 @@ class Scorer {
     std::vector<at::Tensor> hidden(wave.size());
     for_each_batch(wave.size(), [&](size_t i) {
       batches[i] = on_device(make_score_batch(requests_, wave[i]));
-      hidden[i] = embed(model_, batches[i].ids, device_);
+      const at::Tensor places = batches[i].tree ? batches[i].tree->positions : at::Tensor();
+      hidden[i] = embed(model_, batches[i].ids, device_, places);
     });
     for (int layer = 0; layer < model_.layer_count(); ++layer) run_layer(layer, batches, hidden);
     for_each_batch(wave.size(), [&](size_t i) { score(batches[i], hidden[i][0], results); });
@@ -167,13 +168,16 @@ class Scorer {
 
   // Behind the last attention only the places that predict are of use: [1, n, hidden_size].
   at::Tensor run_block(int layer, const ScoreBatch& batch, const at::Tensor& hidden) const {
-    at::Tensor middle =
-        hidden + (batch.tree ? decoder_.attention_part(layer, weights_, hidden, *batch.tree)
-                             : decoder_.attention_part(layer, weights_, hidden));
-    if (layer + 1 == model_.layer_count()) {
-      middle = middle.flatten(0, 1).index_select(0, batch.scored).unsqueeze(0);
+    const at::Tensor attention = batch.tree
+                                     ? decoder_.attention_part(layer, weights_, hidden, *batch.tree)
+                                     : decoder_.attention_part(layer, weights_, hidden);
+    if (layer + 1 < model_.layer_count()) {
+      return decoder_.finish_block(layer, weights_, hidden, attention);
     }
-    return middle + decoder_.feed_forward_part(weights_, middle);
+    const auto scored = [&](const at::Tensor& all) {
+      return all.flatten(0, 1).index_select(0, batch.scored).unsqueeze(0);
+    };
+    return decoder_.finish_block(layer, weights_, scored(hidden), scored(attention));
   }
 
   // The places' log-probabilities, some places at a time, so that not all logits are in memory.

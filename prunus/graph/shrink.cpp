@@ -86,7 +86,7 @@ void check_shares(const GroupSet& set, const std::vector<int64_t>& kept) {
   for (const int64_t unit : kept) ++counts[static_cast<size_t>(unit / set.units_per_share())];
   for (const int64_t count : counts) {
     PRUNUS_CHECK(count == counts[0], InvalidArgument, set.name(), ": keeps ", counts[0],
-                 " units in the first KV group and ", count,
+                 " units in the first share (KV group, expert) and ", count,
                  " in another; expected as many in each");
   }
 }
@@ -107,6 +107,18 @@ std::vector<int64_t> original_pairs(const LayerShape& shape, const std::vector<i
   return pairs;
 }
 
+// The slopes of a model with ALiBi follow their heads. Such models have a key head per query head.
+void keep_alibi_heads(const ModelConfig& config, LayerShape& shape,
+                      const std::vector<int64_t>& kept) {
+  if (config.family->positions != Positions::Alibi) return;
+  std::vector<int64_t> heads;
+  for (const int64_t head : kept) {
+    heads.push_back(shape.alibi_heads.empty() ? head
+                                              : shape.alibi_heads[static_cast<size_t>(head)]);
+  }
+  shape.alibi_heads = std::move(heads);
+}
+
 void resize(ModelConfig& config, const GroupSet& set, const std::vector<int64_t>& kept) {
   const auto units = static_cast<int64_t>(kept.size());
   switch (set.label) {
@@ -114,13 +126,22 @@ void resize(ModelConfig& config, const GroupSet& set, const std::vector<int64_t>
       config.hidden_size = units;
       return;
     case AxisLabel::Ffn:
-      config.layers[static_cast<size_t>(set.layer)].intermediate_size = units;
+      config.layers[static_cast<size_t>(set.layer)].intermediate_size = units / set.shares;
+      return;
+    case AxisLabel::Expert: {
+      config.layers[static_cast<size_t>(set.layer)].experts = units;
+      config.experts_per_token = std::min(config.experts_per_token, units);
+      return;
+    }
+    case AxisLabel::SharedFfn:
+      config.layers[static_cast<size_t>(set.layer)].shared_intermediate_size = units;
       return;
     case AxisLabel::QueryHead:
       config.layers[static_cast<size_t>(set.layer)].num_attention_heads = units;
       return;
     case AxisLabel::KvGroup: {
       LayerShape& shape = config.layers[static_cast<size_t>(set.layer)];
+      keep_alibi_heads(config, shape, kept);
       shape.num_attention_heads = shape.num_attention_heads / shape.num_key_value_heads * units;
       shape.num_key_value_heads = units;
       return;
@@ -183,6 +204,7 @@ void check_head_dim(ModelConfig& config, const std::vector<GroupSet>& sets,
   }
   if (config.rope_head_dim == 0) config.rope_head_dim = config.head_dim;
   config.head_dim = kept;
+  config.rotary_dim = kept;  // only heads that are rotated as a whole can lose channels
 }
 
 void check_layers(const ModelConfig& config, const Keep& keep) {

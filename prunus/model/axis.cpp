@@ -20,6 +20,10 @@ std::string_view axis_name(AxisLabel label) {
       return "value_dim";
     case AxisLabel::Ffn:
       return "ffn";
+    case AxisLabel::Expert:
+      return "expert";
+    case AxisLabel::SharedFfn:
+      return "shared_ffn";
   }
   return "?";
 }

@@ -19,22 +19,35 @@ struct LayerShape {
       std::nullopt;  ///< a query sees this many keys, itself included
   /// Which of the original rotation frequencies the head_dim/2 pairs still have; empty: all.
   std::vector<int64_t> rope_pairs = {};
+  /// Which of the original query heads, counted from 0, are left: their ALiBi slopes. Empty: all.
+  std::vector<int64_t> alibi_heads = {};
+  int64_t experts =
+      0;  ///< of the feed-forward part, each intermediate_size wide; 0: it is one alone
+  int64_t shared_intermediate_size = 0;
   bool operator==(const LayerShape&) const = default;
 };
 
-enum class Activation { Silu, Gelu, GeluTanh, Relu };
-
 /// Rotary position embedding and its long-context scaling.
 /// Source: Su et al., arXiv:2104.09864; "linear": Chen et al., arXiv:2306.15595; "llama3": the
-/// wavelength bands published with Llama 3.1.
+/// wavelength bands published with Llama 3.1; "dynamic": the base grows with the sequence
+/// (NTK-aware scaling, as transformers computes it); "yarn": Peng et al., arXiv:2309.00071;
+/// "longrope": Ding et al., arXiv:2402.13753, one list of factors for short sequences and one for
+/// long ones.
 struct Rope {
-  enum class Kind { Default, Linear, Llama3 };
+  enum class Kind { Default, Linear, Llama3, Dynamic, Yarn, Longrope };
   Kind kind = Kind::Default;
   double theta = 10000.0;
   double factor = 1.0;
   double low_freq_factor = 1.0;
   double high_freq_factor = 4.0;
   int64_t original_max_position_embeddings = 8192;
+  double beta_fast = 32.0;
+  double beta_slow = 1.0;
+  bool truncate = true;                   ///< yarn: the band's ends are whole pairs
+  double attention_factor = 1.0;          ///< sines and cosines are multiplied by it
+  std::vector<double> short_factor = {};  ///< per pair, up to the original length
+  std::vector<double> long_factor = {};   ///< per pair, beyond it
+  bool operator==(const Rope&) const = default;
 };
 
 /// In front of `model_type` where a model cannot be described in its family's stock keys.
@@ -50,20 +63,38 @@ struct ModelConfig {
   /// 1/√rope_head_dim, and the rotation frequencies are still those. 0: head_dim was never cut.
   int64_t rope_head_dim = 0;
   int64_t max_position_embeddings = 0;
-  double rms_norm_eps = 1e-6;
+  double rms_norm_eps = 1e-6;  ///< of every norm, whatever its kind
   bool qkv_bias = false;
   bool out_bias = false;
   bool mlp_bias = false;
+  bool qk_norm = false;
   bool tie_word_embeddings = false;
+  bool final_norm = true;
+  bool pre_norm = true;
+  bool parallel_residual = false;
   Activation activation = Activation::Silu;
   Rope rope;
+  Rope local_rope;          ///< of windowed layers, where the family has one for them
+  int64_t rotary_dim = 0;   ///< channels of a head that are rotated, the first ones
+  int64_t alibi_heads = 0;  ///< query heads of a layer before any were cut; slopes are theirs
+  double embedding_scale = 1.0;
+  double score_divisor = 0;      ///< scores are divided by its root; 0: by that of head_dim
+  double attention_softcap = 0;  ///< 0: none
+  double logit_softcap = 0;      ///< 0: none
+  int64_t experts_per_token = 0;
+  bool renormalised_router = false;
   std::vector<LayerShape> layers;
 
   /// True where all layers have the same head counts and width: any stock loader can read it.
   bool uniform() const;
-  /// Whether a tensor of the family's table is in this model.
-  bool has(When when) const;
+  /// Whether a tensor of the family's table is in this layer (−1: outside the layers).
+  bool has(When when, int layer) const;
+  /// The rotary embedding of a layer.
+  const Rope& rope_of(int layer) const;
 };
+
+/// The key among the alternatives "a|b" that `json` has, else the first.
+std::string config_key(const Json& json, std::string_view alternatives);
 
 /// Reads config.json (v4 and v5 spellings of the rope fields). `where` names the file in messages.
 /// Per-layer sizes: lists under layer_num_attention_heads, layer_num_key_value_heads,

@@ -50,6 +50,19 @@ double ConfigFields::positive(const std::string& key, std::optional<double> fall
   return number;
 }
 
+std::vector<double> ConfigFields::positives(const std::string& key) {
+  const Json* value = find(key);
+  PRUNUS_CHECK(value != nullptr && value->is_array() && !value->empty(), Corrupt, where_, ": '",
+               key, "' must be a list of numbers");
+  std::vector<double> numbers;
+  for (const Json& item : *value) {
+    Json holder = Json::object();
+    holder[key] = item;
+    numbers.push_back(ConfigFields(holder, where_).positive(key));
+  }
+  return numbers;
+}
+
 bool ConfigFields::boolean(const std::string& key, bool fallback) {
   const Json* value = find(key);
   if (value == nullptr) return fallback;

@@ -22,6 +22,8 @@ class ConfigFields {
                   std::optional<int64_t> fallback = std::nullopt);
   /// Finite number > 0. Throws Corrupt.
   double positive(const std::string& key, std::optional<double> fallback = std::nullopt);
+  /// A list of finite numbers > 0. Throws Corrupt.
+  std::vector<double> positives(const std::string& key);
   bool boolean(const std::string& key, bool fallback);
   std::string text(const std::string& key, const std::string& fallback);
   std::optional<std::vector<int64_t>> integers(const std::string& key, size_t count, int64_t low,

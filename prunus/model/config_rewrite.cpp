@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include <nlohmann/json.hpp>
 
@@ -8,22 +10,48 @@
 namespace prunus {
 namespace {
 
+using LayerTest = bool (*)(const LayerShape&);
+
+bool any_layer(const LayerShape&) { return true; }
+bool is_dense(const LayerShape& layer) { return layer.experts == 0; }
+bool is_mixture(const LayerShape& layer) { return layer.experts > 0; }
+
 struct SizeKey {
-  const char* scalar;
+  std::string_view scalar;  // empty: none in this family
   const char* list;
   int64_t LayerShape::*member;
+  LayerTest applies = any_layer;
 };
 
-constexpr SizeKey kSizes[] = {
-    {"num_attention_heads", "layer_num_attention_heads", &LayerShape::num_attention_heads},
-    {"num_key_value_heads", "layer_num_key_value_heads", &LayerShape::num_key_value_heads},
-    {"intermediate_size", "layer_intermediate_size", &LayerShape::intermediate_size},
-};
+std::vector<SizeKey> size_keys(const Family& family) {
+  const ConfigKeys& keys = family.keys;
+  std::vector<SizeKey> sizes = {
+      {keys.heads, "layer_num_attention_heads", &LayerShape::num_attention_heads},
+      {keys.kv_heads, "layer_num_key_value_heads", &LayerShape::num_key_value_heads},
+      {keys.ffn, "layer_intermediate_size", &LayerShape::intermediate_size,
+       family.mixture && !keys.expert_ffn.empty() ? is_dense : any_layer},
+  };
+  if (!family.mixture) return sizes;
+  sizes.push_back({keys.experts, "layer_num_experts", &LayerShape::experts, is_mixture});
+  if (!keys.expert_ffn.empty()) {
+    sizes.push_back(
+        {keys.expert_ffn, "layer_intermediate_size", &LayerShape::intermediate_size, is_mixture});
+  }
+  if (!family.shared_ffn_key.empty()) {
+    sizes.push_back({family.shared_ffn_key, "layer_shared_intermediate_size",
+                     &LayerShape::shared_intermediate_size, is_mixture});
+  }
+  return sizes;
+}
 
 void write_size(Json& json, const ModelConfig& config, const SizeKey& key) {
   std::vector<int64_t> sizes;
-  for (const LayerShape& layer : config.layers) sizes.push_back(layer.*key.member);
-  json[key.scalar] = *std::max_element(sizes.begin(), sizes.end());
+  int64_t largest = 0;
+  for (const LayerShape& layer : config.layers) {
+    sizes.push_back(layer.*key.member);
+    if (key.applies(layer)) largest = std::max(largest, layer.*key.member);
+  }
+  if (!key.scalar.empty() && largest > 0) json[config_key(json, key.scalar)] = largest;
   json.erase(key.list);
   if (!config.uniform()) json[key.list] = sizes;
 }
@@ -43,17 +71,79 @@ void write_windows(Json& json, const ModelConfig& config) {
   if (gated) json["max_window_layers"] = first;
 }
 
-// Rotary frequencies and score scale of a model whose heads lost channels: no stock key says this,
-// and a stock loader that passed it over would compute something else. So the model's type is one
-// that only Prunus knows.
-void write_head_dim(Json& json, const ModelConfig& config) {
-  json["head_dim"] = config.head_dim;
-  if (config.rope_head_dim == 0) return;
+void write_kept_lists(Json& json, const ModelConfig& config) {
   Json pairs = Json::array();
-  for (const LayerShape& layer : config.layers) pairs.push_back(layer.rope_pairs);
-  json["rope_head_dim"] = config.rope_head_dim;
-  json["layer_rope_pairs"] = pairs;
-  json["model_type"] = c10::str(kOwnTypePrefix, config.family->model_type);
+  Json heads = Json::array();
+  for (const LayerShape& layer : config.layers) {
+    pairs.push_back(layer.rope_pairs);
+    std::vector<int64_t> all(static_cast<size_t>(layer.num_attention_heads));
+    std::iota(all.begin(), all.end(), int64_t{0});
+    heads.push_back(layer.alibi_heads.empty() ? all : layer.alibi_heads);
+  }
+  if (config.rope_head_dim != 0) {
+    json["rope_head_dim"] = config.rope_head_dim;
+    json["layer_rope_pairs"] = pairs;
+  }
+  const bool cut = std::any_of(config.layers.begin(), config.layers.end(),
+                               [](const LayerShape& layer) { return !layer.alibi_heads.empty(); });
+  if (cut) {
+    json["alibi_heads"] = config.alibi_heads;
+    json["layer_alibi_heads"] = heads;
+  }
+}
+
+// Whether the family's own keys say all there is to say.
+bool in_stock_keys(const ModelConfig& config) {
+  const Family& family = *config.family;
+  const ConfigKeys& keys = family.keys;
+  const double scale =
+      family.embedding_scale ? std::sqrt(static_cast<double>(config.hidden_size)) : 1.0;
+  if (config.rope_head_dim != 0 || config.embedding_scale != scale) return false;
+  return std::all_of(config.layers.begin(), config.layers.end(), [&](const LayerShape& layer) {
+    const bool heads =
+        !keys.head_dim.empty() || layer.num_attention_heads * config.head_dim == config.hidden_size;
+    const bool ffn = !keys.ffn.empty() ||
+                     layer.intermediate_size == family.default_ffn_multiple * config.hidden_size;
+    return heads && ffn && layer.alibi_heads.empty();
+  });
+}
+
+// A model that no stock key describes (rotary frequencies of heads that lost channels, ALiBi slopes
+// of heads that are left, ...) gets a type that only Prunus knows: a stock loader that passed over
+// the extra keys would compute something else.
+void write_own_keys(Json& json, const ModelConfig& config) {
+  const Family& family = *config.family;
+  if (!family.keys.head_dim.empty()) json[std::string(family.keys.head_dim)] = config.head_dim;
+  if (in_stock_keys(config)) return;
+  write_kept_lists(json, config);
+  if (family.keys.head_dim.empty()) json["head_dim"] = config.head_dim;
+  if (family.keys.ffn.empty()) {
+    int64_t largest = 0;
+    for (const LayerShape& layer : config.layers) {
+      largest = std::max(largest, layer.intermediate_size);
+    }
+    json["intermediate_size"] = largest;
+  }
+  if (family.embedding_scale) json["prunus_embedding_scale"] = config.embedding_scale;
+  json["model_type"] = c10::str(kOwnTypePrefix, family.model_type);
+}
+
+// A token cannot choose more experts than are left.
+void write_experts(Json& json, const ModelConfig& config) {
+  if (!config.family->mixture) return;
+  int64_t fewest = config.experts_per_token;
+  for (const LayerShape& layer : config.layers) {
+    if (layer.experts > 0) fewest = std::min(fewest, layer.experts);
+  }
+  json["num_experts_per_tok"] = fewest;
+  const auto dense = std::count_if(config.layers.begin(), config.layers.end(), is_dense);
+  if (dense == 0 && !json.contains("mlp_only_layers")) return;
+  Json layers = Json::array();
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    if (is_dense(config.layers[i])) layers.push_back(i);
+  }
+  json["mlp_only_layers"] = layers;
+  if (dense > 0) json["decoder_sparse_step"] = 1;
 }
 
 // Stock loaders of some families insist that the heads divide hidden_size.
@@ -79,12 +169,16 @@ void write_family(Json& json, const ModelConfig& config) {
 
 Json rewrite_config(const Json& original, const ModelConfig& config) {
   Json json = original;
-  json["hidden_size"] = config.hidden_size;
-  json["num_hidden_layers"] = config.layers.size();
-  for (const SizeKey& key : kSizes) write_size(json, config, key);
+  const ConfigKeys& keys = config.family->keys;
+  json[config_key(json, keys.hidden_size)] = config.hidden_size;
+  json[config_key(json, keys.layers)] = config.layers.size();
+  const std::string width(config.family->embedding_width_key);
+  if (!width.empty() && json.contains(width)) json[width] = config.hidden_size;
+  for (const SizeKey& key : size_keys(*config.family)) write_size(json, config, key);
   write_windows(json, config);
+  write_experts(json, config);
   write_family(json, config);
-  write_head_dim(json, config);
+  write_own_keys(json, config);
   return json;
 }
 

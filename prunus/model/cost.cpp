@@ -85,7 +85,11 @@ Macs count_macs(const ModelConfig& config, int64_t tokens) {
     const double g = number(layer.num_key_value_heads);
     macs.projections += 2 * t * h * d * (n + g);
     macs.attention += 2 * n * d * keys_seen(tokens, layer.sliding_window);
-    macs.ffn += 3 * t * h * number(layer.intermediate_size);
+    const double matrices = config.family->gated ? 3 : 2;
+    const int64_t used = layer.experts == 0 ? 1 : std::min(layer.experts, config.experts_per_token);
+    macs.ffn +=
+        matrices * t * h * number(used * layer.intermediate_size + layer.shared_intermediate_size);
+    macs.ffn += t * h * number(layer.experts + (layer.shared_intermediate_size > 0 ? 1 : 0));
   }
   macs.head = t * h * number(config.vocab_size);
   return macs;

@@ -1,6 +1,8 @@
 #include "prunus/model/decoder.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include <ATen/ATen.h>
@@ -31,9 +33,24 @@ at::Tensor repeat_heads(const at::Tensor& x, int64_t times) {
       .reshape({x.size(0), x.size(1) * times, x.size(2), x.size(3)});
 }
 
+// Rotates the pairs (2i, 2i + 1), as rotate() does others.
+at::Tensor rotate_neighbours(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  const at::Tensor pairs = x.unflatten(-1, {-1, 2});
+  const at::Tensor first = pairs.select(-1, 0);
+  const at::Tensor second = pairs.select(-1, 1);
+  return at::stack({first * cos - second * sin, second * cos + first * sin}, -1).flatten(-2);
+}
+
 // Rotates the pairs (i, i + d/2) of x [batch, heads, seq, d] by the angles [seq, d/2], or
-// [batch, 1, seq, d/2] where rows differ.
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+// [batch, 1, seq, d/2] where rows differ. Channels beyond those d stay.
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                  bool neighbours) {
+  const int64_t rotated = 2 * cos.size(-1);
+  if (rotated < x.size(-1)) {
+    const at::Tensor rest = x.narrow(-1, rotated, x.size(-1) - rotated);
+    return at::cat({rotate(x.narrow(-1, 0, rotated), cos, sin, neighbours), rest}, -1);
+  }
+  if (neighbours) return rotate_neighbours(x, cos, sin);
   const int64_t half = x.size(-1) / 2;
   const at::Tensor first = x.narrow(-1, 0, half);
   const at::Tensor second = x.narrow(-1, half, half);
@@ -94,95 +111,238 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
 
 }  // namespace
 
-at::Tensor LinearTap::scale(Role, const at::Tensor& normalised, const at::Tensor& gain) {
-  return normalised * gain;
+at::Tensor LinearTap::scale(Role, const at::Tensor& normalised, const at::Tensor& gain,
+                            const at::Tensor& bias) {
+  return bias.defined() ? normalised * gain + bias : normalised * gain;
 }
 
-at::Tensor rope_frequencies(const ModelConfig& config, int layer) {
-  const Rope& rope = config.rope;
-  const int64_t head_dim = scale_dim(config);
+namespace {
+
+// Waves longer than the old context are slowed by `factor`, short ones kept, a ramp between.
+double llama3_frequency(const Rope& rope, double frequency) {
+  const double turns = static_cast<double>(rope.original_max_position_embeddings) * frequency /
+                       (2 * std::numbers::pi);
+  const double ramp = std::clamp(
+      (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0, 1.0);
+  return frequency * (ramp + (1 - ramp) / rope.factor);
+}
+
+// The pair whose wave turns `turns` times within the original context.
+double yarn_pair(const Rope& rope, double turns, int64_t dim) {
+  const auto context = static_cast<double>(rope.original_max_position_embeddings);
+  return static_cast<double>(dim) * std::log(context / (turns * 2 * std::numbers::pi)) /
+         (2 * std::log(rope.theta));
+}
+
+double yarn_frequency(const Rope& rope, double frequency, int64_t pair, int64_t dim) {
+  double low = yarn_pair(rope, rope.beta_fast, dim);
+  double high = yarn_pair(rope, rope.beta_slow, dim);
+  if (rope.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, static_cast<double>(dim - 1));
+  if (low == high) high += 0.001;
+  const double ramp = std::clamp((static_cast<double>(pair) - low) / (high - low), 0.0, 1.0);
+  return frequency * (1 - ramp) + frequency / rope.factor * ramp;
+}
+
+// The base grows once the sequence is longer than the model's context.
+double dynamic_theta(const Rope& rope, int64_t length, int64_t dim) {
+  const auto context = static_cast<double>(rope.original_max_position_embeddings);
+  const double seen = std::max(static_cast<double>(length), context);
+  const auto d = static_cast<double>(dim);
+  return rope.theta * std::pow(rope.factor * seen / context - (rope.factor - 1), d / (d - 2));
+}
+
+// Channels of a head that are rotated, before any of it was cut.
+int64_t rotated_dim(const ModelConfig& config) {
+  return config.rope_head_dim != 0 ? config.rope_head_dim : config.rotary_dim;
+}
+
+}  // namespace
+
+at::Tensor rope_frequencies(const ModelConfig& config, int layer, int64_t length) {
+  const Rope& rope = config.rope_of(layer);
+  const int64_t dim = rotated_dim(config);
   const auto place = static_cast<size_t>(layer);
   const std::vector<int64_t> all;
   const auto& kept = place < config.layers.size() ? config.layers[place].rope_pairs : all;
+  const bool is_long = length > rope.original_max_position_embeddings;
+  const std::vector<double>& stretch = is_long ? rope.long_factor : rope.short_factor;
+  const double theta =
+      rope.kind == Rope::Kind::Dynamic ? dynamic_theta(rope, length, dim) : rope.theta;
   std::vector<float> frequencies;
-  for (int64_t i = 0; i < config.head_dim / 2; ++i) {
+  for (int64_t i = 0; i < config.rotary_dim / 2; ++i) {
     const int64_t pair = kept.empty() ? i : kept[static_cast<size_t>(i)];
-    const double exponent = static_cast<double>(2 * pair) / static_cast<double>(head_dim);
-    double frequency = 1.0 / std::pow(rope.theta, exponent);
+    const double exponent = static_cast<double>(2 * pair) / static_cast<double>(dim);
+    double frequency = 1.0 / std::pow(theta, exponent);
     if (rope.kind == Rope::Kind::Linear) frequency /= rope.factor;
-    if (rope.kind == Rope::Kind::Llama3) {
-      // Waves longer than the old context are slowed by `factor`, short ones kept, a ramp between.
-      const double turns = static_cast<double>(rope.original_max_position_embeddings) * frequency /
-                           (2 * std::numbers::pi);
-      const double ramp = std::clamp(
-          (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0,
-          1.0);
-      frequency *= ramp + (1 - ramp) / rope.factor;
-    }
+    if (rope.kind == Rope::Kind::Llama3) frequency = llama3_frequency(rope, frequency);
+    if (rope.kind == Rope::Kind::Yarn) frequency = yarn_frequency(rope, frequency, pair, dim);
+    if (rope.kind == Rope::Kind::Longrope) frequency /= stretch.at(static_cast<size_t>(pair));
     frequencies.push_back(static_cast<float>(frequency));
   }
   return at::tensor(frequencies);
 }
 
+at::Tensor alibi_slopes(int64_t heads) {
+  int64_t power = 1;
+  while (2 * power <= heads) power *= 2;
+  std::vector<float> slopes;
+  for (int64_t head = 0; head < heads; ++head) {
+    const double steps =
+        head < power
+            ? 8.0 * static_cast<double>(head + 1) / static_cast<double>(power)
+            : 4.0 * static_cast<double>(2 * (head - power) + 1) / static_cast<double>(power);
+    slopes.push_back(static_cast<float>(std::pow(2.0, -steps)));
+  }
+  return at::tensor(slopes);
+}
+
 at::Tensor Decoder::normalise(const at::Tensor& x) const {
-  return x * (x.square().mean(-1, true) + config_.rms_norm_eps).rsqrt();
+  const double eps = config_.rms_norm_eps;
+  if (config_.family->norm != NormKind::Layer) {
+    return x * (x.square().mean(-1, true) + eps).rsqrt();
+  }
+  const at::Tensor centred = x - x.mean(-1, true);
+  return centred * (centred.square().mean(-1, true) + eps).rsqrt();
 }
 
-at::Tensor Decoder::rms_norm(const at::Tensor& x, const at::Tensor& weight) const {
-  return normalise(x) * weight;
+at::Tensor Decoder::gain(const at::Tensor& weight) const {
+  return config_.family->norm == NormKind::RmsPlusOne ? weight + 1 : weight;
 }
 
-at::Tensor Decoder::block_norm(Role role, const BlockWeights& weights, const at::Tensor& hidden,
-                               LinearTap* tap) const {
-  if (tap == nullptr) return rms_norm(hidden, weights[role]);
-  return tap->scale(role, normalise(hidden), weights[role]);
+at::Tensor Decoder::norm(const at::Tensor& x, const at::Tensor& weight,
+                         const at::Tensor& bias) const {
+  const at::Tensor scaled = normalise(x) * gain(weight);
+  return bias.defined() ? scaled + bias : scaled;
+}
+
+// Nothing where the model has no such norm.
+at::Tensor Decoder::block_norm(Role role, Role bias_role, const BlockWeights& weights,
+                               const at::Tensor& hidden, LinearTap* tap) const {
+  if (!weights[role].defined()) return hidden;
+  const at::Tensor& bias = weights[bias_role];
+  if (tap == nullptr) return norm(hidden, weights[role], bias);
+  return tap->scale(role, normalise(hidden), gain(weights[role]), bias);
+}
+
+namespace {
+
+// Score biases of ALiBi, FP32 [1 or batch, heads, queries, keys]: −slope · distance, and −∞ where a
+// query may not look.
+at::Tensor alibi_bias(const ModelConfig& config, const LayerShape& shape, const at::Tensor& queries,
+                      const at::Tensor& keys, const at::Tensor& visible) {
+  at::Tensor slopes = alibi_slopes(config.alibi_heads);
+  if (!shape.alibi_heads.empty()) {
+    slopes = slopes.index_select(0, at::tensor(shape.alibi_heads, at::kLong));
+  }
+  const at::Tensor distance = (keys.unsqueeze(-2) - queries.unsqueeze(-1)).to(at::kFloat);
+  const at::Tensor bias = slopes.to(queries.device()).view({1, -1, 1, 1}) *
+                          distance.view({-1, 1, distance.size(-2), distance.size(-1)});
+  return bias.masked_fill(visible.logical_not(), -std::numeric_limits<float>::infinity());
+}
+
+// q or k as the layer's scores want them: rotated by the positions [seq] or [batch, 1, seq].
+struct Rotation {
+  at::Tensor cos;
+  at::Tensor sin;
+};
+
+Rotation rotation_of(const ModelConfig& config, int layer, const at::Tensor& places, int64_t length,
+                     const at::TensorOptions& options) {
+  const at::Tensor angles =
+      places.to(options).unsqueeze(-1) * rope_frequencies(config, layer, length).to(options);
+  const double amplitude = config.rope_of(layer).attention_factor;
+  if (amplitude == 1.0) return {angles.cos(), angles.sin()};
+  return {angles.cos() * amplitude, angles.sin() * amplitude};
+}
+
+}  // namespace
+
+// Attention with the scores written out where a soft cap bends them: c · tanh(s / c).
+at::Tensor Decoder::scores(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                           const std::optional<at::Tensor>& mask, bool causal) const {
+  const double divisor =
+      config_.score_divisor != 0 ? config_.score_divisor : static_cast<double>(scale_dim(config_));
+  const double scale = 1.0 / std::sqrt(divisor);
+  if (config_.attention_softcap == 0) {
+    return at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale);
+  }
+  const double cap = config_.attention_softcap;
+  at::Tensor raw = at::matmul(q, k.transpose(-1, -2)).to(at::kFloat) * (scale / cap);
+  raw = raw.tanh() * cap;
+  at::Tensor visible;
+  if (mask) {
+    visible = *mask;
+  } else if (causal) {
+    visible = attention_mask(q.size(2), k.size(2) - q.size(2), std::nullopt, q.device());
+  }
+  if (visible.defined()) {
+    raw = raw.masked_fill(visible.logical_not(), -std::numeric_limits<float>::infinity());
+  }
+  return at::matmul(raw.softmax(-1).to(v.scalar_type()), v);
 }
 
 at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                               LinearTap* tap, LayerCache* cache, int64_t position,
                               const TokenTree* tree) const {
   const LayerShape& shape = config_.layers[static_cast<size_t>(layer)];
+  const Family& family = *config_.family;
   const int64_t seq = hidden.size(1);
-  at::Tensor q = split_heads(project(tap, Role::QProj, hidden, weights, Role::QBias),
-                             shape.num_attention_heads, config_.head_dim);
-  at::Tensor k = split_heads(project(tap, Role::KProj, hidden, weights, Role::KBias),
-                             shape.num_key_value_heads, config_.head_dim);
+  at::Tensor flat_q = project(tap, Role::QProj, hidden, weights, Role::QBias);
+  at::Tensor flat_k = project(tap, Role::KProj, hidden, weights, Role::KBias);
+  const bool normed = weights[Role::QNorm].defined();
+  if (normed && family.qk_norm_rows) {
+    flat_q = norm(flat_q, weights[Role::QNorm]);
+    flat_k = norm(flat_k, weights[Role::KNorm]);
+  }
+  at::Tensor q = split_heads(flat_q, shape.num_attention_heads, config_.head_dim);
+  at::Tensor k = split_heads(flat_k, shape.num_key_value_heads, config_.head_dim);
   at::Tensor v = split_heads(project(tap, Role::VProj, hidden, weights, Role::VBias),
                              shape.num_key_value_heads, config_.head_dim);
-  if (weights[Role::QNorm].defined()) q = rms_norm(q, weights[Role::QNorm]);
-  if (weights[Role::KNorm].defined()) k = rms_norm(k, weights[Role::KNorm]);
-  const at::Tensor places = tree != nullptr
-                                ? tree->positions.unsqueeze(1).to(hidden.scalar_type())
-                                : at::arange(position, position + seq, hidden.options());
-  const at::Tensor angles =
-      places.unsqueeze(-1) * rope_frequencies(config_, layer).to(hidden.options());
-  const at::Tensor cos = angles.cos();
-  const at::Tensor sin = angles.sin();
-  // Angles are FP32; where the products are in half precision, so is what attention multiplies.
-  q = rotate(q, cos, sin).to(v.scalar_type());
-  k = rotate(k, cos, sin).to(v.scalar_type());
+  if (normed && !family.qk_norm_rows) {
+    q = norm(q, weights[Role::QNorm]);
+    k = norm(k, weights[Role::KNorm]);
+  }
+  const auto counted = at::TensorOptions().dtype(at::kLong).device(hidden.device());
+  const at::Tensor places = tree != nullptr ? tree->positions.unsqueeze(1)
+                                            : at::arange(position, position + seq, counted);
+  if (family.positions == Positions::Rope) {
+    const int64_t length = tree != nullptr ? seq : position + seq;
+    const Rotation turn = rotation_of(config_, layer, places, length, hidden.options());
+    // Angles are FP32; where the products are in half precision, so is what attention multiplies.
+    q = rotate(q, turn.cos, turn.sin, family.interleaved_rope).to(v.scalar_type());
+    k = rotate(k, turn.cos, turn.sin, family.interleaved_rope).to(v.scalar_type());
+  }
   if (cache != nullptr) {
     k = append(cache->keys, cache->key_room, k);
     v = append(cache->values, cache->value_room, v);
   }
   const int64_t times = shape.num_attention_heads / shape.num_key_value_heads;
   const int64_t past = k.size(2) - seq;
+  const bool alibi = family.positions == Positions::Alibi;
   const bool windowed = shape.sliding_window && *shape.sliding_window < k.size(2);
-  const bool plain = past == 0 && !windowed && tree == nullptr;
+  const bool plain = past == 0 && !windowed && tree == nullptr && !alibi;
   std::optional<at::Tensor> mask;
   if (tree != nullptr) {
     mask = tree_mask(*tree, shape.sliding_window);
-  } else if (!plain && (seq > 1 || windowed)) {
+  } else if (!plain && (seq > 1 || windowed || alibi)) {
     mask = attention_mask(seq, past, shape.sliding_window, hidden.device());
   }
-  const double scale = 1.0 / std::sqrt(static_cast<double>(scale_dim(config_)));
+  if (alibi) {
+    const at::Tensor keys = tree != nullptr ? places : at::arange(past + seq, counted);
+    mask = alibi_bias(config_, shape, places, keys, *mask).to(v.scalar_type());
+  }
   // All query heads of a single place see the same keys, so they can stand as the places of their
   // group, which saves copying keys and values for each of them.
-  const bool grouped = seq == 1 && tree == nullptr;
+  const bool grouped = seq == 1 && tree == nullptr && !alibi;
   if (grouped) q = q.reshape({q.size(0), k.size(1), times, q.size(3)});
   const int64_t copies = grouped ? 1 : times;
-  const at::Tensor mixed = at::scaled_dot_product_attention(
-      q, repeat_heads(k, copies), repeat_heads(v, copies), mask, 0.0, plain && seq > 1, scale);
+  const at::Tensor mixed =
+      scores(q, repeat_heads(k, copies), repeat_heads(v, copies), mask, plain && seq > 1);
   const at::Tensor joined =
       (grouped ? mixed : mixed.transpose(1, 2))
           .reshape({hidden.size(0), seq, shape.num_attention_heads * config_.head_dim});
@@ -191,36 +351,171 @@ at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::
 
 at::Tensor Decoder::feed_forward(const BlockWeights& weights, const at::Tensor& hidden,
                                  LinearTap* tap) const {
-  const at::Tensor gate = project(tap, Role::GateProj, hidden, weights, Role::GateBias);
   const at::Tensor up = project(tap, Role::UpProj, hidden, weights, Role::UpBias);
+  if (!config_.family->gated) {
+    return project(tap, Role::DownProj, activate(config_.activation, up), weights, Role::DownBias);
+  }
+  const at::Tensor gate = project(tap, Role::GateProj, hidden, weights, Role::GateBias);
   return project(tap, Role::DownProj, activate(config_.activation, gate) * up, weights,
                  Role::DownBias);
 }
 
+// What each expert's output is multiplied by, 0 for those a token does not choose: [..., experts].
+at::Tensor Decoder::router_weights(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                                   LinearTap* tap) const {
+  const int64_t experts = config_.layers[static_cast<size_t>(layer)].experts;
+  const at::Tensor logits =
+      (tap != nullptr ? tap->linear(Role::Router, hidden, weights[Role::Router], {})
+                      : at::linear(hidden, weights[Role::Router]))
+          .to(at::kFloat);
+  const at::Tensor probabilities = logits.softmax(-1);
+  const int64_t chosen = std::min(config_.experts_per_token, experts);
+  auto [best, which] = probabilities.topk(chosen, -1);
+  if (config_.renormalised_router) best = best / best.sum(-1, true);
+  return at::zeros_like(probabilities).scatter(-1, which, best).to(hidden.scalar_type());
+}
+
+at::Tensor Decoder::shared_expert(const BlockWeights& weights, const at::Tensor& hidden,
+                                  LinearTap* tap) const {
+  const auto product = [&](Role role, const at::Tensor& x) {
+    return tap != nullptr ? tap->linear(role, x, weights[role], {}) : at::linear(x, weights[role]);
+  };
+  const at::Tensor inner = activate(config_.activation, product(Role::SharedGateProj, hidden)) *
+                           product(Role::SharedUpProj, hidden);
+  const at::Tensor out = product(Role::SharedDownProj, inner);
+  if (!weights[Role::SharedRouter].defined()) return out;
+  return product(Role::SharedRouter, hidden).sigmoid() * out;
+}
+
+// A mixture is one feed-forward part as wide as all experts together whose inner channels are
+// multiplied by their expert's weight. Calibration and training, which watch every product, run it
+// so; otherwise each expert sees its own tokens only.
+at::Tensor Decoder::mixture(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                            LinearTap* tap) const {
+  const LayerShape& shape = config_.layers[static_cast<size_t>(layer)];
+  const at::Tensor share = router_weights(layer, weights, hidden, tap);
+  at::Tensor out;
+  if (tap != nullptr) {
+    const at::Tensor gate = tap->linear(Role::GateProj, hidden, weights[Role::GateProj], {});
+    const at::Tensor up = tap->linear(Role::UpProj, hidden, weights[Role::UpProj], {});
+    const at::Tensor inner = (activate(config_.activation, gate) * up)
+                                 .unflatten(-1, {shape.experts, shape.intermediate_size}) *
+                             share.unsqueeze(-1);
+    out = tap->linear(Role::DownProj, inner.flatten(-2), weights[Role::DownProj], {});
+  } else {
+    const at::Tensor tokens = hidden.flatten(0, -2);
+    const at::Tensor shares = share.flatten(0, -2);
+    out = at::zeros_like(tokens);
+    for (int64_t expert = 0; expert < shape.experts; ++expert) {
+      const at::Tensor rows = shares.select(1, expert).nonzero().squeeze(1);
+      if (rows.size(0) == 0) continue;
+      const int64_t begin = expert * shape.intermediate_size;
+      const auto own = [&](Role role, int64_t dim) {
+        return weights[role].narrow(dim, begin, shape.intermediate_size);
+      };
+      const at::Tensor x = tokens.index_select(0, rows);
+      const at::Tensor inner = activate(config_.activation, at::linear(x, own(Role::GateProj, 0))) *
+                               at::linear(x, own(Role::UpProj, 0));
+      const at::Tensor scaled = inner * shares.index_select(0, rows).select(1, expert).unsqueeze(1);
+      out.index_add_(0, rows, at::linear(scaled, own(Role::DownProj, 1)));
+    }
+    out = out.view(hidden.sizes());
+  }
+  if (!weights[Role::SharedUpProj].defined()) return out;
+  return out + shared_expert(weights, hidden, tap);
+}
+
+// What a part adds to the residual stream: its output; that behind a norm of its own; or what makes
+// the sum the norm of the sum.
+at::Tensor Decoder::part_output(Role post_norm, Role norm_role, Role norm_bias,
+                                const BlockWeights& weights, const at::Tensor& hidden,
+                                const at::Tensor& output, LinearTap* tap) const {
+  if (!config_.pre_norm) {
+    return block_norm(norm_role, norm_bias, weights, hidden + output, tap) - hidden;
+  }
+  // Post-norms have no bias: any role without a tensor will do.
+  return block_norm(post_norm, Role::EmbedNormBias, weights, output, tap);
+}
+
 at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                                    LinearTap* tap, LayerCache* cache, int64_t position) const {
-  const at::Tensor normed = block_norm(Role::AttnNorm, weights, hidden, tap);
-  return attention(layer, weights, normed, tap, cache, position);
+  const at::Tensor input =
+      config_.pre_norm ? block_norm(Role::AttnNorm, Role::AttnNormBias, weights, hidden, tap)
+                       : hidden;
+  const at::Tensor output = attention(layer, weights, input, tap, cache, position);
+  return part_output(Role::PostAttnNorm, Role::AttnNorm, Role::AttnNormBias, weights, hidden,
+                     output, tap);
 }
 
 at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                                    const TokenTree& tree) const {
-  const at::Tensor normed = rms_norm(hidden, weights[Role::AttnNorm]);
-  return attention(layer, weights, normed, nullptr, nullptr, 0, &tree);
+  const at::Tensor input =
+      config_.pre_norm ? block_norm(Role::AttnNorm, Role::AttnNormBias, weights, hidden, nullptr)
+                       : hidden;
+  const at::Tensor output = attention(layer, weights, input, nullptr, nullptr, 0, &tree);
+  return part_output(Role::PostAttnNorm, Role::AttnNorm, Role::AttnNormBias, weights, hidden,
+                     output, nullptr);
 }
 
-at::Tensor Decoder::feed_forward_part(const BlockWeights& weights, const at::Tensor& hidden,
-                                      LinearTap* tap) const {
-  return feed_forward(weights, block_norm(Role::MlpNorm, weights, hidden, tap), tap);
+at::Tensor Decoder::feed_forward_part(int layer, const BlockWeights& weights,
+                                      const at::Tensor& hidden, LinearTap* tap) const {
+  const at::Tensor input = config_.pre_norm
+                               ? block_norm(Role::MlpNorm, Role::MlpNormBias, weights, hidden, tap)
+                               : hidden;
+  const bool experts = config_.layers[static_cast<size_t>(layer)].experts > 0;
+  const at::Tensor output =
+      experts ? mixture(layer, weights, input, tap) : feed_forward(weights, input, tap);
+  return part_output(Role::PostMlpNorm, Role::MlpNorm, Role::MlpNormBias, weights, hidden, output,
+                     tap);
+}
+
+at::Tensor Decoder::finish_block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                                 const at::Tensor& attention, LinearTap* tap) const {
+  const at::Tensor middle = hidden + attention;
+  return middle +
+         feed_forward_part(layer, weights, config_.parallel_residual ? hidden : middle, tap);
 }
 
 at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                           LinearTap* tap, LayerCache* cache, int64_t position) const {
-  const at::Tensor middle = hidden + attention_part(layer, weights, hidden, tap, cache, position);
-  return middle + feed_forward_part(weights, middle, tap);
+  return finish_block(layer, weights, hidden,
+                      attention_part(layer, weights, hidden, tap, cache, position), tap);
 }
 
-at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device) {
+bool plain_embedding(const ModelConfig& config) {
+  const Family& family = *config.family;
+  return family.positions != Positions::Learned && !family.embedding_norm &&
+         config.embedding_scale == 1.0;
+}
+
+at::Tensor finish_embedding(const Model& model, const at::Tensor& rows,
+                            const at::Tensor& positions) {
+  const ModelConfig& config = model.config();
+  const Family& family = *config.family;
+  at::Tensor hidden = config.embedding_scale == 1.0 ? rows : rows * config.embedding_scale;
+  if (family.positions == Positions::Learned) {
+    const int64_t seq = rows.size(1);
+    const at::Tensor places =
+        positions.defined() ? positions : at::arange(seq, at::kLong).unsqueeze(0);
+    const int64_t last = places.max().item<int64_t>();
+    PRUNUS_CHECK(last < config.max_position_embeddings, InvalidArgument, "position ", last,
+                 " is outside the model's context of ", config.max_position_embeddings, " tokens");
+    const at::Tensor table = model.load(model.tensor(Role::EmbedPositions), rows.device());
+    const at::Tensor added =
+        at::embedding(table, places.to(rows.device()) + family.position_offset);
+    hidden = hidden + added.to(rows.scalar_type());
+  }
+  if (!family.embedding_norm) return hidden;
+  const Decoder decoder(config);
+  const at::Tensor weight = model.load(model.tensor(Role::EmbedNorm), rows.device());
+  const at::Tensor bias = family.norm == NormKind::Layer
+                              ? model.load(model.tensor(Role::EmbedNormBias), rows.device())
+                              : at::Tensor();
+  return decoder.norm(hidden, weight, bias);
+}
+
+at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device,
+                 const at::Tensor& positions) {
   const TensorInfo& info = model.tensor(Role::EmbedTokens);
   const int64_t low = ids.min().item<int64_t>();
   const int64_t high = ids.max().item<int64_t>();
@@ -231,7 +526,7 @@ at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device) {
   at::Tensor hidden = rows.to(device).to(model.precision());
   model.source().release(info);
   check_finite(hidden, info.name);
-  return hidden.view({ids.size(0), ids.size(1), -1});
+  return finish_embedding(model, hidden.view({ids.size(0), ids.size(1), -1}), positions);
 }
 
 }  // namespace prunus

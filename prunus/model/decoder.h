@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -16,9 +17,10 @@ class LinearTap {
   /// y = x·Wᵀ + b. input [batch, seq, in]; weight [out, in]; bias [out] or undefined.
   virtual at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
                             const at::Tensor& bias) = 0;
-  /// y = normalised · gain, the end of an RMSNorm over the hidden channels.
-  /// normalised [batch, seq, hidden_size]; gain [hidden_size].
-  virtual at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain);
+  /// y = normalised · gain + bias, the end of a norm over the hidden channels.
+  /// normalised [batch, seq, hidden_size]; gain [hidden_size]; bias [hidden_size] or undefined.
+  virtual at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
+                           const at::Tensor& bias);
 };
 
 /// Keys and values of earlier positions of one layer, [batch, kv_heads, seq, head_dim].
@@ -49,41 +51,72 @@ class Decoder {
                    LinearTap* tap = nullptr, LayerCache* cache = nullptr,
                    int64_t position = 0) const;
 
-  /// What the attention part adds to the residual stream: o(attention(norm(hidden))), same shape.
+  /// What the attention part adds to the residual stream, same shape.
   at::Tensor attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                             LinearTap* tap = nullptr, LayerCache* cache = nullptr,
                             int64_t position = 0) const;
   /// The same for rows that are trees of sequences. Costs seq² a row whatever is visible.
   at::Tensor attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                             const TokenTree& tree) const;
-  /// What the feed-forward part adds to it: down(act(gate(x))·up(x)) with x = norm(hidden).
-  at::Tensor feed_forward_part(const BlockWeights& weights, const at::Tensor& hidden,
+  /// What the feed-forward part adds to the residual stream that it reads, same shape.
+  at::Tensor feed_forward_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                                LinearTap* tap = nullptr) const;
+  /// The layer's output, from its input and what the attention part added to it; any places of it.
+  at::Tensor finish_block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                          const at::Tensor& attention, LinearTap* tap = nullptr) const;
 
-  /// x / rms(x) · weight over the last axis. Source: Zhang & Sennrich, arXiv:1910.07467.
-  at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight) const;
-  /// x / rms(x) over the last axis.
+  /// The family's norm over the last axis: x / rms(x) · w, x / rms(x) · (1 + w), or
+  /// (x − mean) / std · w + b. Source: arXiv:1910.07467, arXiv:1607.06450.
+  at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {}) const;
+  /// The same up to gain and bias.
   at::Tensor normalise(const at::Tensor& x) const;
+  /// What the normalised channels are multiplied by: w or 1 + w.
+  at::Tensor gain(const at::Tensor& weight) const;
 
  private:
   at::Tensor attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                        LinearTap* tap, LayerCache* cache, int64_t position,
                        const TokenTree* tree = nullptr) const;
+  at::Tensor scores(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                    const std::optional<at::Tensor>& mask, bool causal) const;
   at::Tensor feed_forward(const BlockWeights& weights, const at::Tensor& hidden,
                           LinearTap* tap) const;
-  at::Tensor block_norm(Role role, const BlockWeights& weights, const at::Tensor& hidden,
+  at::Tensor mixture(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                     LinearTap* tap) const;
+  at::Tensor router_weights(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                            LinearTap* tap) const;
+  at::Tensor shared_expert(const BlockWeights& weights, const at::Tensor& hidden,
+                           LinearTap* tap) const;
+  at::Tensor block_norm(Role role, Role bias, const BlockWeights& weights, const at::Tensor& hidden,
                         LinearTap* tap) const;
+  at::Tensor part_output(Role post_norm, Role norm, Role norm_bias, const BlockWeights& weights,
+                         const at::Tensor& hidden, const at::Tensor& output, LinearTap* tap) const;
 
   const ModelConfig& config_;
 };
 
-/// Rotation frequencies of the head_dim/2 channel pairs of a layer, in radians per position, FP32
-/// [head_dim/2]. Source: config `rope_theta` and scaling as documented at Rope.
-at::Tensor rope_frequencies(const ModelConfig& config, int layer = 0);
+/// Rotation frequencies of the rotary_dim/2 channel pairs of a layer, in radians per position, FP32
+/// [rotary_dim/2], for a sequence of `length` tokens. Source: config `rope_theta` and scaling as
+/// documented at Rope.
+at::Tensor rope_frequencies(const ModelConfig& config, int layer = 0, int64_t length = 0);
 
-/// Rows of the embedding for ids [batch, seq] as FP32 [batch, seq, hidden_size] on `device`; only
-/// the rows used are read from the file.
-/// Throws InvalidArgument if an id is outside the vocabulary.
-at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device);
+/// What a query head of `heads` adds to its scores per token of distance, negated: FP32 [heads].
+/// Source: arXiv:2108.12409; numbers of heads that are no power of two as its authors' code has it.
+at::Tensor alibi_slopes(int64_t heads);
+
+/// Output of the embedding: rows of the table as FP32 [batch, seq, hidden_size] on `device`, with
+/// what the family adds: a factor, the embedding of the position, a norm. `positions` int64
+/// [batch, seq], where undefined 0, 1, 2 …
+/// Only the rows used are read from the file. ids int64 [batch, seq].
+/// Throws InvalidArgument if an id is outside the vocabulary or a position outside the context.
+at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device,
+                 const at::Tensor& positions = {});
+
+/// The part of embed() behind the rows: rows [batch, seq, hidden_size] as the table has them.
+at::Tensor finish_embedding(const Model& model, const at::Tensor& rows,
+                            const at::Tensor& positions = {});
+
+/// Whether the embedding's output is more than the rows of its table.
+bool plain_embedding(const ModelConfig& config);
 
 }  // namespace prunus

@@ -5,14 +5,7 @@ namespace {
 
 using namespace axes;
 
-constexpr TensorSpec matrix(std::string_view name, Role role, Axis rows, Axis columns,
-                            When when = When::Always) {
-  return {name, role, {rows, columns}, 2, when};
-}
-
-constexpr TensorSpec vector(std::string_view name, Role role, Axis axis, When when = When::Always) {
-  return {name, role, {axis, axis}, 1, when};
-}
+using namespace specs;
 
 constexpr TensorSpec kTable[] = {
     matrix("model.embed_tokens.weight", Role::EmbedTokens, Vocab, Hidden),
@@ -42,11 +35,17 @@ constexpr TensorSpec kTable[] = {
 
 std::span<const TensorSpec> llama_tensors() { return kTable; }
 
-const Family* find_family(std::string_view model_type) {
+std::vector<const Family*> find_families(std::string_view model_type) {
+  std::vector<const Family*> found;
   for (const Family* family : families::all()) {
-    if (family->model_type == model_type) return family;
+    if (family->model_type == model_type) found.push_back(family);
   }
-  return nullptr;
+  return found;
+}
+
+const Family* find_family(std::string_view model_type) {
+  const auto found = find_families(model_type);
+  return found.empty() ? nullptr : found.front();
 }
 
 }  // namespace prunus

@@ -36,8 +36,9 @@ ResidentModel::ResidentModel(const Model& model, at::Device device, at::ScalarTy
     blocks_.push_back(model_.load_block(layer, device));
     progress.step();
   }
-  norm_ = model_.load(model_.tensor(Role::FinalNorm), device);
+  norm_.emplace(model_, device);
   head_ = model_.load(model_.tensor(Role::LmHead), device);
+  projection_ = norm_->head_rows(head_);
   if (config().tie_word_embeddings) {
     embedding_ = head_;
   } else if (!device.is_cpu()) {
@@ -45,8 +46,9 @@ ResidentModel::ResidentModel(const Model& model, at::Device device, at::ScalarTy
   }
 }
 
-at::Tensor ResidentModel::embedded(const at::Tensor& ids) const {
-  if (!embedding_.defined()) return embed(model_, ids, device_).to(at::kFloat);
+at::Tensor ResidentModel::embedded(const at::Tensor& ids, int64_t position) const {
+  const at::Tensor places = at::arange(position, position + ids.size(1), at::kLong).unsqueeze(0);
+  if (!embedding_.defined()) return embed(model_, ids, device_, places).to(at::kFloat);
   if (ids.device().is_cpu()) {
     const auto low = ids.min().item<int64_t>();
     const auto high = ids.max().item<int64_t>();
@@ -55,7 +57,8 @@ at::Tensor ResidentModel::embedded(const at::Tensor& ids) const {
                  config().vocab_size, "; does the tokenizer belong to this model?");
   }
   const at::Tensor rows = embedding_.index_select(0, ids.flatten().to(device_));
-  return rows.to(at::kFloat).view({ids.size(0), ids.size(1), -1});
+  return finish_embedding(model_, rows.to(at::kFloat).view({ids.size(0), ids.size(1), -1}), places)
+      .to(at::kFloat);
 }
 
 at::Tensor ResidentModel::next_logits(const at::Tensor& ids, int64_t position,
@@ -63,19 +66,22 @@ at::Tensor ResidentModel::next_logits(const at::Tensor& ids, int64_t position,
   const Decoder decoder(config());
   WeightDtypeTap casting;
   if (tap == nullptr && dtype() != at::kFloat) tap = &casting;
-  at::Tensor hidden = embedded(ids);
+  at::Tensor hidden = embedded(ids, position);
   for (int layer = 0; layer < layer_count(); ++layer) {
     const auto at = static_cast<size_t>(layer);
     hidden = decoder.block(layer, blocks_[at], hidden, tap, &cache[at], position);
   }
   const at::Tensor last = hidden.select(1, hidden.size(1) - 1);
-  if (tap == nullptr) return at::linear(decoder.rms_norm(last, norm_), head_);
-  const at::Tensor normed = tap->scale(Role::FinalNorm, decoder.normalise(last), norm_);
-  return tap->linear(Role::LmHead, normed, head_, {}).to(at::kFloat);
+  const at::Tensor normed = norm_->scaled(norm_->normalised(last), tap);
+  at::Tensor logits = tap == nullptr ? at::linear(normed, projection_)
+                                     : tap->linear(Role::LmHead, normed, projection_, {});
+  logits = logits.to(at::kFloat);
+  norm_->cap(logits);
+  return logits;
 }
 
 int64_t ResidentModel::step_bytes() const {
-  int64_t bytes = static_cast<int64_t>(norm_.nbytes() + head_.nbytes());
+  int64_t bytes = norm_->bytes() + static_cast<int64_t>(head_.nbytes());
   for (const BlockWeights& block : blocks_) {
     for (int role = 0; role < kRoleCount; ++role) {
       const at::Tensor& weight = block[static_cast<Role>(role)];

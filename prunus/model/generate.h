@@ -1,12 +1,14 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "prunus/base/rng.h"
 #include "prunus/model/decoder.h"
+#include "prunus/model/final_norm.h"
 #include "prunus/model/model.h"
 
 namespace prunus {
@@ -50,14 +52,18 @@ class ResidentModel {
   int64_t bytes() const;
 
  private:
-  at::Tensor embedded(const at::Tensor& ids) const;
+  at::Tensor embedded(const at::Tensor& ids, int64_t position) const;
+
+  ResidentModel(const ResidentModel&) = delete;  // norm_ refers to model_
+  ResidentModel& operator=(const ResidentModel&) = delete;
 
   Model model_;  // a copy: its precision is ours
   at::Device device_;
   std::vector<BlockWeights> blocks_;
-  at::Tensor norm_;
-  at::Tensor head_;       // [vocab, hidden]
-  at::Tensor embedding_;  // the same memory as head_ where tied; undefined: read from the file
+  std::optional<FinalNorm> norm_;
+  at::Tensor head_;        // [vocab, hidden]
+  at::Tensor projection_;  // the head as it is used
+  at::Tensor embedding_;   // the same memory as head_ where tied; undefined: read from the file
 };
 
 /// Text generation with cached keys and values by a ResidentModel in FP32.

@@ -34,10 +34,7 @@ Softmax softmax_parts(at::Tensor logits, const at::Tensor& targets) {
 }  // namespace
 
 Head::Head(const Model& model, at::Device device)
-    : model_(model),
-      weight_(model.tensor(Role::LmHead)),
-      device_(device),
-      norm_(model.load(model.tensor(Role::FinalNorm), device)) {}
+    : model_(model), weight_(model.tensor(Role::LmHead)), device_(device), norm_(model, device) {}
 
 template <typename Use>
 void Head::for_each_vocab_chunk(int64_t max_rows, Use use) const {
@@ -48,7 +45,7 @@ void Head::for_each_vocab_chunk(int64_t max_rows, Use use) const {
     const at::Tensor weight =
         model_.source().read_rows(weight_, begin, count).to(device_).to(model_.precision());
     if (!checked_) check_finite(weight, weight_.name);
-    use(weight, begin, count);
+    use(norm_.head_rows(weight), begin, count);
   }
   checked_ = true;
   model_.source().release(weight_);
@@ -70,12 +67,11 @@ at::Tensor Head::chunk_logits(const at::Tensor& normed) const {
                          at::Tensor part = logits.narrow(1, begin, count);
                          at::mm_out(part, normed, weight.t());
                        });
+  norm_.cap(logits);
   return logits;
 }
 
-at::Tensor Head::logits(const at::Tensor& hidden) const {
-  return chunk_logits(Decoder(model_.config()).rms_norm(hidden, norm_));
-}
+at::Tensor Head::logits(const at::Tensor& hidden) const { return chunk_logits(norm_(hidden)); }
 
 at::Tensor Head::token_nll(const at::Tensor& hidden, const at::Tensor& targets) const {
   at::Tensor nll = at::empty({hidden.size(0)}, hidden.options());
@@ -93,29 +89,32 @@ Head::Loss Head::loss_and_gradient(const at::Tensor& hidden, const at::Tensor& t
     *part = at::zeros_like(hidden, at::MemoryFormat::Contiguous);
   }
   loss.log_sum_exp = at::empty({hidden.size(0)}, hidden.options());
-  const Decoder decoder(model_.config());
   for_each_token_chunk(hidden, [&](int64_t begin, int64_t count) {
     at::Tensor input = hidden.narrow(0, begin, count).detach().requires_grad_(true);
     at::Tensor normalised;
     {
       const at::AutoGradMode on(true);
-      normalised = decoder.normalise(input);
+      normalised = norm_.normalised(input);
+      if (!model_.config().final_norm) normalised = normalised.clone();
     }
     loss.normalised.narrow(0, begin, count).copy_(normalised.detach());
     const at::Tensor target = targets.narrow(0, begin, count);
-    const Softmax parts = softmax_parts(chunk_logits(normalised.detach() * norm_), target);
+    const at::Tensor logits = chunk_logits(norm_.scaled(normalised.detach()));
+    const at::Tensor capped = norm_.caps() ? logits.clone() : at::Tensor();
+    const Softmax parts = softmax_parts(logits, target);
     loss.nll_sum += parts.nll.sum(at::kDouble).item<double>();
     loss.log_sum_exp.narrow(0, begin, count).copy_(parts.log_sum_exp);
     // d nll / d logits = softmax − onehot(target)
     at::Tensor grad = parts.exponentials.div_(parts.sums);
     grad.scatter_add_(1, target.unsqueeze(1), at::full({count, 1}, -1.0, grad.options()));
     grad.mul_(scale);
+    norm_.cap_backward(grad, capped);
     at::Tensor grad_normed = loss.grad_normed.narrow(0, begin, count);
     for_each_vocab_chunk(weight_.shape[0],
                          [&](const at::Tensor& weight, int64_t from, int64_t rows) {
                            grad_normed.addmm_(grad.narrow(1, from, rows), weight);
                          });
-    normalised.backward(grad_normed * norm_);
+    normalised.backward(grad_normed * norm_.gain());
     loss.grad_hidden.narrow(0, begin, count).copy_(input.grad());
   });
   return loss;
@@ -129,13 +128,17 @@ void Head::for_each_weight_rows(const std::vector<Loss>& losses,
   const int64_t rows = std::max<int64_t>(1, kLogitBytes / 4 / tokens);
   for_each_vocab_chunk(rows, [&](const at::Tensor& weight, int64_t begin, int64_t count) {
     for (size_t i = 0; i < losses.size(); ++i) {
-      at::Tensor grad = at::mm(losses[i].normalised * norm_, weight.t());
+      at::Tensor grad = at::mm(norm_.scaled(losses[i].normalised), weight.t());
+      norm_.cap(grad);
+      const at::Tensor capped = norm_.caps() ? grad.clone() : at::Tensor();
       grad.sub_(losses[i].log_sum_exp.unsqueeze(1)).exp_();
       const at::Tensor& target = targets[i];
       const at::Tensor here = ((target >= begin) & (target < begin + count)).nonzero().flatten();
       grad.index_put_({here, target.index_select(0, here) - begin},
                       at::full({here.size(0)}, -1.0, grad.options()), /*accumulate=*/true);
-      use(begin, weight, i, grad.mul_(scale));
+      grad.mul_(scale);
+      norm_.cap_backward(grad, capped);
+      use(begin, weight, i, grad);
     }
   });
 }

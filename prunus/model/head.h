@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "prunus/model/final_norm.h"
 #include "prunus/model/model.h"
 
 namespace prunus {
@@ -27,7 +28,7 @@ class Head {
   struct Loss {
     double nll_sum = 0;      ///< nats
     at::Tensor grad_hidden;  ///< d(scale · nll_sum)/d hidden, [tokens, hidden_size]
-    at::Tensor normalised;   ///< hidden / rms(hidden), [tokens, hidden_size]
+    at::Tensor normalised;   ///< hidden states, normalised, [tokens, hidden_size]
     at::Tensor grad_normed;  ///< d(scale · nll_sum)/d (normalised · gain), [tokens, hidden_size]
     at::Tensor log_sum_exp;  ///< of the logits, [tokens]
   };
@@ -41,8 +42,7 @@ class Head {
                                      const at::Tensor& grad_logits)>;
   void for_each_weight_rows(const std::vector<Loss>& losses, const std::vector<at::Tensor>& targets,
                             double scale, const UseRows& use) const;
-  /// Final norm's gain, [hidden_size].
-  const at::Tensor& gain() const { return norm_; }
+  const FinalNorm& norm() const { return norm_; }
 
  private:
   template <typename Use>
@@ -54,7 +54,7 @@ class Head {
   const Model& model_;
   const TensorInfo& weight_;
   at::Device device_;
-  at::Tensor norm_;
+  FinalNorm norm_;
   mutable std::atomic<bool> checked_ =
       false;  // the head's values are checked the first time they are read
 };

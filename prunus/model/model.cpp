@@ -1,5 +1,6 @@
 #include "prunus/model/model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -9,6 +10,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/io/hf_directory.h"
+#include "prunus/model/layout.h"
 
 namespace prunus {
 namespace {
@@ -19,12 +21,16 @@ int64_t axis_size(const ModelConfig& config, int layer, Axis axis) {
   return size;
 }
 
+// place_in_files() completes it.
 TensorInfo place(const ModelConfig& config, const TensorSpec& spec, int layer) {
   TensorInfo info{.name = std::string(spec.name), .spec = &spec, .layer = layer, .shape = {}};
   if (const auto at = info.name.find("{}"); at != std::string::npos) {
     info.name.replace(at, 2, std::to_string(layer));
   }
   for (int i = 0; i < spec.rank; ++i) info.shape.push_back(axis_size(config, layer, spec.axes[i]));
+  if (spec.interleave != Factor::None) {
+    info.stored.groups = factor_size(config, layer, spec.interleave);
+  }
   return info;
 }
 
@@ -33,25 +39,47 @@ bool in_layers(const TensorSpec& spec) { return spec.name.find("{}") != std::str
 std::string shape_text(c10::IntArrayRef shape) { return c10::str(shape); }
 
 // Buffers that old exports store and every loader recomputes.
-bool is_derived_buffer(const std::string& name) { return name.ends_with("rotary_emb.inv_freq"); }
+bool is_derived_buffer(const Family& family, const std::string& name) {
+  return name.ends_with("rotary_emb.inv_freq") ||
+         std::any_of(family.derived_buffers.begin(), family.derived_buffers.end(),
+                     [&](std::string_view ending) { return name.ends_with(ending); });
+}
 
-void check_tensors(const Checkpoint& checkpoint, const Model& model) {
+// Tied models may carry their head all the same; loaders use the embedding.
+std::string_view head_name(const Family& family) {
+  for (const TensorSpec& spec : family.tensors()) {
+    if (spec.role == Role::LmHead) return spec.name;
+  }
+  return {};
+}
+
+void check_tensors(const CheckpointSource& source, const Model& model) {
+  const Checkpoint& checkpoint = source.checkpoint();
+  const Family& family = *model.config().family;
   std::set<std::string> known;
-  for (const TensorInfo& tensor : model.tensors()) {
-    known.insert(tensor.name);
-    const TensorEntry& entry = checkpoint.entry(tensor.name);
-    PRUNUS_CHECK(entry.shape == tensor.shape, Corrupt, checkpoint.dir(), ": tensor '", tensor.name,
+  for (const FileTensor& tensor : file_tensors(model.tensors())) {
+    const std::string name = source.name_in_file(tensor.name);
+    known.insert(name);
+    const TensorEntry& entry = checkpoint.entry(name);
+    PRUNUS_CHECK(entry.shape == tensor.shape, Corrupt, checkpoint.dir(), ": tensor '", name,
                  "' has shape ", shape_text(entry.shape), ", config.json asks for ",
                  shape_text(tensor.shape));
-    model.source().dtype(tensor);
   }
-  // A tied model may carry its head all the same; loaders use the embedding.
-  if (model.config().tie_word_embeddings) known.insert("lm_head.weight");
+  for (const TensorInfo& tensor : model.tensors()) source.dtype(tensor);
+  if (model.config().tie_word_embeddings) known.insert(std::string(head_name(family)));
   for (const std::string& name : checkpoint.names()) {
-    PRUNUS_CHECK(known.contains(name) || is_derived_buffer(name), Unsupported, checkpoint.dir(),
-                 ": tensor '", name, "' has no place in a ", model.config().family->model_type,
+    PRUNUS_CHECK(known.contains(name) || is_derived_buffer(family, name), Unsupported,
+                 checkpoint.dir(), ": tensor '", name, "' has no place in a ", family.model_type,
                  " model with this config.json; leaving it out would change the mathematics");
   }
+}
+
+// The prefix of the table's names that the checkpoint's names lack, or nothing.
+std::string missing_prefix(const Checkpoint& checkpoint, const ModelConfig& config) {
+  const std::string prefix(config.family->optional_prefix);
+  const std::string first = tensors_of(config).front().stored.file_tensor;
+  if (prefix.empty() || checkpoint.contains(first) || !first.starts_with(prefix)) return {};
+  return checkpoint.contains(first.substr(prefix.size())) ? prefix : std::string();
 }
 
 }  // namespace
@@ -78,7 +106,16 @@ int64_t factor_size(const ModelConfig& config, int layer, Factor factor) {
     case Factor::Pair:
       return config.head_dim / 2;
     case Factor::Value:
+    case Factor::Whole:
       return config.head_dim;
+    case Factor::Position:
+      return config.max_position_embeddings + config.family->position_offset;
+    case Factor::Expert:
+      return shape().experts == 0 ? 1 : shape().experts;
+    case Factor::SharedFfn:
+      return shape().shared_intermediate_size;
+    case Factor::One:
+      return 1;
   }
   return 1;
 }
@@ -97,17 +134,22 @@ std::vector<TensorInfo> tensors_of(const ModelConfig& config) {
   size_t next = 0;
   const auto outside = [&] {
     for (; next < table.size() && !in_layers(table[next]); ++next) {
-      if (config.has(table[next].when)) tensors.push_back(place(config, table[next], -1));
+      if (config.has(table[next].when, -1)) tensors.push_back(place(config, table[next], -1));
     }
   };
   outside();
   const size_t first = next;
   for (int layer = 0; layer < static_cast<int>(config.layers.size()); ++layer) {
     for (next = first; next < table.size() && in_layers(table[next]); ++next) {
-      if (config.has(table[next].when)) tensors.push_back(place(config, table[next], layer));
+      if (config.has(table[next].when, layer)) {
+        tensors.push_back(place(config, table[next], layer));
+      }
     }
   }
   outside();
+  int64_t experts = 0;
+  for (const LayerShape& layer : config.layers) experts = std::max(experts, layer.experts);
+  place_in_files(tensors, experts);
   return tensors;
 }
 
@@ -198,31 +240,46 @@ int64_t Model::bytes() const {
   return count;
 }
 
+std::string CheckpointSource::name_in_file(const std::string& name) const {
+  return name.starts_with(dropped_prefix_) ? name.substr(dropped_prefix_.size()) : name;
+}
+
 at::Tensor CheckpointSource::read(const TensorInfo& tensor) const {
-  return checkpoint_.read(tensor.name);
+  const std::vector<std::string> names = file_names(tensor);
+  if (tensor.stored.experts == 0) {
+    const at::Tensor stored = checkpoint_.read(name_in_file(names[0]));
+    return tensor.stored.plain() ? stored : part_of(stored, tensor);
+  }
+  std::vector<at::Tensor> experts;
+  for (const std::string& name : names) experts.push_back(checkpoint_.read(name_in_file(name)));
+  return at::cat(experts, tensor.stored.expert_dim);
 }
 
 at::ScalarType CheckpointSource::dtype(const TensorInfo& tensor) const {
-  const TensorEntry& entry = checkpoint_.entry(tensor.name);
+  const std::string name = name_in_file(file_names(tensor)[0]);
+  const TensorEntry& entry = checkpoint_.entry(name);
   const bool readable =
       entry.dtype == at::kFloat || entry.dtype == at::kHalf || entry.dtype == at::kBFloat16;
-  PRUNUS_CHECK(readable, Unsupported, checkpoint_.dir(), ": tensor '", tensor.name, "' has dtype ",
+  PRUNUS_CHECK(readable, Unsupported, checkpoint_.dir(), ": tensor '", name, "' has dtype ",
                entry.dtype_name, "; Prunus reads F32, F16 and BF16");
   return entry.dtype;
 }
 
 void CheckpointSource::prefetch(const TensorInfo& tensor) const {
-  checkpoint_.prefetch(tensor.name);
+  for (const std::string& name : file_names(tensor)) checkpoint_.prefetch(name_in_file(name));
 }
 
-void CheckpointSource::release(const TensorInfo& tensor) const { checkpoint_.release(tensor.name); }
+void CheckpointSource::release(const TensorInfo& tensor) const {
+  for (const std::string& name : file_names(tensor)) checkpoint_.release(name_in_file(name));
+}
 
 Model open_model(const std::string& dir) {
   ModelConfig config = parse_config(read_config(dir), dir + "/config.json");
-  auto source = std::make_shared<CheckpointSource>(Checkpoint::open(dir));
-  const auto* checkpoint = &source->checkpoint();
+  Checkpoint checkpoint = Checkpoint::open(dir);
+  std::string prefix = missing_prefix(checkpoint, config);
+  auto source = std::make_shared<CheckpointSource>(std::move(checkpoint), std::move(prefix));
   Model model(std::move(config), source);
-  check_tensors(*checkpoint, model);
+  check_tensors(*source, model);
   return model;
 }
 

@@ -82,15 +82,20 @@ std::vector<TensorInfo> tensors_of(const ModelConfig& config);
 /// A checkpoint on disk as a source of weights.
 class CheckpointSource : public WeightSource {
  public:
-  explicit CheckpointSource(Checkpoint checkpoint) : checkpoint_(std::move(checkpoint)) {}
+  /// The checkpoint's names lack `dropped_prefix` where the family's table has it.
+  explicit CheckpointSource(Checkpoint checkpoint, std::string dropped_prefix = {})
+      : checkpoint_(std::move(checkpoint)), dropped_prefix_(std::move(dropped_prefix)) {}
   at::Tensor read(const TensorInfo& tensor) const override;
   at::ScalarType dtype(const TensorInfo& tensor) const override;
   void prefetch(const TensorInfo& tensor) const override;
   void release(const TensorInfo& tensor) const override;
   const Checkpoint& checkpoint() const { return checkpoint_; }
+  /// What a tensor of the family's table is called in this checkpoint.
+  std::string name_in_file(const std::string& name) const;
 
  private:
   Checkpoint checkpoint_;
+  std::string dropped_prefix_;
 };
 
 /// Opens a Hugging Face directory: config.json, then every tensor's presence, dtype and shape.

@@ -9,12 +9,30 @@
 
 namespace prunus {
 
+/// Where a weight lies in the checkpoint (model/layout.h). Rows are those of [out, in], also where
+/// the file holds the transpose: seen as [groups, of, …], the weight is [groups, begin … begin +
+/// rows].
+struct StoredPlace {
+  std::string file_tensor;  ///< the name in the file; "{e}" stands for the number of each expert
+  int64_t experts = 0;      ///< above 0: so many tensors, joined along `expert_dim`
+  int expert_dim = 0;
+  int64_t groups = 1;
+  int64_t begin = 0;
+  int64_t rows = 0;
+  int64_t of = 0;  ///< equal to `rows` where the file's tensor is this weight alone
+  bool transposed = false;
+
+  bool plain() const { return experts == 0 && rows == of && !transposed; }
+};
+
 /// One weight of a model: a row of the family's table, placed in a layer, with its sizes.
 struct TensorInfo {
-  std::string name;  ///< in the checkpoint
+  std::string
+      name;  ///< the file's, or where several are in one tensor, that and its own: "a.b#q_proj"
   const TensorSpec* spec = nullptr;
   int layer = -1;              ///< −1 for tensors outside the blocks
   std::vector<int64_t> shape;  ///< as the configuration demands it
+  StoredPlace stored = {};
 };
 
 /// Where weights come from: a mapped checkpoint, or another source seen through a keep-list

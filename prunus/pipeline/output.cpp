@@ -13,6 +13,7 @@
 #include "prunus/io/checkpoint_writer.h"
 #include "prunus/io/hf_directory.h"
 #include "prunus/model/head.h"
+#include "prunus/model/layout.h"
 
 namespace prunus {
 namespace {
@@ -30,20 +31,21 @@ constexpr double kTolerance = 1e-5;
 }  // namespace
 
 void write_model(const Model& model, const std::string& source_dir, const std::string& dir) {
+  const std::vector<FileTensor> tensors = file_tensors(model.tensors());
   std::vector<TensorPlan> plans;
-  std::map<std::string, const TensorInfo*> by_name;
-  for (const TensorInfo& tensor : model.tensors()) {
-    plans.push_back({tensor.name, model.source().dtype(tensor), tensor.shape});
+  std::map<std::string, const FileTensor*> by_name;
+  for (const FileTensor& tensor : tensors) {
+    plans.push_back({tensor.name, model.source().dtype(*tensor.parts[0]), tensor.shape});
     by_name[tensor.name] = &tensor;
   }
   CheckpointWriter writer(dir, std::move(plans));
   Progress progress("write: tensors", static_cast<int64_t>(by_name.size()));
   for (const TensorPlan& plan : writer.order()) {
-    const TensorInfo& tensor = *by_name.at(plan.name);
-    const at::Tensor weight = model.source().read(tensor).contiguous();
+    const FileTensor& tensor = *by_name.at(plan.name);
+    const at::Tensor weight = file_value(tensor, model.source());
     check_finite(weight, tensor.name);
     writer.write(plan.name, weight);
-    model.source().release(tensor);
+    for (const TensorInfo* part : tensor.parts) model.source().release(*part);
     progress.step();
   }
   writer.finish();

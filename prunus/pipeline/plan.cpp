@@ -13,7 +13,7 @@ namespace {
 constexpr int kVersion = 1;
 constexpr AxisLabel kPlannable[] = {AxisLabel::Ffn,      AxisLabel::KvGroup,  AxisLabel::QueryHead,
                                     AxisLabel::RopePair, AxisLabel::ValueDim, AxisLabel::Hidden,
-                                    AxisLabel::Layer};
+                                    AxisLabel::Layer,    AxisLabel::Expert,   AxisLabel::SharedFfn};
 
 std::string plannable_names() {
   std::string names;

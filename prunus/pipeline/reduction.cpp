@@ -19,7 +19,8 @@ constexpr std::pair<std::string_view, Reduction> kNames[] = {
 };
 
 bool is_hidden_norm(Role role) {
-  return role == Role::AttnNorm || role == Role::MlpNorm || role == Role::FinalNorm;
+  return role == Role::AttnNorm || role == Role::MlpNorm || role == Role::FinalNorm ||
+         role == Role::PostAttnNorm || role == Role::PostMlpNorm || role == Role::EmbedNorm;
 }
 
 // Where a tensor stands in the reference's graph. Heads: the root (q, or k where several queries

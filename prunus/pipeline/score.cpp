@@ -107,6 +107,13 @@ class Scorer {
     std::vector<size_t> members = scored_members(set, options_.compat);
     // The reference's magnitudes of the embedding have the wrong length, and its aligner drops
     // them.
+    // Calibration does not show the gradients of what the embedding adds.
+    if (needs_calibration(criterion_.needs)) {
+      std::erase_if(members, [&](size_t member) {
+        const Role role = set.members[member].tensor.spec->role;
+        return role == Role::EmbedPositions || role == Role::EmbedNorm;
+      });
+    }
     const bool drops = options_.compat == Compat::LlmPruner && criterion_.needs == Needs::Weights &&
                        set.label == AxisLabel::Hidden;
     if (drops) {
@@ -164,12 +171,13 @@ class Scorer {
 // Scores as the backward pass goes, and leaves them in the store layer by layer.
 class ScoringCollector : public GradientCollector {
  public:
-  ScoringCollector(Scorer& scorer, Needs needs, int layers, StreamStore& store)
+  ScoringCollector(Scorer& scorer, Needs needs, Biases biases, int layers, StreamStore& store)
       : GradientCollector(
             needs, [&scorer](int layer, Role role) { return scorer.wants(layer, role); },
             [&scorer](const LinearSite& site, const WeightStats& stats) {
               scorer.add(site.layer, site.role, stats);
-            }),
+            },
+            biases),
         scorer_(scorer),
         layers_(layers),
         store_(store) {}
@@ -203,8 +211,9 @@ Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
                  " needs calibration text; pass --calib FILE");
     StreamStore in_ram(StreamStore::in_ram());
     StreamStore& store = options.store != nullptr ? *options.store : in_ram;
-    ScoringCollector collector(scorer, criterion.needs, static_cast<int>(model.layer_count()),
-                               store);
+    const Biases biases = options.compat == Compat::LlmPruner ? Biases::Ignored : Biases::Counted;
+    ScoringCollector collector(scorer, criterion.needs, biases,
+                               static_cast<int>(model.layer_count()), store);
     scores.loss = BlockStream(model, options.device).backward(batches, range, collector, store);
   }
   scores.sets = scorer.result();

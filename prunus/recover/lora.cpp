@@ -130,6 +130,9 @@ int64_t LoraAdapter::parameter_count() const {
 }
 
 std::string lora_tensor_name(const TensorInfo& weight, char part) {
+  PRUNUS_CHECK(weight.stored.plain(), Unsupported, "an adapter for '", weight.name,
+               "': the checkpoint holds this weight inside another tensor, and PEFT's adapters are "
+               "named after whole ones; use recover --full");
   std::string_view module = weight.name;
   if (module.ends_with(kSuffix)) module.remove_suffix(kSuffix.size());
   return c10::str("base_model.model.", module, ".lora_", part, ".weight");

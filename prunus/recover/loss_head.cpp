@@ -5,7 +5,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include "prunus/model/decoder.h"
+#include "prunus/model/final_norm.h"
 
 namespace prunus {
 namespace {
@@ -22,13 +22,13 @@ ScoredPlaces scored_places(const TrainBatch& batch, at::Device device) {
   return {places.to(device), batch.ids.flatten().index_select(0, places + 1).to(device)};
 }
 
-LossHead::LossHead(const Model& model, at::Device device, at::ScalarType compute, at::Tensor gain,
+LossHead::LossHead(const Model& model, at::Device device, at::ScalarType compute, at::Tensor norm,
                    at::Tensor matrix)
     : model_(model),
       info_(model.tensor(Role::LmHead)),
       device_(device),
       compute_(compute),
-      gain_(std::move(gain)),
+      norm_weight_(std::move(norm)),
       matrix_(std::move(matrix)) {
   if (matrix_.defined()) return;
   const at::Tensor stored = model.source().read(info_);
@@ -81,7 +81,6 @@ LossSums LossHead::run(const at::Tensor& hidden, const ScoredPlaces& scored,
   const bool backward = scale != 0;
   if (backward) *grad_hidden = at::zeros_like(flat, at::MemoryFormat::Contiguous);
   const int64_t step = std::max<int64_t>(1, kLogitBytes / 4 / info_.shape[0]);
-  const Decoder decoder(model_.config());
   for (int64_t begin = 0; begin < tokens; begin += step) {
     const int64_t count = std::min(step, tokens - begin);
     const at::Tensor places = scored.places.narrow(0, begin, count);
@@ -89,15 +88,20 @@ LossSums LossHead::run(const at::Tensor& hidden, const ScoredPlaces& scored,
     at::Tensor normed;
     {
       const at::AutoGradMode mode(backward);
-      normed = decoder.rms_norm(input, gain_);
+      normed = FinalNorm(model_, device_, norm_weight_)(input);
     }
     const at::NoGradGuard no_grad;
     const at::Tensor product_input = normed.detach().to(compute_);
     at::Tensor logits = logits_of(product_input);
+    const FinalNorm norm(model_, device_,
+                         norm_weight_.defined() ? norm_weight_.detach() : norm_weight_);
+    norm.cap(logits);
+    const at::Tensor capped = norm.caps() ? logits.clone() : at::Tensor();
     sums += logits_loss(logits, scored.targets.narrow(0, begin, count),
                         teacher ? teacher(begin, count) : at::Tensor(), weights, backward);
     if (!backward) continue;
-    const at::Tensor grad_logits = logits.mul_(scale).to(compute_);
+    norm.cap_backward(logits.mul_(scale), capped);
+    const at::Tensor grad_logits = logits.to(compute_);
     at::Tensor grad_normed = at::zeros(normed.sizes(), product_input.options());
     for_each_piece([&](const at::Tensor& weight, int64_t from, int64_t rows) {
       grad_normed.addmm_(grad_logits.narrow(1, from, rows), weight);

@@ -22,9 +22,10 @@ ScoredPlaces scored_places(const TrainBatch& batch, at::Device device);
 /// of head weights where they are converted.
 class LossHead {
  public:
-  /// `gain`: FP32 [hidden_size], trained where it requires a gradient. `matrix`: FP32 [vocab,
+  /// `norm`: weight of the final norm, FP32 [hidden_size], trained where it requires a gradient;
+  /// undefined where the model has none. `matrix`: FP32 [vocab,
   /// hidden] trained head, or undefined: the model's own, frozen. `compute`: dtype of the products.
-  LossHead(const Model& model, at::Device device, at::ScalarType compute, at::Tensor gain,
+  LossHead(const Model& model, at::Device device, at::ScalarType compute, at::Tensor norm,
            at::Tensor matrix);
 
   /// Logits FP32 [count, vocab] of the teacher for places [begin, begin + count) of the batch's
@@ -47,7 +48,7 @@ class LossHead {
   const TensorInfo& info_;
   at::Device device_;
   at::ScalarType compute_;
-  at::Tensor gain_;
+  at::Tensor norm_weight_;
   at::Tensor matrix_;
   at::Tensor resident_;  // a frozen head that is kept as it is
 };

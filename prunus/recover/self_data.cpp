@@ -11,6 +11,7 @@
 #include "prunus/base/progress.h"
 #include "prunus/base/rng.h"
 #include "prunus/model/decoder.h"
+#include "prunus/model/final_norm.h"
 
 namespace prunus {
 namespace {
@@ -103,8 +104,8 @@ class RowSampler {
       blocks_.push_back(model.load_block(layer, device));
       check_interrupted();
     }
-    norm_ = model.load(model.tensor(Role::FinalNorm), device);
-    head_ = model.load(model.tensor(Role::LmHead), device);
+    norm_.emplace(model, device);
+    head_ = norm_->head_rows(model.load(model.tensor(Role::LmHead), device));
   }
 
   // int64 [rows, row_tokens].
@@ -132,17 +133,20 @@ class RowSampler {
   at::Tensor next_logits(const at::Tensor& last, int64_t position,
                          std::vector<LayerCache>& cache) const {
     const Decoder decoder(model_.config());
-    at::Tensor hidden = embed(model_, last.unsqueeze(1), device_);
+    at::Tensor hidden =
+        embed(model_, last.unsqueeze(1), device_, at::full({1, 1}, position, at::kLong));
     for (size_t i = 0; i < blocks_.size(); ++i) {
       hidden = decoder.block(static_cast<int>(i), blocks_[i], hidden, nullptr, &cache[i], position);
     }
-    return at::linear(decoder.rms_norm(hidden.squeeze(1), norm_), head_);
+    at::Tensor logits = at::linear((*norm_)(hidden.squeeze(1)), head_);
+    norm_->cap(logits);
+    return logits;
   }
 
   const Model& model_;
   at::Device device_;
   std::vector<BlockWeights> blocks_;
-  at::Tensor norm_;
+  std::optional<FinalNorm> norm_;
   at::Tensor head_;  // [vocab, hidden]
 };
 

@@ -34,6 +34,10 @@ void check_options(const SubBlockOptions& options) {
 }
 
 void check_models(const Model& pruned, const Model& dense, const std::vector<int64_t>& layers) {
+  PRUNUS_CHECK(!pruned.config().parallel_residual, Unsupported, "sub-block repair: in model_type '",
+               pruned.config().family->model_type,
+               "' the feed-forward part does not follow the attention, but stands beside it; use "
+               "adapters or full training");
   PRUNUS_CHECK(pruned.config().hidden_size == dense.config().hidden_size, InvalidArgument,
                "sub-block repair: the pruned model's hidden_size is ", pruned.config().hidden_size,
                ", the dense model's ", dense.config().hidden_size,

@@ -71,7 +71,7 @@ std::vector<const TensorInfo*> trained_tensors(const Model& model, int layer, Pa
 
 at::Tensor PartForward::operator()(const BlockWeights& weights, const at::Tensor& hidden) const {
   return part == Part::Attention ? decoder.attention_part(layer, weights, hidden)
-                                 : decoder.feed_forward_part(weights, hidden);
+                                 : decoder.feed_forward_part(layer, weights, hidden);
 }
 
 RowSplit split_rows(const std::vector<TokenBatch>& rows, const SubBlockOptions& options) {

@@ -69,7 +69,12 @@ TrainModel::TrainModel(const Model& base, at::Device device, TrainModelOptions o
 
 void TrainModel::open_weights() {
   const at::NoGradGuard no_grad;
-  const TensorInfo& norm = base_.tensor(Role::FinalNorm);
+  const ModelConfig& config = base_.config();
+  PRUNUS_CHECK(!full() || (plain_embedding(config) && config.family->norm != NormKind::Layer &&
+                           !config.family->normalised_head),
+               Unsupported, "model_type '", config.family->model_type,
+               "': training all weights needs an embedding that is its table alone, norms without "
+               "biases and a plain head; train adapters instead (recover without --full)");
   at::Tensor matrix;
   if (!full()) {
     const TensorInfo& embedding = base_.tensor(Role::EmbedTokens);
@@ -85,7 +90,11 @@ void TrainModel::open_weights() {
     blocks_.push_back(full() ? trained_block(layer) : frozen_block(layer));
     progress.step();
   }
-  const at::Tensor gain = full() ? trained(norm) : base_.load(norm, device_);
+  at::Tensor gain;
+  if (config.final_norm) {
+    const TensorInfo& norm = base_.tensor(Role::FinalNorm);
+    gain = full() ? trained(norm) : base_.load(norm, device_);
+  }
   head_ = std::make_unique<LossHead>(base_, device_, options_.compute, gain, matrix);
 }
 

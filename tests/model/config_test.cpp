@@ -54,7 +54,7 @@ TEST(ParseConfig, RefusesFieldsThatChangeTheMathsByName) {
   expect_refused(with("hidden_act", "xielu"), ErrorKind::Unsupported, "hidden_act");
   expect_refused(with("quantization_config", {{"bits", 4}}), ErrorKind::Unsupported,
                  "quantization_config");
-  expect_refused(with("rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}}),
+  expect_refused(with("rope_scaling", {{"rope_type", "spiral"}, {"factor", 2.0}}),
                  ErrorKind::Unsupported, "rope_type");
   expect_refused(with("rope_scaling", {{"rope_type", "linear"}, {"factor", 2.0}, {"beta", 2.0}}),
                  ErrorKind::Unsupported, "beta");

@@ -1,11 +1,17 @@
-// Golden logits made by stock transformers (tools/make_forward_goldens.py).
+// Golden logits made by stock transformers (tools/make_forward_goldens.py and
+// tools/make_family_goldens.py): every directory below golden/ is a case.
+#include <algorithm>
+#include <filesystem>
+
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/json.h"
 #include "prunus/io/safetensors.h"
+#include "prunus/model/generate.h"
 
 #include "support/paths.h"
 #include "support/tiny_model.h"
@@ -13,30 +19,67 @@
 namespace prunus::test {
 namespace {
 
-class ForwardGolden : public testing::TestWithParam<const char*> {};
+const std::string kGoldens = PRUNUS_SOURCE_DIR "/tests/model/golden/";
 
-at::Tensor golden_ids(const Json& golden) {
-  const auto rows = golden.at("input_ids").get<std::vector<std::vector<int64_t>>>();
-  std::vector<at::Tensor> stacked;
-  for (const auto& row : rows) stacked.push_back(at::tensor(row, at::kLong));
-  return at::stack(stacked);
+std::vector<std::string> cases() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(kGoldens)) {
+    if (entry.is_directory()) names.push_back(entry.path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
 }
+
+struct Golden {
+  explicit Golden(const std::string& name)
+      : model(open_model(kGoldens + name)),
+        file(SafetensorsFile::open(kGoldens + name + "/golden.safetensors")) {
+    const Json golden = read_json(kGoldens + name + "/golden.json");
+    const auto rows = golden.at("input_ids").get<std::vector<std::vector<int64_t>>>();
+    std::vector<at::Tensor> stacked;
+    for (const auto& row : rows) stacked.push_back(at::tensor(row, at::kLong));
+    ids = at::stack(stacked);
+    logits = file->view(*file->find("logits"));
+  }
+  Model model;
+  std::shared_ptr<SafetensorsFile> file;
+  at::Tensor ids;
+  at::Tensor logits;
+};
+
+class ForwardGolden : public testing::TestWithParam<std::string> {};
 
 TEST_P(ForwardGolden, LogitsEqualTransformers) {
-  const std::string dir = c10::str(PRUNUS_SOURCE_DIR "/tests/model/golden/", GetParam());
-  const Model model = open_model(dir);
-  const auto file = SafetensorsFile::open(dir + "/golden.safetensors");
-  const TensorEntry* entry = file->find("logits");
-  ASSERT_NE(entry, nullptr);
-  const at::Tensor logits = logits_of(model, golden_ids(read_json(dir + "/golden.json")));
-  EXPECT_LT(relative_error(logits, file->view(*entry)), 1e-5);
+  const Golden golden(GetParam());
+  EXPECT_LT(relative_error(logits_of(golden.model, golden.ids), golden.logits), 1e-5);
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, ForwardGolden,
-                         testing::Values("llama_mha", "llama_gqa", "llama_linear_rope",
-                                         "llama31_rope", "llama_v5_rope", "llama_bias",
-                                         "mistral_sliding", "qwen2", "qwen2_sliding", "qwen3"),
-                         [](const auto& one) { return std::string(one.param); });
+// Token by token with cached keys and values, from a prompt of one token and of several. Rotary
+// scaling that depends on the length turns cached keys and new ones differently, as it does in
+// transformers, so it is compared only within its original context.
+TEST_P(ForwardGolden, CachedDecodingEqualsOnePass) {
+  const at::NoGradGuard no_grad;
+  const Golden golden(GetParam());
+  const Rope& rope = golden.model.config().rope;
+  const bool by_length = rope.kind == Rope::Kind::Dynamic || rope.kind == Rope::Kind::Longrope;
+  int64_t seq = golden.ids.size(1);
+  if (by_length) seq = std::min(seq, rope.original_max_position_embeddings);
+  const at::Tensor ids = golden.ids.narrow(1, 0, seq);
+  const at::Tensor wanted = logits_of(golden.model, ids);
+  const ResidentModel resident(golden.model, at::kCPU);
+  for (const int64_t prompt : {int64_t{1}, seq / 2}) {
+    std::vector<LayerCache> cache(static_cast<size_t>(resident.layer_count()));
+    at::Tensor got = resident.next_logits(ids.narrow(1, 0, prompt), 0, cache);
+    EXPECT_LT(relative_error(got, wanted.select(1, prompt - 1)), 1e-5);
+    for (int64_t at = prompt; at < seq; ++at) {
+      got = resident.next_logits(ids.narrow(1, at, 1), at, cache);
+      EXPECT_LT(relative_error(got, wanted.select(1, at)), 1e-5) << "place " << at;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, ForwardGolden, testing::ValuesIn(cases()),
+                         [](const auto& one) { return one.param; });
 
 }  // namespace
 }  // namespace prunus::test

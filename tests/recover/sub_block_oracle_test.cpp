@@ -94,8 +94,8 @@ TEST(SubBlockOracle, FeedForwardEndsBetweenTheRankBoundAndLeastSquares) {
   const BlockWeights cut = pruned.load_block(0, at::kCPU);
   at::Tensor x = embed(dense, rows[0].ids, at::kCPU);
   x = x + decoder.attention_part(0, weights, x);
-  const at::Tensor wanted = decoder.feed_forward_part(weights, x).flatten(0, 1).to(at::kDouble);
-  const at::Tensor normed = decoder.rms_norm(x, cut[Role::MlpNorm]).flatten(0, 1).to(at::kDouble);
+  const at::Tensor wanted = decoder.feed_forward_part(0, weights, x).flatten(0, 1).to(at::kDouble);
+  const at::Tensor normed = decoder.norm(x, cut[Role::MlpNorm]).flatten(0, 1).to(at::kDouble);
   const at::Tensor channels = at::silu(normed.mm(cut[Role::GateProj].t().to(at::kDouble))) *
                               normed.mm(cut[Role::UpProj].t().to(at::kDouble));
   const at::Tensor fitted = channels.mm(at::linalg_pinv(channels)).mm(wanted);

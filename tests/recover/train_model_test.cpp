@@ -60,8 +60,7 @@ class Plain {
   }
 
   at::Tensor logits(const TrainBatch& batch) {
-    const at::Tensor normed =
-        Decoder(model_.config()).rms_norm(hidden(batch), of(Role::FinalNorm, -1));
+    const at::Tensor normed = Decoder(model_.config()).norm(hidden(batch), of(Role::FinalNorm, -1));
     const at::Tensor all = at::matmul(normed, of(Role::LmHead, -1).t());
     return all.narrow(1, 0, all.size(1) - 1)
         .masked_select(batch.scored.narrow(1, 1, all.size(1) - 1).unsqueeze(2))

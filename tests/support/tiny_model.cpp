@@ -11,6 +11,7 @@
 #include "prunus/calib/stream.h"
 #include "prunus/io/checkpoint_writer.h"
 #include "prunus/model/head.h"
+#include "prunus/model/layout.h"
 
 namespace prunus::test {
 namespace {
@@ -87,14 +88,13 @@ std::shared_ptr<MemorySource> copy_weights(const Model& model) {
 void save_model(const Model& model, const Json& config, const std::string& dir) {
   std::filesystem::create_directories(dir);
   std::vector<TensorPlan> plans;
-  for (const TensorInfo& info : model.tensors()) {
-    plans.push_back({info.name, model.source().dtype(info), info.shape});
+  std::map<std::string, at::Tensor> values;
+  for (const FileTensor& tensor : file_tensors(model.tensors())) {
+    plans.push_back({tensor.name, model.source().dtype(*tensor.parts[0]), tensor.shape});
+    values[tensor.name] = file_value(tensor, model.source()).to(at::kFloat);
   }
-  const auto weights = copy_weights(model);
   CheckpointWriter writer(dir, std::move(plans));
-  for (const TensorPlan& plan : writer.order()) {
-    writer.write(plan.name, weights->tensors.at(plan.name));
-  }
+  for (const TensorPlan& plan : writer.order()) writer.write(plan.name, values.at(plan.name));
   writer.finish();
   write_file(dir + "/config.json", config.dump(2));
   write_file(dir + "/tokenizer.json", byte_tokenizer(model.config().vocab_size).dump());

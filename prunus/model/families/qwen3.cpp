@@ -9,7 +9,7 @@ extern const Family qwen3{
     .tensors = llama_tensors,
     .qkv_bias = {.value = false, .key = "attention_bias"},
     .out_bias = {.value = false, .key = "attention_bias"},
-    .qk_norm = true,
+    .qk_norm = {.value = true},
     .window = WindowRule::Gated,
     .default_sliding_window = 4096,
     .default_kv_heads = 32,

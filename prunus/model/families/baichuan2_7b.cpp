@@ -1,0 +1,47 @@
+#include "prunus/model/family.h"
+
+namespace prunus::families {
+namespace {
+
+using namespace axes;
+using namespace specs;
+
+constexpr std::string_view kPack = "model.layers.{}.self_attn.W_pack.weight";
+
+constexpr TensorSpec kTable[] = {
+    matrix("model.embed_tokens.weight", Role::EmbedTokens, Vocab, Hidden),
+    vector("model.layers.{}.input_layernorm.weight", Role::AttnNorm, Hidden),
+    matrix(kPack, Role::QProj, QueryHeads, Hidden),
+    matrix(kPack, Role::KProj, KeyHeads, Hidden),
+    matrix(kPack, Role::VProj, ValueHeads, Hidden),
+    matrix("model.layers.{}.self_attn.o_proj.weight", Role::OProj, Hidden, MixedHeads),
+    vector("model.layers.{}.post_attention_layernorm.weight", Role::MlpNorm, Hidden),
+    matrix("model.layers.{}.mlp.gate_proj.weight", Role::GateProj, Ffn, Hidden),
+    matrix("model.layers.{}.mlp.up_proj.weight", Role::UpProj, Ffn, Hidden),
+    matrix("model.layers.{}.mlp.down_proj.weight", Role::DownProj, Hidden, Ffn),
+    vector("model.norm.weight", Role::FinalNorm, Hidden),
+    matrix("lm_head.weight", Role::LmHead, Vocab, Hidden, When::Untied),
+};
+
+constexpr std::string_view kInert[] = {
+    "auto_map",           "gradient_checkpointing", "z_loss_weight",   "user_token_id",
+    "assistant_token_id", "_from_model_config",     "model_max_length"};
+
+std::span<const TensorSpec> tensors() { return kTable; }
+
+}  // namespace
+
+// Baichuan2-7B (arXiv:2309.10305): rows of the output projection are divided by their length.
+extern const Family baichuan2_7b{
+    .model_type = "baichuan",
+    .architecture = "BaichuanForCausalLM",
+    .tensors = tensors,
+    .description = "Baichuan2-7B",
+    .only_with_key = "max_position_embeddings",
+    .keys = {.kv_heads = {}, .head_dim = {}},
+    .inert_keys = kInert,
+    .normalised_head = true,
+    .default_max_position_embeddings = 4096,
+};
+
+}  // namespace prunus::families

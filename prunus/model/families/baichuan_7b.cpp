@@ -1,0 +1,45 @@
+#include "prunus/model/family.h"
+
+namespace prunus::families {
+namespace {
+
+using namespace axes;
+using namespace specs;
+
+constexpr std::string_view kPack = "model.layers.{}.self_attn.W_pack.weight";
+
+constexpr TensorSpec kTable[] = {
+    matrix("model.embed_tokens.weight", Role::EmbedTokens, Vocab, Hidden),
+    vector("model.layers.{}.input_layernorm.weight", Role::AttnNorm, Hidden),
+    matrix(kPack, Role::QProj, QueryHeads, Hidden),
+    matrix(kPack, Role::KProj, KeyHeads, Hidden),
+    matrix(kPack, Role::VProj, ValueHeads, Hidden),
+    matrix("model.layers.{}.self_attn.o_proj.weight", Role::OProj, Hidden, MixedHeads),
+    vector("model.layers.{}.post_attention_layernorm.weight", Role::MlpNorm, Hidden),
+    matrix("model.layers.{}.mlp.gate_proj.weight", Role::GateProj, Ffn, Hidden),
+    matrix("model.layers.{}.mlp.up_proj.weight", Role::UpProj, Ffn, Hidden),
+    matrix("model.layers.{}.mlp.down_proj.weight", Role::DownProj, Hidden, Ffn),
+    vector("model.norm.weight", Role::FinalNorm, Hidden),
+    matrix("lm_head.weight", Role::LmHead, Vocab, Hidden, When::Untied),
+};
+
+constexpr std::string_view kInert[] = {"auto_map",           "gradient_checkpointing",
+                                       "z_loss_weight",      "user_token_id",
+                                       "assistant_token_id", "_from_model_config"};
+
+std::span<const TensorSpec> tensors() { return kTable; }
+
+}  // namespace
+
+// Baichuan-7B: Llama with q, k and v in one tensor.
+extern const Family baichuan_7b{
+    .model_type = "baichuan",
+    .architecture = "BaiChuanForCausalLM",
+    .tensors = tensors,
+    .description = "Baichuan-7B",
+    .keys = {.kv_heads = {}, .head_dim = {}},
+    .inert_keys = kInert,
+    .default_max_position_embeddings = 4096,
+};
+
+}  // namespace prunus::families

@@ -1,0 +1,40 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "prunus/model/weights.h"
+
+namespace prunus {
+
+/// A tensor of the checkpoint and the weights of the model that lie in it: one, or the parts of a
+/// fused one in their order, or one expert's share of one.
+struct FileTensor {
+  std::string name;
+  std::vector<int64_t> shape;  ///< as the configuration demands it
+  std::vector<const TensorInfo*> parts;
+  int64_t expert = -1;  ///< which expert's share of parts[0]; −1: all of every part
+};
+
+/// Fills in `stored` and the names of weights that share a tensor. `tensors` are those of a model,
+/// named as in the family's table, with their shapes.
+void place_in_files(std::vector<TensorInfo>& tensors, int64_t experts);
+
+/// The tensors that a checkpoint of these weights consists of. `tensors` must outlive the result.
+std::vector<FileTensor> file_tensors(const std::vector<TensorInfo>& tensors);
+
+/// The weight out of its tensor in the file: a view where rows lie together, else a copy.
+/// Not for weights made of one tensor per expert.
+at::Tensor part_of(const at::Tensor& stored, const TensorInfo& tensor);
+
+/// What the file holds under this name, contiguous, in the parts' dtype.
+at::Tensor file_value(const FileTensor& tensor, const WeightSource& source);
+
+/// The names in the file of one weight.
+std::vector<std::string> file_names(const TensorInfo& tensor);
+
+/// "q_proj", "attn_norm".
+std::string role_name(Role role);
+
+}  // namespace prunus
