@@ -38,7 +38,8 @@ void check_ids(const std::vector<int64_t>& ids, int64_t vocab_size, size_t reque
   }
 }
 
-std::vector<CutRequest> cut(const Model& model, std::span<const ScoreRequest> requests) {
+std::vector<CutRequest> cut(const Model& model, std::span<const ScoreRequest> requests,
+                            int64_t max_length) {
   std::vector<CutRequest> result;
   result.reserve(requests.size());
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -48,14 +49,31 @@ std::vector<CutRequest> cut(const Model& model, std::span<const ScoreRequest> re
                  " of continuation; expected at least one of each");
     check_ids(one.context, model.config().vocab_size, i);
     check_ids(one.continuation, model.config().vocab_size, i);
-    result.emplace_back(one, model.config().max_position_embeddings);
+    result.emplace_back(one, max_length);
   }
   return result;
 }
 
+int64_t max_length_of(const ModelConfig& config, const RequestOptions& options) {
+  const bool endless = config.family->positions != Positions::Learned;
+  PRUNUS_CHECK(
+      options.max_length == 0 || endless || options.max_length <= config.max_position_embeddings,
+      InvalidArgument, "--max-length ", options.max_length, ": the model has embeddings of ",
+      config.max_position_embeddings, " positions only");
+  return options.max_length == 0 ? config.max_position_embeddings : options.max_length;
+}
+
+std::vector<ScoreRow> rows_of_one(std::span<const CutRequest> requests) {
+  std::vector<ScoreRow> rows;
+  for (size_t i = 0; i < requests.size(); ++i)
+    rows.push_back({{{i, 0}}, requests[i].inputs(), true});
+  return rows;
+}
+
 // Neighbours of similar length and the same kind, long ones first: what needs most memory shows
 // at once, and the estimate of the time left errs on the side of too much.
-std::vector<RowSpan> make_score_batches(std::vector<ScoreRow>& rows, int64_t batch_tokens) {
+std::vector<RowSpan> make_score_batches(std::vector<ScoreRow>& rows, int64_t batch_tokens,
+                                        bool equal_lengths) {
   std::stable_sort(rows.begin(), rows.end(), [](const ScoreRow& a, const ScoreRow& b) {
     return a.plain != b.plain ? b.plain : a.places > b.places;
   });
@@ -63,7 +81,10 @@ std::vector<RowSpan> make_score_batches(std::vector<ScoreRow>& rows, int64_t bat
   for (size_t begin = 0; begin < rows.size();) {
     const auto room = static_cast<size_t>(std::max<int64_t>(1, batch_tokens / rows[begin].places));
     size_t end = begin + 1;
-    while (end < rows.size() && end - begin < room && rows[end].plain == rows[begin].plain) ++end;
+    while (end < rows.size() && end - begin < room && rows[end].plain == rows[begin].plain &&
+           (!equal_lengths || rows[end].places == rows[begin].places)) {
+      ++end;
+    }
     batches.push_back(RowSpan(rows).subspan(begin, end - begin));
     begin = end;
   }
@@ -254,20 +275,25 @@ void check_finite_results(std::span<const size_t> requests,
 }  // namespace
 
 std::vector<ScoreResult> score_requests(const Model& model, std::span<const ScoreRequest> requests,
-                                        at::Device device, const ScoreOptions& options) {
+                                        at::Device device, const RequestOptions& options) {
   const at::NoGradGuard no_grad;
   std::vector<ScoreResult> results(requests.size());
   if (requests.empty()) return results;
-  const std::vector<CutRequest> cut_requests = cut(model, requests);
-  std::vector<ScoreRow> rows = make_score_rows(cut_requests, model.config().hidden_size);
+  const ModelConfig& config = model.config();
+  const int64_t max_length = max_length_of(config, options);
+  const std::vector<CutRequest> cut_requests = cut(model, requests, max_length);
+  // Where the rotation depends on a sequence's length, each stands alone, beside equally long ones.
+  const bool alone = config.rope.by_length();
+  std::vector<ScoreRow> rows =
+      alone ? rows_of_one(cut_requests) : make_score_rows(cut_requests, config.hidden_size);
   std::optional<ScoreJournal> journal;
   if (!options.journal.empty()) {
-    journal.emplace(options.journal, score_key(model, requests), requests.size());
+    journal.emplace(options.journal, score_key(model, requests, max_length), requests.size());
     drop_finished(rows, *journal, results);
     if (rows.empty()) return results;
   }
   const std::vector<RowSpan> batches =
-      make_score_batches(rows, batch_tokens_for(model, device, options.batch_tokens));
+      make_score_batches(rows, batch_tokens_for(model, device, options.batch_tokens), alone);
   if (device.is_cpu()) keep_large_blocks();
   Scorer scorer(model, device, cut_requests, static_cast<int64_t>(batches.size()));
   for (const Wave& wave : make_waves(batches, model.config().hidden_size, options.hidden_bytes)) {

@@ -21,9 +21,12 @@ struct ScoreResult {
   bool greedy = false;        ///< every id of the continuation is the likeliest at its place
 };
 
-struct ScoreOptions {
+struct RequestOptions {
   int64_t batch_tokens = 4096;                ///< ids through the model at once
   int64_t hidden_bytes = int64_t{512} << 20;  ///< hidden states of one pass over the layers
+  /// Ids of context and continuation that go through the model at most; 0: as many as its
+  /// max_position_embeddings. More is for rotary embedding, which knows no end.
+  int64_t max_length = 0;
   /// Finished results are appended here; a later call with the same requests goes on behind them
   /// and scores none twice. Empty: nowhere.
   std::string journal = {};
@@ -38,6 +41,6 @@ struct ScoreOptions {
 /// Numeric, Corrupt (a journal of other requests or another model), Io, Interrupted (after what is
 /// finished was written).
 std::vector<ScoreResult> score_requests(const Model& model, std::span<const ScoreRequest> requests,
-                                        at::Device device, const ScoreOptions& options = {});
+                                        at::Device device, const RequestOptions& options = {});
 
 }  // namespace prunus

@@ -68,8 +68,10 @@ std::vector<std::string> complete_lines(const std::string& path) {
 
 }  // namespace
 
-std::string score_key(const Model& model, std::span<const ScoreRequest> requests) {
-  std::string text = describe(model.config()) + c10::str(" in ", model.precision(), "\n");
+std::string score_key(const Model& model, std::span<const ScoreRequest> requests,
+                      int64_t max_length) {
+  std::string text =
+      describe(model.config()) + c10::str(" in ", model.precision(), " to ", max_length, "\n");
   for (const TensorInfo& info : model.tensors()) {
     text += c10::str(info.name, " ", info.shape, " ", model.source().dtype(info), " ",
                      sample_of(model, info), "\n");

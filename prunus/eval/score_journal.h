@@ -37,6 +37,7 @@ class ScoreJournal {
 
 /// Names a run: SHA-256 of every request's ids, the configuration, every tensor's name, shape and
 /// dtype, and two rows of each: pruned siblings of one model often have the same sizes.
-std::string score_key(const Model& model, std::span<const ScoreRequest> requests);
+std::string score_key(const Model& model, std::span<const ScoreRequest> requests,
+                      int64_t max_length);
 
 }  // namespace prunus

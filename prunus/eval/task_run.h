@@ -20,7 +20,7 @@ struct TaskRunOptions {
   std::optional<int64_t> few_shot;  ///< instead of each task's default
   uint64_t seed = 0;                ///< of the few-shot examples
   std::string samples_file;         ///< per-item output as jsonl; empty: none
-  ScoreOptions score;               ///< journal included
+  RequestOptions score;             ///< journal included
 };
 
 /// One task's figures. Standard errors are sample deviation / √n, as in lm-evaluation-harness.

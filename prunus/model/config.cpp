@@ -464,6 +464,7 @@ void ignore_inert(ConfigFields& fields) {
                  "dtype",
                  "transformers_version",
                  "use_cache",
+                 "cache_implementation",
                  "bos_token_id",
                  "eos_token_id",
                  "pad_token_id",
@@ -570,7 +571,7 @@ bool ModelConfig::has(When when, int layer) const {
 }
 
 const Rope& ModelConfig::rope_of(int layer) const {
-  const bool local = !family->local_rope_theta_key.empty() &&
+  const bool local = family != nullptr && !family->local_rope_theta_key.empty() &&
                      static_cast<size_t>(layer) < layers.size() &&
                      layers[static_cast<size_t>(layer)].sliding_window;
   return local ? local_rope : rope;
@@ -612,16 +613,14 @@ ModelConfig parse_config(const Json& json, const std::string& where) {
   if (family.positions == Positions::Rope) {
     const double share = read_ropes(fields, family, config);
     read_rope_pairs(fields, config);
-    const int64_t whole = config.rope_head_dim != 0 ? config.head_dim : 0;
-    config.rotary_dim =
-        whole != 0 ? whole : static_cast<int64_t>(static_cast<double>(config.head_dim) * share);
+    const auto rotated = static_cast<int64_t>(static_cast<double>(config.head_dim) * share);
     const bool cuttable = labels_pairs(family);
     PRUNUS_CHECK(!cuttable || share == 1.0, Unsupported, where, ": partial_rotary_factor = ", share,
                  " is not supported for model_type '", family.model_type, "', only 1");
-    PRUNUS_CHECK(
-        config.rotary_dim % 2 == 0 && config.rotary_dim > 0 && config.rotary_dim <= config.head_dim,
-        Corrupt, where, ": ", config.rotary_dim, " of ", config.head_dim,
-        " channels of a head would be rotated; expected an even number of them");
+    PRUNUS_CHECK(rotated % 2 == 0 && rotated > 0 && rotated <= config.head_dim, Corrupt, where,
+                 ": ", rotated, " of ", config.head_dim,
+                 " channels of a head would be rotated; expected an even number of them");
+    if (share != 1.0) config.rotary_dim = rotated;
   }
   if (family.positions == Positions::Alibi) read_alibi_heads(fields, config);
   read_scales(fields, family, config);

@@ -47,6 +47,8 @@ struct Rope {
   double attention_factor = 1.0;          ///< sines and cosines are multiplied by it
   std::vector<double> short_factor = {};  ///< per pair, up to the original length
   std::vector<double> long_factor = {};   ///< per pair, beyond it
+  /// Whether frequencies depend on how long the sequence is.
+  bool by_length() const { return kind == Kind::Dynamic || kind == Kind::Longrope; }
   bool operator==(const Rope&) const = default;
 };
 
@@ -75,7 +77,7 @@ struct ModelConfig {
   Activation activation = Activation::Silu;
   Rope rope;
   Rope local_rope;          ///< of windowed layers, where the family has one for them
-  int64_t rotary_dim = 0;   ///< channels of a head that are rotated, the first ones
+  int64_t rotary_dim = 0;   ///< channels of a head that are rotated, the first ones; 0: all
   int64_t alibi_heads = 0;  ///< query heads of a layer before any were cut; slopes are theirs
   double embedding_scale = 1.0;
   double score_divisor = 0;      ///< scores are divided by its root; 0: by that of head_dim

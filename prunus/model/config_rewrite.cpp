@@ -44,6 +44,19 @@ std::vector<SizeKey> size_keys(const Family& family) {
   return sizes;
 }
 
+// Under every alternative name that is there, else under the first.
+void write_value(Json& json, std::string_view alternatives, int64_t value) {
+  bool written = false;
+  for (std::string_view rest = alternatives; !rest.empty();) {
+    const auto end = rest.find('|');
+    const std::string key(rest.substr(0, end));
+    if (json.contains(key)) json[key] = value;
+    written = written || json.contains(key);
+    rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
+  }
+  if (!written) json[config_key(json, alternatives)] = value;
+}
+
 void write_size(Json& json, const ModelConfig& config, const SizeKey& key) {
   std::vector<int64_t> sizes;
   int64_t largest = 0;
@@ -51,7 +64,7 @@ void write_size(Json& json, const ModelConfig& config, const SizeKey& key) {
     sizes.push_back(layer.*key.member);
     if (key.applies(layer)) largest = std::max(largest, layer.*key.member);
   }
-  if (!key.scalar.empty() && largest > 0) json[config_key(json, key.scalar)] = largest;
+  if (!key.scalar.empty() && largest > 0) write_value(json, key.scalar, largest);
   json.erase(key.list);
   if (!config.uniform()) json[key.list] = sizes;
 }
@@ -170,8 +183,8 @@ void write_family(Json& json, const ModelConfig& config) {
 Json rewrite_config(const Json& original, const ModelConfig& config) {
   Json json = original;
   const ConfigKeys& keys = config.family->keys;
-  json[config_key(json, keys.hidden_size)] = config.hidden_size;
-  json[config_key(json, keys.layers)] = config.layers.size();
+  write_value(json, keys.hidden_size, config.hidden_size);
+  write_value(json, keys.layers, static_cast<int64_t>(config.layers.size()));
   const std::string width(config.family->embedding_width_key);
   if (!width.empty() && json.contains(width)) json[width] = config.hidden_size;
   for (const SizeKey& key : size_keys(*config.family)) write_size(json, config, key);

@@ -158,7 +158,8 @@ double dynamic_theta(const Rope& rope, int64_t length, int64_t dim) {
 
 // Channels of a head that are rotated, before any of it was cut.
 int64_t rotated_dim(const ModelConfig& config) {
-  return config.rope_head_dim != 0 ? config.rope_head_dim : config.rotary_dim;
+  if (config.rotary_dim != 0) return config.rotary_dim;
+  return config.rope_head_dim != 0 ? config.rope_head_dim : config.head_dim;
 }
 
 }  // namespace
@@ -173,8 +174,9 @@ at::Tensor rope_frequencies(const ModelConfig& config, int layer, int64_t length
   const std::vector<double>& stretch = is_long ? rope.long_factor : rope.short_factor;
   const double theta =
       rope.kind == Rope::Kind::Dynamic ? dynamic_theta(rope, length, dim) : rope.theta;
+  const int64_t channels = config.rotary_dim != 0 ? config.rotary_dim : config.head_dim;
   std::vector<float> frequencies;
-  for (int64_t i = 0; i < config.rotary_dim / 2; ++i) {
+  for (int64_t i = 0; i < channels / 2; ++i) {
     const int64_t pair = kept.empty() ? i : kept[static_cast<size_t>(i)];
     const double exponent = static_cast<double>(2 * pair) / static_cast<double>(dim);
     double frequency = 1.0 / std::pow(theta, exponent);
@@ -272,7 +274,9 @@ at::Tensor Decoder::scores(const at::Tensor& q, const at::Tensor& k, const at::T
     return at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale);
   }
   const double cap = config_.attention_softcap;
-  at::Tensor raw = at::matmul(q, k.transpose(-1, -2)).to(at::kFloat) * (scale / cap);
+  at::Tensor raw =
+      at::matmul(q, k.transpose(-1, -2)).to(at::promote_types(q.scalar_type(), at::kFloat)) *
+      (scale / cap);
   raw = raw.tanh() * cap;
   at::Tensor visible;
   if (mask) {
@@ -367,7 +371,7 @@ at::Tensor Decoder::router_weights(int layer, const BlockWeights& weights, const
   const at::Tensor logits =
       (tap != nullptr ? tap->linear(Role::Router, hidden, weights[Role::Router], {})
                       : at::linear(hidden, weights[Role::Router]))
-          .to(at::kFloat);
+          .to(at::promote_types(hidden.scalar_type(), at::kFloat));
   const at::Tensor probabilities = logits.softmax(-1);
   const int64_t chosen = std::min(config_.experts_per_token, experts);
   auto [best, which] = probabilities.topk(chosen, -1);

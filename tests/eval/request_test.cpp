@@ -76,7 +76,7 @@ ScoreResult alone(const Model& model, const ScoreRequest& request) {
 }
 
 void expect_as_alone(const Model& model, const std::vector<ScoreRequest>& requests,
-                     const ScoreOptions& options = {}) {
+                     const RequestOptions& options = {}) {
   const std::vector<ScoreResult> results = score_requests(model, requests, at::kCPU, options);
   ASSERT_EQ(results.size(), requests.size());
   for (size_t i = 0; i < requests.size(); ++i) {

@@ -61,9 +61,8 @@ TEST_P(ForwardGolden, CachedDecodingEqualsOnePass) {
   const at::NoGradGuard no_grad;
   const Golden golden(GetParam());
   const Rope& rope = golden.model.config().rope;
-  const bool by_length = rope.kind == Rope::Kind::Dynamic || rope.kind == Rope::Kind::Longrope;
   int64_t seq = golden.ids.size(1);
-  if (by_length) seq = std::min(seq, rope.original_max_position_embeddings);
+  if (rope.by_length()) seq = std::min(seq, rope.original_max_position_embeddings);
   const at::Tensor ids = golden.ids.narrow(1, 0, seq);
   const at::Tensor wanted = logits_of(golden.model, ids);
   const ResidentModel resident(golden.model, at::kCPU);

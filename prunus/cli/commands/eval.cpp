@@ -257,6 +257,10 @@ void declare_tasks(CLI::App& app, Options& options) {
       ->delimiter(',')
       ->group(group);
   app.add_option("--task-dir", options.tasks.dir, "folder of the tasks' files")->group(group);
+  app.add_option("--max-length", options.tasks.score.max_length,
+                 "tasks: ids of context and continuation looked at, the last ones; 0: as many as "
+                 "the model's context")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--limit", options.tasks.limit, "only the first items of each task; 0: all")
       ->check(CLI::NonNegativeNumber)
       ->group(group);

@@ -50,6 +50,7 @@ constexpr std::string_view kInert[] = {"attention_softmax_in_fp32",
                                        "interleaved_qkv",
                                        "vocab_size"};
 
+constexpr std::string_view kBuffers[] = {"rotary_pos_emb.inv_freq"};
 constexpr std::string_view kArchitectures[] = {"ChatGLMForConditionalGeneration"};
 
 std::span<const TensorSpec> tensors() { return kTable; }
@@ -65,7 +66,7 @@ extern const Family chatglm{
     .description = "ChatGLM2-6B, ChatGLM3-6B, GLM-4-9B",
     .other_architectures = kArchitectures,
     .keys = {.vocab_size = "padded_vocab_size",
-             .layers = "num_layers",
+             .layers = "num_layers|num_hidden_layers",
              .kv_heads = "multi_query_group_num",
              .head_dim = "kv_channels",
              .ffn = "ffn_hidden_size",
@@ -75,6 +76,7 @@ extern const Family chatglm{
              .partial_rotary = {}},
     .fixed_keys = kFixed,
     .inert_keys = kInert,
+    .derived_buffers = kBuffers,
     .qkv_bias = {.value = false, .key = "add_qkv_bias"},
     .default_partial_rotary = 0.5,
     .interleaved_rope = true,

@@ -26,6 +26,8 @@ constexpr TensorSpec kTable[] = {
 constexpr FixedKey kFixed[] = {{"attention_bias", "false"},
                                {"use_bidirectional_attention", "false"}};
 
+constexpr std::string_view kInert[] = {"sliding_window_size"};
+
 std::span<const TensorSpec> tensors() { return kTable; }
 
 }  // namespace
@@ -39,6 +41,7 @@ extern const Family gemma2{
     .description = "Gemma 2",
     .keys = {.activation = "hidden_activation|hidden_act"},
     .fixed_keys = kFixed,
+    .inert_keys = kInert,
     .tied = {.value = true, .key = "tie_word_embeddings"},
     .norm = NormKind::RmsPlusOne,
     .default_activation = Activation::GeluTanh,
