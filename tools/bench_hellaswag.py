@@ -64,7 +64,7 @@ import lm_eval
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 model = HFLM(pretrained=settings["model"], device="cpu", dtype="float32", add_bos_token=True,
-             batch_size=settings["batch_size"])
+             batch_size=settings["batch_size"], max_length=settings["max_length"])
 manager = TaskManager(include_path=settings["tasks"], include_defaults=False)
 cpu_begin = time.process_time()
 begin = time.perf_counter()
@@ -98,6 +98,8 @@ def child_cpu_seconds():
 def run_prunus(arguments):
     command = [str(arguments.prunus), "eval", str(arguments.model), "--tasks", "hellaswag",
                "--task-dir", str(arguments.tasks_dir), "--threads", str(arguments.threads), "--json"]
+    if arguments.max_length:
+        command += ["--max-length", str(arguments.max_length)]
     if arguments.limit:
         command += ["--limit", str(arguments.limit)]
     cpu_begin = child_cpu_seconds()
@@ -123,7 +125,8 @@ def find_task(tree):
 
 def run_harness(arguments, batch_size, folder):
     settings = {"model": str(arguments.model), "threads": arguments.threads, "tasks": folder,
-                "limit": arguments.limit or None, "batch_size": batch_size}
+                "limit": arguments.limit or None, "max_length": arguments.max_length or None,
+                "batch_size": batch_size}
     output = checked([str(arguments.python), "-c", HARNESS, json.dumps(settings)],
                      arguments.threads)
     return json.loads(output.split("RESULT")[-1])
@@ -138,6 +141,9 @@ def main():
     parser.add_argument("--python", type=pathlib.Path, help="has lm-eval and transformers")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=int, default=0, help="first items only; 0: all")
+    parser.add_argument("--max-length", type=int, default=0,
+                        help="tokens of context and ending at most; 0: the model's context. The "
+                             "harness refuses an ending longer than that")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-sizes", default="1,32", help="of the harness")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")

@@ -82,6 +82,13 @@ void GradientCollector::on_backward(const LinearSite& site, const at::Tensor& in
     if (site.last_batch && site.last_rows) hand_over(site);
   } else {
     add_gradients(stats, input, grad_output, site.samples);
+    if (site.bias.defined() && biases_ == Biases::Counted) {
+      const at::Tensor by_sample = grad_output.sum(1);  // [batch, out]
+      stats.bias = site.bias;
+      accumulate(stats.bias_gradient, by_sample.sum(0));
+      accumulate(stats.squared_bias_gradient,
+                 by_sample.square().sum(0) * static_cast<double>(site.samples));
+    }
     if (site.last_batch) hand_over(site);
   }
 }

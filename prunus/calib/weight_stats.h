@@ -27,8 +27,11 @@ struct WeightStats {
   at::Tensor gradient;          ///< [out, in]
   at::Tensor squared_gradient;  ///< [out, in]: (1/N)·Σ_j (∂L_j/∂W)², the diagonal of the Fisher
   at::Tensor row_saliency;      ///< FP64 [out]: Σ_i W[k,i]·g[k,i], signed
-  at::Tensor bias_saliency;     ///< FP64 [out]: b[k]·g_b[k] of a norm, part of row_saliency
-  at::Tensor column_saliency;  ///< FP64 [in]:  Σ_o W[o,k]·g[o,k], signed
+  at::Tensor bias;              ///< [out], where it counts
+  at::Tensor bias_gradient;     ///< [out]
+  at::Tensor squared_bias_gradient;  ///< [out]
+  at::Tensor bias_saliency;          ///< FP64 [out]: b[k]·g_b[k] of a norm, part of row_saliency
+  at::Tensor column_saliency;        ///< FP64 [in]:  Σ_o W[o,k]·g[o,k], signed
 };
 
 }  // namespace prunus

@@ -28,4 +28,8 @@ Json inspect_report(const InspectedModel& inspected);
 /// The same for people: aligned tables, consecutive equal layers in one row unless `every_layer`.
 std::string inspect_text(const Json& report, bool every_layer);
 
+/// Names, dtypes, shapes and sizes of a checkpoint's tensors, for a family that is not known; empty
+/// where `path` holds no weights.
+std::string list_tensors(const std::string& path);
+
 }  // namespace prunus

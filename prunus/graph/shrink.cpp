@@ -204,7 +204,6 @@ void check_head_dim(ModelConfig& config, const std::vector<GroupSet>& sets,
   }
   if (config.rope_head_dim == 0) config.rope_head_dim = config.head_dim;
   config.head_dim = kept;
-  config.rotary_dim = kept;  // only heads that are rotated as a whole can lose channels
 }
 
 void check_layers(const ModelConfig& config, const Keep& keep) {

@@ -414,6 +414,7 @@ void read_alibi_heads(ConfigFields& fields, ModelConfig& config) {
 // Heads that lost channels: which pairs of the original head_dim are left, layer by layer.
 void read_rope_pairs(ConfigFields& fields, ModelConfig& config) {
   const bool own = fields.text("model_type", "").starts_with(kOwnTypePrefix);
+  if (!own && !fields.has("layer_rope_pairs")) return;
   if (!fields.json().contains("layer_rope_pairs") && !fields.has("rope_head_dim")) return;
   PRUNUS_CHECK(own, Corrupt, fields.where(),
                ": layer_rope_pairs needs a model_type that begins with ", kOwnTypePrefix,

@@ -12,20 +12,25 @@ namespace {
 
 std::vector<AxisLabel> labels_of(const PruneOptions& options) {
   if (options.structure == Structure::Channel) return {AxisLabel::Hidden};
+  if (options.structure == Structure::Expert) return {AxisLabel::Expert};
   switch (options.granularity) {
     case Granularity::KvGroup:
-      return {AxisLabel::Ffn, AxisLabel::KvGroup};
+      return {AxisLabel::Ffn, AxisLabel::SharedFfn, AxisLabel::KvGroup};
     case Granularity::QueryHead:
-      return {AxisLabel::Ffn, AxisLabel::QueryHead};
+      return {AxisLabel::Ffn, AxisLabel::SharedFfn, AxisLabel::QueryHead};
     case Granularity::HeadDim:
-      return {AxisLabel::Ffn, AxisLabel::RopePair, AxisLabel::ValueDim};
+      return {AxisLabel::Ffn, AxisLabel::SharedFfn, AxisLabel::RopePair, AxisLabel::ValueDim};
   }
   return {};
 }
 
+bool is_feed_forward(AxisLabel label) {
+  return label == AxisLabel::Ffn || label == AxisLabel::SharedFfn;
+}
+
 double ratio_of(const GroupSet& set, const PruneOptions& options) {
-  if (set.label == AxisLabel::Hidden) return options.ratio;
-  return set.label == AxisLabel::Ffn ? *options.ffn_ratio : *options.attn_ratio;
+  if (set.label == AxisLabel::Hidden || set.label == AxisLabel::Expert) return options.ratio;
+  return is_feed_forward(set.label) ? *options.ffn_ratio : *options.attn_ratio;
 }
 
 // Units to keep so that the slices kept are a multiple of round_to: no fewer than `kept`, no more
@@ -86,7 +91,7 @@ std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& option
   for (GroupSet& set : find_groups(model)) {
     if (std::find(labels.begin(), labels.end(), set.label) == labels.end()) continue;
     const LayerRange& range =
-        set.label == AxisLabel::Ffn ? *options.ffn_layers : *options.attn_layers;
+        is_feed_forward(set.label) ? *options.ffn_layers : *options.attn_layers;
     if (per_layer(set.label) && !range.contains(set.layer)) continue;
     PRUNUS_CHECK(set.label != AxisLabel::QueryHead || set.units_per_share() > 1, InvalidArgument,
                  set.name(),
@@ -94,6 +99,20 @@ std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& option
                  "nothing to remove here, use kv-group");
     sets.push_back(std::move(set));
   }
+  const bool whole_heads =
+      options.granularity != Granularity::HeadDim || options.structure != Structure::Block;
+  const auto has = [&](AxisLabel label) {
+    return std::any_of(sets.begin(), sets.end(),
+                       [&](const GroupSet& set) { return set.label == label; });
+  };
+  PRUNUS_CHECK(whole_heads || has(AxisLabel::RopePair), Unsupported,
+               "--granularity head-dim: in "
+               "model_type '",
+               model.config().family->model_type,
+               "' the channels of a head cannot be cut (docs/families.md says why); use kv-group");
+  PRUNUS_CHECK(options.structure != Structure::Expert || has(AxisLabel::Expert), InvalidArgument,
+               "--structure expert: model_type '", model.config().family->model_type,
+               "' has no experts");
   return sets;
 }
 

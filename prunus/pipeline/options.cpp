@@ -9,8 +9,10 @@
 namespace prunus {
 namespace {
 
-constexpr std::pair<std::string_view, Structure> kStructures[] = {
-    {"block", Structure::Block}, {"channel", Structure::Channel}, {"layer", Structure::Layer}};
+constexpr std::pair<std::string_view, Structure> kStructures[] = {{"block", Structure::Block},
+                                                                  {"channel", Structure::Channel},
+                                                                  {"layer", Structure::Layer},
+                                                                  {"expert", Structure::Expert}};
 constexpr std::pair<std::string_view, Granularity> kGranularities[] = {
     {"kv-group", Granularity::KvGroup},
     {"query-head", Granularity::QueryHead},

@@ -18,6 +18,7 @@ enum class Structure {
   Block,    ///< FFN channels and attention heads, layer by layer
   Channel,  ///< channels of the residual stream, through the whole model
   Layer,    ///< decoder layers
+  Expert,   ///< whole feed-forward experts, as many in every layer
 };
 
 /// What a unit of the attention part is, in block-wise pruning.
@@ -27,7 +28,7 @@ enum class Granularity {
   HeadDim,    ///< channels inside the heads: rotated pairs of queries and keys, channels of values
 };
 
-/// Names as on the command line: block, channel, layer; kv-group, query-head, head-dim.
+/// Names as on the command line: block, channel, layer, expert; kv-group, query-head, head-dim.
 /// Parsing throws InvalidArgument listing them.
 Structure parse_structure(std::string_view name);
 std::string_view structure_name(Structure structure);

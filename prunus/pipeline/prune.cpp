@@ -42,7 +42,9 @@ void warn_where_nothing_goes(const std::vector<ScoredSet>& sets,
                              const std::vector<int64_t>& removed, const PruneOptions& options) {
   for (size_t i = 0; !options.global && i < sets.size(); ++i) {
     const GroupSet& set = sets[i].set;
-    const double ratio = set.label == AxisLabel::Ffn ? *options.ffn_ratio : *options.attn_ratio;
+    const double ratio = (set.label == AxisLabel::Ffn || set.label == AxisLabel::SharedFfn)
+                             ? *options.ffn_ratio
+                             : *options.attn_ratio;
     const bool lost_earlier = set.units < sets[i].units_at_start();
     if (removed[i] > 0 || lost_earlier || ratio <= 0) continue;
     log_warning(
@@ -220,6 +222,8 @@ class Planner {
                                 options_.global ? ", global" : "", ", ratio ", result_.ratio);
     if (options_.structure == Structure::Channel) {
       text += ", hidden dimension";
+    } else if (options_.structure == Structure::Expert) {
+      text += ", experts";
     } else {
       text += c10::str(", layers ", options_.attn_layers->begin, ":", options_.attn_layers->end,
                        " (heads) ", options_.ffn_layers->begin, ":", options_.ffn_layers->end,

@@ -22,6 +22,18 @@ struct Part {
   size_t member = 0;
 };
 
+// A bias goes with its row: as one more column. What is undefined stays so.
+WeightStats with_bias_column(const WeightStats& stats) {
+  WeightStats joined = stats;
+  const auto join = [](at::Tensor& matrix, const at::Tensor& column) {
+    if (matrix.defined()) matrix = at::cat({matrix, column.unsqueeze(1)}, 1);
+  };
+  join(joined.weight, stats.bias);
+  join(joined.gradient, stats.bias_gradient);
+  join(joined.squared_gradient, stats.squared_bias_gradient);
+  return joined;
+}
+
 class Scorer {
  public:
   Scorer(const std::vector<GroupSet>& sets, const Criterion& criterion, const ScoreOptions& options)
@@ -43,8 +55,10 @@ class Scorer {
       const GroupSet& set = sets_[part.set];
       const GroupMember& member = set.members[part.member];
       const int64_t slices = member.tensor.shape[static_cast<size_t>(member.dim)];
-      const at::Tensor units = fold(criterion_.score({stats, member.dim, slices, random_}), set,
-                                    member, options_.compat);
+      const bool biased = member.dim == 0 && stats.bias.defined();
+      const at::Tensor scores =
+          criterion_.score({biased ? with_bias_column(stats) : stats, member.dim, slices, random_});
+      const at::Tensor units = fold(scores, set, member, options_.compat);
       at::Tensor& total = folded_[part.set][part.member];
       total = total.defined() ? total + units : units;
     }

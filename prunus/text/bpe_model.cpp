@@ -1,7 +1,6 @@
 #include "prunus/text/bpe_model.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <limits>
 #include <queue>
 
@@ -23,12 +22,6 @@ struct Candidate {
   }
 };
 
-std::string byte_token(size_t byte) {
-  char name[8];
-  std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(byte & 0xFF));
-  return name;
-}
-
 }  // namespace
 
 // One token of a word under work; a linked list, so that a merge costs O(1).
@@ -39,10 +32,6 @@ struct BpeModel::Symbol {
 };
 
 BpeModel::BpeModel(const JsonView& model) : where_(model.where()) {
-  // Files written before the field existed have no type.
-  const std::string type = model.has("type") ? model.text("type") : "BPE";
-  PRUNUS_CHECK(type == "BPE", Unsupported, where_, ".type: '", type,
-               "' is not supported (only BPE)");
   for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"}) {
     model.require_unset(key);
   }

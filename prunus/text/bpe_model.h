@@ -9,34 +9,30 @@
 #include "prunus/text/json_view.h"
 #include "prunus/text/merge_table.h"
 #include "prunus/text/string_map.h"
+#include "prunus/text/token_model.h"
 
 namespace prunus::text {
 
 /// Byte-pair encoding: the `model` of a tokenizer.json. A word begins as its characters; then,
 /// again and again, the neighbouring pair with the lowest rank (the leftmost of equals) becomes one
 /// token. Source: Sennrich et al., ACL 2016, arXiv:1508.07909; as in Hugging Face tokenizers.
-class BpeModel {
+class BpeModel : public TokenModel {
  public:
-  /// Reads type BPE with vocab, merges ("a b" or ["a","b"]), unk_token, fuse_unk, byte_fallback and
-  /// ignore_merges. Throws Unsupported for other types, dropout, subword prefixes and suffixes;
+  /// Reads vocab, merges ("a b" or ["a","b"]), unk_token, fuse_unk, byte_fallback and
+  /// ignore_merges. Throws Unsupported for dropout, subword prefixes and suffixes;
   /// Corrupt for ids out of range or used twice and for merges of tokens that do not exist.
   explicit BpeModel(const JsonView& model);
 
-  std::optional<int64_t> id_of(std::string_view token) const;
-  /// The token of an id, or null where the vocabulary has a hole.
-  const std::string* token_of(int64_t id) const;
-  /// One more than the largest id.
-  int64_t id_limit() const { return static_cast<int64_t>(tokens_.size()); }
-
-  /// Appends the ids of one word (valid UTF-8, already spelled as the vocabulary is).
+  std::optional<int64_t> id_of(std::string_view token) const override;
+  const std::string* token_of(int64_t id) const override;
+  int64_t id_limit() const override { return static_cast<int64_t>(tokens_.size()); }
   /// Cost: O(n log n) in the length of the word.
-  void tokenize(std::string_view word, std::vector<int64_t>& ids) const;
-
-  /// Whether a word may be cut in front of each space mark (U+2581) that follows another character,
-  /// and its pieces tokenized one by one, without changing any id. True where the mark is a token,
-  /// ignore_merges is off, and no merge joins a token that ends otherwise to one that begins with
-  /// the mark: then that boundary is in the way of every merge from beginning to end.
-  bool cuts_at_marks() const { return cuts_at_marks_; }
+  void tokenize(std::string_view word, std::vector<int64_t>& ids) const override;
+  /// True where the mark is a token, ignore_merges is off, and no merge joins a token that ends
+  /// otherwise to one that begins with the mark: then that boundary is in the way of every merge
+  /// from beginning to end.
+  bool cuts_at_marks() const override { return cuts_at_marks_; }
+  std::string_view kind() const override { return "bpe"; }
 
  private:
   struct Symbol;
@@ -59,8 +55,5 @@ class BpeModel {
   bool ignore_merges_ = false;
   bool cuts_at_marks_ = false;
 };
-
-/// Largest id accepted from a file; keeps a hostile one from asking for gigabytes.
-inline constexpr int64_t kMaxTokenId = (int64_t{1} << 22) - 1;
 
 }  // namespace prunus::text

@@ -88,7 +88,10 @@ class Source {
   void open(const Tokenizer& tokenizer, size_t slot, PythonRandom& random) {
     opened_ = true;
     ids_ = tokenizer.encode(text_);
-    if (begins_ && tokenizer.bos_id()) ids_.insert(ids_.begin(), *tokenizer.bos_id());
+    if (begins_) {
+      const auto start = tokenizer.document_start();
+      ids_.insert(ids_.begin(), start.begin(), start.end());
+    }
     text_ = {};
     free_.resize(ids_.size() / slot);
     std::iota(free_.begin(), free_.end(), size_t{0});

@@ -38,6 +38,39 @@ std::string lower(std::string_view text) {
   return out;
 }
 
+std::string strip_accents(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const CodePoint c = code_point_at(text, at);
+    if (!is_mark(c.value)) out.append(text, at, c.bytes);
+    at += c.bytes;
+  }
+  return out;
+}
+
+// The rules of sentencepiece's nmt normalisation, as Hugging Face has them: some control characters
+// go, white space and invisible characters become spaces.
+std::string nmt(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const CodePoint c = code_point_at(text, at);
+    const char32_t v = c.value;
+    const bool dropped = (v >= 0x01 && v <= 0x08) || v == 0x0B || (v >= 0x0E && v <= 0x1F) ||
+                         v == 0x7F || v == 0x8F || v == 0x9F;
+    const bool space = v == 0x09 || v == 0x0A || v == 0x0C || v == 0x0D || v == 0x1680 ||
+                       (v >= 0x200B && v <= 0x200F) || v == 0x2028 || v == 0x2029 || v == 0x2581 ||
+                       v == 0xFEFF || v == 0xFFFD;
+    if (space) {
+      out += ' ';
+    } else if (!dropped) {
+      out.append(text, at, c.bytes);
+    }
+    at += c.bytes;
+  }
+  return out;
+}
+
 void append_form(std::string& out, std::string_view text, int options) {
   utf8proc_uint8_t* result = nullptr;
   const auto count = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
@@ -71,6 +104,9 @@ void Normalizer::read(const JsonView& node) {
                                                     {"NFKD", Kind::Nfkd},
                                                     {"Lowercase", Kind::Lowercase},
                                                     {"Strip", Kind::Strip},
+                                                    {"StripAccents", Kind::StripAccents},
+                                                    {"Nmt", Kind::Nmt},
+                                                    {"Precompiled", Kind::Mapped},
                                                     {"Prepend", Kind::Prepend},
                                                     {"Replace", Kind::Replace}};
   const std::string type = node.text("type");
@@ -84,13 +120,13 @@ void Normalizer::read(const JsonView& node) {
   Step step{.kind = kind->second};
   if (step.kind == Kind::Prepend) step.content = node.text("prepend");
   if (step.kind == Kind::Replace) {
-    const JsonView pattern = node.at("pattern");
-    PRUNUS_CHECK(!pattern.has("Regex"), Unsupported, pattern.where(),
-                 ": Replace of a regular expression is not supported (only String)");
-    step.pattern = pattern.text("String");
+    step.pattern.emplace(node.at("pattern"));
     step.content = node.text("content");
-    PRUNUS_CHECK(!step.pattern.empty(), Unsupported, pattern.where(),
-                 ": Replace of an empty string");
+  }
+  // Some converted files carry the normalizer without a map; it changes nothing then.
+  if (step.kind == Kind::Mapped) {
+    if (!node.has("precompiled_charsmap")) return;
+    step.map.emplace(node);
   }
   step.left = node.flag("strip_left", false);
   step.right = node.flag("strip_right", false);
@@ -107,12 +143,18 @@ std::string Normalizer::run(const Step& step, std::string text) {
   switch (step.kind) {
     case Kind::Lowercase:
       return lower(text);
+    case Kind::StripAccents:
+      return strip_accents(text);
+    case Kind::Nmt:
+      return nmt(text);
+    case Kind::Mapped:
+      return step.map->apply(text);
     case Kind::Strip:
       return strip(std::move(text), step.left, step.right);
     case Kind::Prepend:
       return text.empty() ? text : step.content + text;
     case Kind::Replace:
-      return replace_all(text, step.pattern, step.content);
+      return step.pattern->replaced(text, step.content);
     default:
       return unicode_form(step.kind, text);
   }

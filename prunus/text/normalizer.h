@@ -1,9 +1,12 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "prunus/text/chars_map.h"
 #include "prunus/text/json_view.h"
+#include "prunus/text/text_pattern.h"
 
 namespace prunus::text {
 
@@ -12,8 +15,8 @@ class Normalizer {
  public:
   /// Changes nothing (`normalizer` null).
   Normalizer() = default;
-  /// Reads NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace (of a plain string) and
-  /// Sequence. Throws Unsupported, naming the field, for any other; Corrupt for malformed ones.
+  /// Reads NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace, Nmt, Precompiled
+  /// and Sequence. Throws Unsupported, naming the field, for any other; Corrupt for malformed ones.
   explicit Normalizer(const JsonView& node);
 
   bool changes_nothing() const { return steps_.empty(); }
@@ -21,13 +24,26 @@ class Normalizer {
   std::string apply(std::string_view text) const;
 
  private:
-  enum class Kind { Nfc, Nfd, Nfkc, Nfkd, Lowercase, Strip, Prepend, Replace };
+  enum class Kind {
+    Nfc,
+    Nfd,
+    Nfkc,
+    Nfkd,
+    Lowercase,
+    Strip,
+    StripAccents,
+    Prepend,
+    Replace,
+    Nmt,
+    Mapped
+  };
   struct Step {
     Kind kind;
-    std::string pattern = {};  ///< Replace: what is replaced
-    std::string content = {};  ///< Replace: by what; Prepend: what is put in front
-    bool left = false;         ///< Strip: white space at the front
-    bool right = false;        ///< Strip: white space at the end
+    std::optional<TextPattern> pattern = {};  ///< Replace: what is replaced
+    std::optional<CharsMap> map = {};         ///< Precompiled
+    std::string content = {};                 ///< Replace: by what; Prepend: what is put in front
+    bool left = false;                        ///< Strip: white space at the front
+    bool right = false;                       ///< Strip: white space at the end
   };
   void read(const JsonView& node);
   static std::string run(const Step& step, std::string text);

@@ -16,19 +16,41 @@ namespace {
 constexpr const char* kGpt2Words =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-std::vector<Span> find_string(std::string_view text, std::string_view pattern) {
+std::vector<Span> find_string(std::string_view text, std::string_view wanted) {
   std::vector<Span> found;
-  for (size_t at = 0; (at = text.find(pattern, at)) != text.npos; at += pattern.size()) {
-    found.push_back({at, at + pattern.size()});
+  for (size_t at = 0; (at = text.find(wanted, at)) != text.npos; at += wanted.size()) {
+    found.push_back({at, at + wanted.size()});
   }
   return found;
 }
 
-std::vector<Span> find_digits(std::string_view text) {
+// Every character of which `is_one` holds, each on its own.
+std::vector<Span> find_characters(std::string_view text, bool (*is_one)(char32_t)) {
   std::vector<Span> found;
   for (size_t at = 0; at < text.size();) {
     const CodePoint c = code_point_at(text, at);
-    if (is_numeric(c.value)) found.push_back({at, at + c.bytes});
+    if (is_one(c.value)) found.push_back({at, at + c.bytes});
+    at += c.bytes;
+  }
+  return found;
+}
+
+// \w+ and [^\w\s]+
+std::vector<Span> find_words(std::string_view text) {
+  enum class Class { None, Space, Word, Other };
+  std::vector<Span> found;
+  Class before = Class::None;
+  for (size_t at = 0; at < text.size();) {
+    const CodePoint c = code_point_at(text, at);
+    const Class now = is_white_space(c.value) ? Class::Space
+                      : is_word(c.value)      ? Class::Word
+                                              : Class::Other;
+    if (now != Class::Space && now == before) {
+      found.back().end = at + c.bytes;
+    } else if (now != Class::Space) {
+      found.push_back({at, at + c.bytes});
+    }
+    before = now;
     at += c.bytes;
   }
   return found;
@@ -54,26 +76,46 @@ void PreTokenizer::read(const JsonView& node) {
     if (step.cuts || step.prepend != Prepend::Never) steps_.push_back(std::move(step));
   } else if (type == "Split") {
     steps_.push_back(read_split(node));
-  } else if (type == "Digits") {
-    const bool individual = node.flag("individual_digits", false);
-    steps_.push_back(
-        {.kind = Kind::Digits, .behavior = individual ? Behavior::Isolated : Behavior::Contiguous});
   } else if (type == "Metaspace") {
     steps_.push_back(read_metaspace(node));
   } else {
-    PRUNUS_FAIL(Unsupported, node.where(), ": pre-tokenizer type '", type, "' is not supported");
+    steps_.push_back(read_plain(type, node));
   }
+}
+
+PreTokenizer::Step PreTokenizer::read_plain(const std::string& type, const JsonView& node) {
+  if (type == "Digits") {
+    const bool individual = node.flag("individual_digits", false);
+    return {.kind = Kind::Digits,
+            .behavior = individual ? Behavior::Isolated : Behavior::Contiguous};
+  }
+  if (type == "Punctuation") {
+    const bool given = node.has("behavior");
+    return {.kind = Kind::Punctuation,
+            .behavior = given ? read_behavior(node) : Behavior::Isolated};
+  }
+  if (type == "WhitespaceSplit") return {.kind = Kind::Spaces, .behavior = Behavior::Removed};
+  if (type == "Whitespace") {
+    return {.kind = Kind::Words, .behavior = Behavior::Removed, .invert = true};
+  }
+  PRUNUS_CHECK(type == "CharDelimiterSplit", Unsupported, node.where(), ": pre-tokenizer type '",
+               type, "' is not supported");
+  const nlohmann::json pattern = {{"String", node.text("delimiter")}};
+  Step step{.kind = Kind::Split, .behavior = Behavior::Removed};
+  step.pattern.emplace(JsonView(pattern, node.where()));
+  return step;
 }
 
 PreTokenizer::Step PreTokenizer::read_byte_level(const JsonView& node) {
   Step step{.kind = Kind::ByteLevel};
   step.cuts = node.flag("use_regex", true);
-  if (step.cuts) step.regex.emplace(kGpt2Words, node.where());
+  const nlohmann::json words = {{"Regex", kGpt2Words}};
+  if (step.cuts) step.pattern.emplace(JsonView(words, node.where()));
   if (node.flag("add_prefix_space", true)) step.prepend = Prepend::Always;
   return step;
 }
 
-PreTokenizer::Step PreTokenizer::read_split(const JsonView& node) {
+PreTokenizer::Behavior PreTokenizer::read_behavior(const JsonView& node) {
   static const std::map<std::string, Behavior> behaviors = {
       {"Removed", Behavior::Removed},
       {"Isolated", Behavior::Isolated},
@@ -82,25 +124,23 @@ PreTokenizer::Step PreTokenizer::read_split(const JsonView& node) {
       {"Contiguous", Behavior::Contiguous}};
   const std::string name = node.text("behavior");
   const auto behavior = behaviors.find(name);
-  PRUNUS_CHECK(behavior != behaviors.end(), Unsupported, node.where(), ": Split behavior '", name,
+  PRUNUS_CHECK(behavior != behaviors.end(), Unsupported, node.where(), ": behavior '", name,
                "' is not supported");
-  Step step{.kind = Kind::Split, .behavior = behavior->second};
+  return behavior->second;
+}
+
+PreTokenizer::Step PreTokenizer::read_split(const JsonView& node) {
+  Step step{.kind = Kind::Split, .behavior = read_behavior(node)};
   step.invert = node.flag("invert", false);
-  const JsonView pattern = node.at("pattern");
-  if (pattern.has("Regex")) {
-    step.regex.emplace(pattern.text("Regex"), pattern.where());
-  } else {
-    step.pattern = pattern.text("String");
-    PRUNUS_CHECK(!step.pattern.empty(), Unsupported, pattern.where(), ": Split at an empty string");
-  }
+  step.pattern.emplace(node.at("pattern"));
   return step;
 }
 
 PreTokenizer::Step PreTokenizer::read_metaspace(const JsonView& node) {
   Step step{.kind = Kind::Metaspace, .behavior = Behavior::MergedWithNext};
-  step.pattern = node.text("replacement");
-  PRUNUS_CHECK(!step.pattern.empty() && code_point_at(step.pattern, 0).bytes == step.pattern.size(),
-               Corrupt, node.where(), ": replacement '", step.pattern, "' is not one character");
+  step.mark = node.text("replacement");
+  PRUNUS_CHECK(!step.mark.empty() && code_point_at(step.mark, 0).bytes == step.mark.size(), Corrupt,
+               node.where(), ": replacement '", step.mark, "' is not one character");
   step.cuts = node.flag("split", true);
   // Files older than prepend_scheme say the same with a flag.
   std::string scheme = node.flag("add_prefix_space", true) ? "always" : "never";
@@ -126,7 +166,7 @@ Words PreTokenizer::split(std::string_view text, bool at_start) const {
 
 std::string_view PreTokenizer::prepare(const Step& step, const Words::Word& word, Words& out) {
   const bool metaspace = step.kind == Kind::Metaspace;
-  const std::string_view mark = metaspace ? std::string_view(step.pattern) : " ";
+  const std::string_view mark = metaspace ? std::string_view(step.mark) : " ";
   const bool wanted =
       step.prepend == Prepend::Always || (step.prepend == Prepend::First && word.at_start);
   std::string_view text = word.text;
@@ -139,13 +179,25 @@ std::string_view PreTokenizer::prepare(const Step& step, const Words::Word& word
   return text;
 }
 
-std::vector<PreTokenizer::Match> PreTokenizer::matches(const Step& step, std::string_view text) {
-  std::vector<Span> found;
-  if (step.regex) {
-    step.regex->find_all(text, found);
-  } else {
-    found = step.kind == Kind::Digits ? find_digits(text) : find_string(text, step.pattern);
+std::vector<Span> PreTokenizer::find(const Step& step, std::string_view text) {
+  switch (step.kind) {
+    case Kind::Digits:
+      return find_characters(text, is_numeric);
+    case Kind::Spaces:
+      return find_characters(text, is_white_space);
+    case Kind::Punctuation:
+      return find_characters(text, is_punctuation);
+    case Kind::Words:
+      return find_words(text);
+    case Kind::Metaspace:
+      return find_string(text, step.mark);
+    default:
+      return step.pattern->find_all(text);
   }
+}
+
+std::vector<PreTokenizer::Match> PreTokenizer::matches(const Step& step, std::string_view text) {
+  const std::vector<Span> found = find(step, text);
   std::vector<Match> all;
   all.reserve(found.size() * 2 + 1);
   size_t done = 0;

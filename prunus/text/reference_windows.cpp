@@ -92,7 +92,8 @@ std::vector<std::vector<int64_t>> sample_reference_windows(const Tokenizer& toke
                                                            PythonRandom& random) {
   const RowIds ids_of_row = [&](size_t row) {
     auto ids = tokenizer.encode(rows[row]);
-    if (tokenizer.bos_id()) ids.insert(ids.begin(), *tokenizer.bos_id());
+    const auto start = tokenizer.document_start();
+    ids.insert(ids.begin(), start.begin(), start.end());
     return ids;
   };
   return sample_reference_windows(rows.size(), ids_of_row, counts, random);

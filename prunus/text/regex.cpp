@@ -52,7 +52,7 @@ class Translator {
       return;
     }
     const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    require(!letter || std::string_view("pPdDrntfx").find(c) != std::string_view::npos,
+    require(!letter || std::string_view("pPdDrntfxAz").find(c) != std::string_view::npos,
             std::string("\\") + c);
     const bool braced =
         at_ + 2 < in_.size() && in_[at_ + 2] == '{' && (c == 'p' || c == 'P' || c == 'x');
@@ -76,17 +76,47 @@ class Translator {
   void class_member() {
     require(!ahead("&&"), "&& inside brackets");
     if (ahead("[:")) {
-      const size_t end = in_.find(":]", at_);
+      const size_t end = in_.find(":]", at_ + 2);
       require(end != std::string::npos, "an open [:");
       return copy(end + 2 - at_);
     }
-    require(in_[at_] != '[', "brackets inside brackets");
-    if (in_[at_] == ']') in_class_ = false;
-    copy(1);
+    if (in_[at_] == '[') return open_inner();
+    if (in_[at_] != ']') return copy(1);
+    if (--depth_ == 0) {
+      in_class_ = false;
+      return copy(1);
+    }
+    require(!out_.ends_with('-') && !ahead("]-"), "a range at the edge of inner brackets");
+    ++at_;
+  }
+
+  // Brackets inside brackets add their members (BLOOM has them); PCRE2 knows no such thing.
+  void open_inner() {
+    require(!ahead("[^"), "negated brackets inside brackets");
+    require(!ahead("[-") && !out_.ends_with('-'), "a range at the edge of inner brackets");
+    require(!ahead("[]"), "a bracket as first member of inner brackets");
+    ++depth_;
+    ++at_;
+  }
+
+  void open_class() {
+    in_class_ = true;
+    depth_ = 1;
+    copy(ahead("[^") ? 2 : 1);
+    if (!ahead("]")) return;
+    out_ += "\\]";  // as first member it is itself
+    ++at_;
+  }
+
+  // ^ and $ are those of lines in Ruby; there is no line after the last line break for ^.
+  void anchor() {
+    out_ += in_[at_] == '$' ? "(?=\\n|\\z)" : "(?:\\A|(?<=\\n)(?!\\z))";
+    ++at_;
   }
 
   void plain() {
-    require(in_[at_] != '^' && in_[at_] != '$', "an anchor");
+    if (in_[at_] == '[') return open_class();
+    if (in_[at_] == '^' || in_[at_] == '$') return anchor();
     require(!ahead("}+"), "a possessive interval");
     if (ahead("(?")) {
       size_t length = 0;
@@ -96,8 +126,7 @@ class Translator {
       require(length > 0, "an unusual group");
       return copy(length);
     }
-    in_class_ = in_[at_] == '[';
-    copy(in_class_ && at_ + 1 < in_.size() && in_[at_ + 1] == '^' ? 2 : 1);
+    copy(1);
   }
 
   const std::string& in_;
@@ -105,6 +134,7 @@ class Translator {
   std::string out_;
   size_t at_ = 0;
   bool in_class_ = false;
+  int depth_ = 0;  // of brackets
 };
 
 using MatchData = std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)>;

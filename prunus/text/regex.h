@@ -15,8 +15,9 @@ struct Span {
 
 /// A regular expression of a tokenizer.json. Those are written for Oniguruma (Ruby syntax); this is
 /// PCRE2 with Unicode properties, so the constructor rewrites \s, \w and \u, which the two
-/// libraries understand differently, and refuses what it cannot carry over (&& and nested sets in
-/// brackets, ^ and $, \h, \v, \R, back references, unusual groups).
+/// libraries understand differently, as well as ^ and $ (of lines) and brackets inside brackets,
+/// and refuses what it cannot carry over (&& and negated sets in brackets, \h, \v, \R, \b, back
+/// references, unusual groups).
 class Regex {
  public:
   /// `where` names the field in messages. Throws Unsupported, as above or where PCRE2 refuses.

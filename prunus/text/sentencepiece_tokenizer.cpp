@@ -9,8 +9,8 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/text/added_tokens.h"
-#include "prunus/text/bpe_model.h"
 #include "prunus/text/special_ids.h"
+#include "prunus/text/token_model.h"
 #include "prunus/text/utf8.h"
 
 namespace prunus::text {
@@ -46,6 +46,7 @@ class SentencePieceTokenizer : public Tokenizer {
 
  private:
   void add(const AddedToken& token, const std::string& where);
+  std::vector<int64_t> add_chatglm_commands();
   std::optional<int64_t> id_of(std::string_view token) const;
 
   sentencepiece::SentencePieceProcessor processor_;
@@ -74,6 +75,10 @@ SentencePieceTokenizer::SentencePieceTokenizer(const std::string& path,
   }
   SpecialIds stock{.bos = present(processor_.bos_id()), .eos = present(processor_.eos_id())};
   stock.adds_bos = stock.bos.has_value();
+  if (sidecar.tokenizer_class() == "ChatGLMTokenizer") {
+    stock.adds_bos = false;
+    stock.prefix = add_chatglm_commands();
+  }
   special_ = sidecar.resolve(
       stock, [this](std::string_view token) { return id_of(token); }, vocab_size_);
 }
@@ -88,6 +93,20 @@ void SentencePieceTokenizer::add(const AddedToken& token, const std::string& whe
   added_.emplace(token.id, token);
   in_text_.add(token, token.content);
   vocab_size_ = std::max(vocab_size_, token.id + 1);
+}
+
+// ChatGLM 2 and 3 have tokens behind the pieces that only the Python class knows. It puts two of
+// them in front of a text and finds none of them in one, unless a file beside it lists them.
+std::vector<int64_t> SentencePieceTokenizer::add_chatglm_commands() {
+  int64_t id = processor_.GetPieceSize();
+  for (const char* name : {"[MASK]", "[gMASK]", "[sMASK]", "sop", "eop", "<|system|>", "<|user|>",
+                           "<|assistant|>", "<|observation|>"}) {
+    AddedToken token{.id = id++, .content = name};
+    token.special = true;
+    added_.emplace(token.id, token);
+  }
+  vocab_size_ = std::max(vocab_size_, id);
+  return {processor_.GetPieceSize() + 1, processor_.GetPieceSize() + 3};
 }
 
 std::optional<int64_t> SentencePieceTokenizer::id_of(std::string_view token) const {

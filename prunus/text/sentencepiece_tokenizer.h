@@ -10,6 +10,8 @@ namespace prunus::text {
 /// sentencepiece library itself. Control symbols BOS, EOS and UNK and the tokens of
 /// tokenizer_config.json and added_tokens.json are recognised in the text, as the stock
 /// LlamaTokenizer (legacy) does; what lies between goes to sentencepiece as it is.
+/// Where tokenizer_class is ChatGLMTokenizer, the nine tokens of ChatGLM 3 follow the pieces, and
+/// prefix_ids() are [gMASK] and sop.
 /// Throws Unsupported where the file is a tiktoken rank file, Corrupt where it is neither.
 std::unique_ptr<Tokenizer> load_sentencepiece(const std::string& model_dir);
 

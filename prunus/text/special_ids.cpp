@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
-#include "prunus/text/bpe_model.h"
+#include "prunus/text/token_model.h"
 
 namespace prunus::text {
 namespace {
@@ -148,7 +148,13 @@ SpecialIds SidecarFiles::resolve(const SpecialIds& stock, const IdOf& id_of, int
   // Llama's tokenizer class adds BOS whatever the template says, unless the flag is false.
   const bool by_class = tokenizer_class() == "LlamaTokenizer";
   const bool by_template = stock.adds_bos && stock.bos == ids.bos;
-  ids.adds_bos = ids.bos && flag("add_bos_token").value_or(by_class || by_template);
+  const auto adds = flag("add_bos_token");
+  ids.adds_bos = ids.bos && adds.value_or(by_class || by_template);
+  if (stock.prefix.size() > 1 && adds.value_or(true)) {
+    ids.prefix = stock.prefix;
+  } else if (ids.adds_bos) {
+    ids.prefix = {*ids.bos};
+  }
   return ids;
 }
 
@@ -170,6 +176,7 @@ SpecialIds template_ids(const JsonView& post_processor, const IdOf& id_of) {
     const JsonView token = part.at("SpecialToken");
     const auto id = id_of(token.text("id"));
     PRUNUS_CHECK(id, Corrupt, token.where(), ": '", token.text("id"), "' is not in the vocabulary");
+    if (!text_seen) ids.prefix.push_back(*id);
     auto& side = text_seen ? ids.eos : ids.bos;
     if (!side) side = id;
   }

@@ -32,8 +32,8 @@ class SidecarFiles {
   /// Content of bos_token, eos_token, unk_token and pad_token, as far as they are given.
   std::vector<std::string> named_tokens() const;
 
-  /// Final BOS, EOS and adds_bos. `stock` holds what the tokenizer file itself says; files beside
-  /// it win. `limit` bounds ids taken from config.json.
+  /// Final BOS, EOS, adds_bos and prefix. `stock` holds what the tokenizer file itself says; files
+  /// beside it win. `limit` bounds ids taken from config.json.
   SpecialIds resolve(const SpecialIds& stock, const IdOf& id_of, int64_t limit) const;
 
  private:
@@ -50,7 +50,8 @@ class SidecarFiles {
   std::shared_ptr<const nlohmann::json> map_;     // special_tokens_map.json, {} where missing
 };
 
-/// BOS and EOS as the `post_processor` of a tokenizer.json puts them around a text, and adds_bos.
+/// BOS and EOS as the `post_processor` of a tokenizer.json puts them around a text, adds_bos and
+/// the whole prefix.
 /// Only TemplateProcessing says anything; other processors are passed over.
 SpecialIds template_ids(const JsonView& post_processor, const IdOf& id_of);
 

@@ -88,13 +88,8 @@ void TokenDecoder::read(const JsonView& node) {
                "' is not supported");
   Step step{.kind = kind->second};
   if (step.kind == Kind::Replace) {
-    const JsonView pattern = node.at("pattern");
-    PRUNUS_CHECK(!pattern.has("Regex"), Unsupported, pattern.where(),
-                 ": Replace of a regular expression is not supported (only String)");
-    step.pattern = pattern.text("String");
+    step.replaced.emplace(node.at("pattern"));
     step.content = node.text("content");
-    PRUNUS_CHECK(!step.pattern.empty(), Unsupported, pattern.where(),
-                 ": Replace of an empty string");
   } else if (step.kind == Kind::Strip) {
     step.pattern = node.text("content");
     step.start = node.integer("start");
@@ -120,7 +115,7 @@ void TokenDecoder::run(const Step& step, std::vector<std::string>& tokens) {
   } else if (step.kind == Kind::Fuse) {
     tokens = {join(tokens, "")};
   } else if (step.kind == Kind::Replace) {
-    for (auto& token : tokens) token = replace_all(token, step.pattern, step.content);
+    for (auto& token : tokens) token = step.replaced->replaced(token, step.content);
   } else if (step.kind == Kind::Strip) {
     for (auto& token : tokens) token = strip(token, step.pattern, step.start, step.stop);
   } else {

@@ -1,8 +1,10 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "prunus/text/json_view.h"
+#include "prunus/text/text_pattern.h"
 
 namespace prunus::text {
 
@@ -11,8 +13,8 @@ class TokenDecoder {
  public:
   /// Joins tokens with spaces, which is what Hugging Face does where `decoder` is null.
   TokenDecoder() = default;
-  /// Reads ByteLevel, Metaspace, Replace (of a plain string), ByteFallback, Fuse, Strip and
-  /// Sequence. Throws Unsupported, naming the field, for any other; Corrupt for malformed ones.
+  /// Reads ByteLevel, Metaspace, Replace, ByteFallback, Fuse, Strip and Sequence. Throws
+  /// Unsupported, naming the field, for any other; Corrupt for malformed ones.
   explicit TokenDecoder(const JsonView& node);
 
   /// The text of `tokens`. Steps run in order, each on the whole list.
@@ -22,7 +24,8 @@ class TokenDecoder {
   enum class Kind { ByteLevel, Metaspace, Replace, ByteFallback, Fuse, Strip };
   struct Step {
     Kind kind;
-    std::string pattern = {};  ///< Replace, Metaspace: what is replaced; Strip: what is cut off
+    std::optional<TextPattern> replaced = {};
+    std::string pattern = {};  ///< Metaspace: what is replaced; Strip: what is cut off
     std::string content = {};  ///< Replace: by what
     int64_t start = 0;         ///< Strip: how many at most at the front of each token
     int64_t stop = 0;          ///< Strip: how many at most at the end

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "prunus/base/error.h"
-#include "prunus/text/bpe_tokenizer.h"
+#include "prunus/text/json_tokenizer.h"
 #include "prunus/text/sentencepiece_tokenizer.h"
 
 namespace prunus {

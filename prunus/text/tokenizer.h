@@ -14,6 +14,7 @@ struct SpecialIds {
   std::optional<int64_t> bos;  ///< beginning of text; nothing where the model was trained without
   std::optional<int64_t> eos;  ///< end of text
   bool adds_bos = false;       ///< the stock tokenizer puts `bos` in front of every text by default
+  std::vector<int64_t> prefix = {};  ///< all it puts there: `bos` where adds_bos, or several ids
 };
 
 /// Text to ids and back, equal to the Hugging Face tokenizer of the same directory.
@@ -37,11 +38,22 @@ class Tokenizer {
   std::optional<int64_t> bos_id() const { return special_.bos; }
   std::optional<int64_t> eos_id() const { return special_.eos; }
   bool adds_bos() const { return special_.adds_bos; }
+  /// All that the stock tokenizer puts in front of a text by default: nothing, BOS where
+  /// adds_bos(), or more than one id ([gMASK] and sop of GLM).
+  const std::vector<int64_t>& prefix_ids() const { return special_.prefix; }
+
+  /// What a document begins with where its beginning shall be marked in any case: prefix_ids(),
+  /// else BOS, else nothing.
+  std::vector<int64_t> document_start() const {
+    if (special_.prefix.empty() && special_.bos) return {*special_.bos};
+    return special_.prefix;
+  }
 
   /// One more than the largest id that encode can give, added tokens included.
   int64_t vocab_size() const { return vocab_size_; }
 
-  /// "byte-level-bpe", "bpe" (characters with byte fallback: Llama 2) or "sentencepiece".
+  /// "byte-level-bpe", "bpe" (characters with byte fallback: Llama 2), "unigram" or
+  /// "sentencepiece".
   virtual std::string_view kind() const = 0;
 
  protected:

@@ -1,4 +1,4 @@
-// Loading a BpeTokenizer from either set of files it may come in.
+// Loading a JsonTokenizer from either set of files it may come in.
 #include <algorithm>
 #include <array>
 #include <filesystem>
@@ -7,7 +7,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
-#include "prunus/text/bpe_tokenizer.h"
+#include "prunus/text/json_tokenizer.h"
 
 namespace prunus::text {
 namespace {
@@ -71,7 +71,7 @@ json byte_level(bool add_prefix_space, bool use_regex) {
 std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& model_dir) {
   const std::string path = (fs::path(model_dir) / "tokenizer.json").string();
   const json document = read_large_json(path);
-  return std::make_unique<BpeTokenizer>(JsonView(document, path), SidecarFiles(model_dir));
+  return std::make_unique<JsonTokenizer>(JsonView(document, path), SidecarFiles(model_dir));
 }
 
 std::unique_ptr<Tokenizer> load_vocab_and_merges(const std::string& model_dir) {
@@ -106,7 +106,8 @@ std::unique_ptr<Tokenizer> load_vocab_and_merges(const std::string& model_dir) {
   document["model"] = {{"type", "BPE"},
                        {"merges", read_merges_txt((dir / "merges.txt").string())},
                        {"vocab", std::move(vocab)}};
-  return std::make_unique<BpeTokenizer>(JsonView(document, (dir / "vocab.json").string()), sidecar);
+  return std::make_unique<JsonTokenizer>(JsonView(document, (dir / "vocab.json").string()),
+                                         sidecar);
 }
 
 }  // namespace prunus::text

@@ -11,7 +11,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/base/progress.h"
-#include "prunus/text/bpe_model.h"
+#include "prunus/text/token_model.h"
 #include "prunus/text/tokenizer_writer.h"
 #include "prunus/text/training_words.h"
 #include "prunus/text/utf8.h"

@@ -115,6 +115,21 @@ bool is_word(char32_t value) {
   }
 }
 
+bool is_mark(char32_t value) {
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(value));
+  return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
+         category == UTF8PROC_CATEGORY_ME;
+}
+
+bool is_punctuation(char32_t value) {
+  if (value < 0x80) {
+    return (value >= '!' && value <= '/') || (value >= ':' && value <= '@') ||
+           (value >= '[' && value <= '`') || (value >= '{' && value <= '~');
+  }
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(value));
+  return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+}
+
 bool is_numeric(char32_t value) {
   if (value < 0x80) return value >= '0' && value <= '9';
   const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(value));

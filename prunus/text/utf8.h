@@ -37,6 +37,10 @@ std::string repair_utf8(std::string_view bytes);
 bool is_white_space(char32_t value);
 /// What a Unicode regular expression calls \w.
 bool is_word(char32_t value);
+/// Unicode category Mn, Mc or Me.
+bool is_mark(char32_t value);
+/// ASCII punctuation and symbols, or a Unicode category that begins with P.
+bool is_punctuation(char32_t value);
 /// Unicode category Nd, Nl or No.
 bool is_numeric(char32_t value);
 /// Lower case without context, appended to `text`.

@@ -129,28 +129,38 @@ TEST(BlockStream, IsTheSameBitForBitASecondTime) {
 }
 
 // docs/design.md section 2.4: Σ_i W[k,i]·g[k,i] = Σ_t y[t,k]·∂L/∂y[t,k], columns likewise.
+// With the bias as one more column where it counts.
 TEST(GradientCollector, SaliencyEqualsTheProductWithTheGradient) {
   const Model model = tiny_model({.family = "qwen2", .kv_heads = 2});
   const std::vector<TokenBatch> batches{{random_ids(model, 3, 8)}};
-  std::map<std::pair<int, Role>, WeightStats> by_gradient, by_saliency;
-  for (auto* stats : {&by_gradient, &by_saliency}) {
+  std::map<std::pair<int, Role>, WeightStats> by_gradient, by_saliency, without;
+  for (auto* stats : {&by_gradient, &by_saliency, &without}) {
     GradientCollector collector(
         stats == &by_gradient ? Needs::Gradient : Needs::Saliency, [](int, Role) { return true; },
         [&](const LinearSite& site, const WeightStats& one) {
           (*stats)[{site.layer, site.role}] = one;
-        });
+        },
+        stats == &without ? Biases::Ignored : Biases::Counted);
     BlockStream(model, at::kCPU).backward(batches, {0, 2}, collector);
   }
+  int biased = 0;
   for (const auto& [site, stats] : by_gradient) {
     const at::Tensor product = stats.weight.to(at::kDouble) * stats.gradient.to(at::kDouble);
     const WeightStats& saliency = by_saliency.at(site);
     if (saliency.row_saliency.defined()) {
-      EXPECT_LT(relative_error(saliency.row_saliency, product.sum(1)), 1e-4);
+      at::Tensor rows = product.sum(1);
+      EXPECT_LT(relative_error(without.at(site).row_saliency, rows), 1e-4);
+      if (stats.bias.defined()) {
+        rows = rows + stats.bias.to(at::kDouble) * stats.bias_gradient.to(at::kDouble);
+        ++biased;
+      }
+      EXPECT_LT(relative_error(saliency.row_saliency, rows), 1e-4);
     }
     if (saliency.column_saliency.defined()) {
       EXPECT_LT(relative_error(saliency.column_saliency, product.sum(0)), 1e-4);
     }
   }
+  EXPECT_EQ(biased, 2 * 3);  // q, k, v of two layers
 }
 
 // Per-sample squares against one backward pass per sample.

@@ -129,6 +129,17 @@ std::map<std::string, Known> known_of(const Model& model, const at::Tensor& ids,
   return known;
 }
 
+// The bias of a projection is one more column of it where rows are cut.
+Known with_bias(const std::map<std::string, Known>& known, const std::string& name, int64_t dim) {
+  Known one = known.at(name);
+  const auto bias = known.find(name.substr(0, name.rfind('.')) + ".bias");
+  if (dim != 0 || bias == known.end()) return one;
+  const Known& b = bias->second;
+  return {at::cat({one.value, b.value.unsqueeze(1)}, 1),
+          at::cat({one.gradient, b.gradient.unsqueeze(1)}, 1),
+          at::cat({one.squares, b.squares.unsqueeze(1)}, 1)};
+}
+
 // Sum over the slices' elements, by definition; dim: the one that is cut.
 at::Tensor slice_scores(const std::string& criterion, Known one, int64_t dim) {
   if (one.value.dim() == 1) {
@@ -185,7 +196,11 @@ std::vector<double> oracle(const std::map<std::string, Known>& known, const Grou
   for (const GroupMember& member : set.members) {
     if (!is_scored(member)) continue;
     const at::Tensor scores =
-        slice_scores(criterion, known.at(member.tensor.name), member.dim).contiguous();
+        slice_scores(criterion,
+                     criterion[0] == 'l' ? known.at(member.tensor.name)
+                                         : with_bias(known, member.tensor.name, member.dim),
+                     member.dim)
+            .contiguous();
     std::vector<double> folded(places.size(), 0.0);
     const double* score = scores.const_data_ptr<double>();
     for (int64_t i = 0; i < scores.size(0); ++i) {

@@ -36,6 +36,21 @@ std::string decode(const char* spec, const std::vector<std::string>& tokens) {
   return TokenDecoder(JsonView(node, "test")).decode(tokens);
 }
 
+std::string base64(std::string_view bytes) {
+  static constexpr std::string_view digits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (size_t at = 0; at < bytes.size(); at += 3) {
+    uint32_t bits = 0;
+    for (size_t i = 0; i < 3; ++i) {
+      bits = bits << 8 | (at + i < bytes.size() ? static_cast<uint8_t>(bytes[at + i]) : 0u);
+    }
+    for (int shift = 18; shift >= 0; shift -= 6) text += digits[bits >> shift & 63];
+  }
+  for (size_t i = 0; i < (3 - bytes.size() % 3) % 3; ++i) text[text.size() - 1 - i] = '=';
+  return text;
+}
+
 TEST(Utf8, FindsTheFirstBrokenByte) {
   EXPECT_FALSE(first_invalid_utf8("plain, é, 中, \U0001F600"));
   EXPECT_EQ(first_invalid_utf8("12345678\x80"), 8u);
@@ -68,6 +83,50 @@ TEST(Normalizers, DoWhatTheirNamesSay) {
   EXPECT_EQ(
       normalize(R"({"type": "Replace", "pattern": {"String": "aa"}, "content": "b"})", "aaaxa"),
       "baxa");
+}
+
+TEST(Normalizers, ReplaceExpressionsByTextAsItStands) {
+  EXPECT_EQ(normalize(R"({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "$0"})",
+                      "a  b   c d"),
+            "a$0b$0c d");
+}
+
+TEST(Normalizers, DropWhatNmtAndAccentRulesDrop) {
+  EXPECT_EQ(normalize(R"({"type": "Nmt"})", "a\tb\x01\u200bc\x0b\u2581\uFEFF\u00a0"),
+            "a b c  \u00a0");
+  EXPECT_EQ(normalize(R"({"type": "StripAccents"})", "e\u0301\u0489\u093Ex\u00E9"), "ex\u00E9");
+}
+
+TEST(Normalizers, MapClustersByTheirShortestMappedBeginning) {
+  // A double array by hand: 'a' (0x61) -> "bc". The root's offset is 1, so 'a' lies at 1 ^ 0x61 =
+  // 0x60, has a leaf, and an offset of 0x60 ^ 2 puts its value 0 at 2.
+  std::string units(4 * 0x61, '\0');
+  const auto set = [&](size_t at, uint32_t value) {
+    for (size_t i = 0; i < 4; ++i) units[4 * at + i] = static_cast<char>(value >> 8 * i & 0xFF);
+  };
+  set(0, 1u << 10);
+  set(0x60, (0x60u ^ 2u) << 10 | 1u << 8 | 0x61u);
+  set(2, 1u << 31);
+  std::string blob("\x84\x01\0\0", 4);  // 388 bytes
+  blob += units + std::string("bc\0", 3);
+  const json node = {{"type", "Precompiled"}, {"precompiled_charsmap", base64(blob)}};
+  const Normalizer normalizer(JsonView(node, "test"));
+  EXPECT_EQ(normalizer.apply("xaa"), "xbcbc");
+  EXPECT_EQ(normalizer.apply("a\u0301x"), "bcx");  // the mark goes with its cluster
+  EXPECT_EQ(normalizer.apply("a\u0301\u0301\u0301"),
+            "bc\u0301\u0301\u0301");  // 7 bytes: one by one
+}
+
+TEST(PreTokenizers, SplitAtSpacesWordsAndPunctuation) {
+  EXPECT_THAT(words(R"({"type": "WhitespaceSplit"})", " a\u3000b. "), ElementsAre("a", "b."));
+  EXPECT_THAT(words(R"({"type": "Whitespace"})", "it's  5_x!? é"),
+              ElementsAre("it", "'", "s", "5_x", "!?", "é"));
+  EXPECT_THAT(words(R"({"type": "Punctuation"})", "a,.b+。"),
+              ElementsAre("a", ",", ".", "b", "+", "。"));
+  EXPECT_THAT(words(R"({"type": "Punctuation", "behavior": "Contiguous"})", "a,.b"),
+              ElementsAre("a", ",.", "b"));
+  EXPECT_THAT(words(R"({"type": "CharDelimiterSplit", "delimiter": "-"})", "a-b--c"),
+              ElementsAre("a", "b", "c"));
 }
 
 TEST(PreTokenizers, SplitInEveryBehavior) {
@@ -115,11 +174,16 @@ TEST(PreTokenizers, CutGpt2Words) {
 
 TEST(Regex, RewritesWhatTheLibrariesReadDifferently) {
   EXPECT_EQ(portable_pattern(R"([^\s\p{L}]\u3000)", "t"), R"([^\t-\r\x{85}\p{Z}\p{L}]\x{3000})");
-  for (const char* pattern :
-       {"[a&&b]", "[a[b]]", "^a", "a$", R"(\h)", R"(\bx)", "(?<n>a)", "a{2}+", R"([\S])", "a\\"}) {
+  for (const char* pattern : {"[a&&b]", "[a[^b]]", "[a-[b]]", "[a[b-]]", R"(\h)", R"(\bx)",
+                              "(?<n>a)", "a{2}+", R"([\S])", "a\\"}) {
     expect_error(ErrorKind::Unsupported, "regular expression",
                  [&] { portable_pattern(pattern, "t"); });
   }
+  EXPECT_EQ(portable_pattern("[^(|[.,]x[;]]+", "t"), "[^(|.,x;]+");  // brackets inside add members
+  EXPECT_EQ(portable_pattern("[]a]", "t"), "[\\]a]");
+  EXPECT_THAT(words(R"({"type": "Split", "pattern": {"Regex": "^a|b$"}, "behavior": "Isolated"})",
+                    "aab\nabb\n"),
+              ElementsAre("a", "a", "b", "\n", "a", "b", "b", "\n"));  // of lines, as in Ruby
   EXPECT_THAT(words(R"({"type": "Split", "pattern": {"Regex": "\\s"}, "behavior": "Isolated"})",
                     "a\u0085b\u180Ec"),
               ElementsAre("a", "\u0085", "b\u180Ec"));

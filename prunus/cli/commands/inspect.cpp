@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "prunus/base/error.h"
 #include "prunus/cli/command.h"
 #include "prunus/cli/inspect_report.h"
 
@@ -21,7 +22,15 @@ struct Options {
 
 void run(const Options& options) {
   start(options.common);
-  const Json report = inspect_report(open_for_inspection(options.model));
+  const Json report = [&] {
+    try {
+      return inspect_report(open_for_inspection(options.model));
+    } catch (const Error& error) {
+      // What the files say can be shown of any checkpoint; why no more, main() says.
+      if (error.kind() == ErrorKind::Unsupported) std::cout << list_tensors(options.model);
+      throw;
+    }
+  }();
   if (options.json) {
     print_json(report);
   } else {

@@ -7,6 +7,7 @@ extern const Family llama{
     .model_type = "llama",
     .architecture = "LlamaForCausalLM",
     .tensors = llama_tensors,
+    .description = "Llama 1 to 3.3, Vicuna, TinyLlama, SmolLM, Yi, DeepSeek-LLM",
     .qkv_bias = {.value = false, .key = "attention_bias"},
     .out_bias = {.value = false, .key = "attention_bias"},
     .mlp_bias = {.value = false, .key = "mlp_bias"},

@@ -7,6 +7,7 @@ extern const Family mistral{
     .model_type = "mistral",
     .architecture = "MistralForCausalLM",
     .tensors = llama_tensors,
+    .description = "Mistral 7B, Nemo, Small",
     .window = WindowRule::All,
     .default_sliding_window = 4096,
     .default_kv_heads = 8,

@@ -7,6 +7,7 @@ extern const Family qwen2{
     .model_type = "qwen2",
     .architecture = "Qwen2ForCausalLM",
     .tensors = llama_tensors,
+    .description = "Qwen2, Qwen2.5",
     .qkv_bias = {.value = true},
     .window = WindowRule::Gated,
     .default_sliding_window = 4096,

@@ -7,6 +7,7 @@ extern const Family qwen3{
     .model_type = "qwen3",
     .architecture = "Qwen3ForCausalLM",
     .tensors = llama_tensors,
+    .description = "Qwen3",
     .qkv_bias = {.value = false, .key = "attention_bias"},
     .out_bias = {.value = false, .key = "attention_bias"},
     .qk_norm = {.value = true},

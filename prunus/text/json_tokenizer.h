@@ -6,24 +6,25 @@
 #include <vector>
 
 #include "prunus/text/added_tokens.h"
-#include "prunus/text/bpe_model.h"
 #include "prunus/text/json_view.h"
 #include "prunus/text/normalizer.h"
 #include "prunus/text/pre_tokenizer.h"
 #include "prunus/text/special_ids.h"
+#include "prunus/text/string_map.h"
 #include "prunus/text/token_decoder.h"
+#include "prunus/text/token_model.h"
 #include "prunus/text/tokenizer.h"
 #include "prunus/text/word_cache.h"
 
 namespace prunus::text {
 
-/// The tokenizer of a tokenizer.json with a BPE model. A text goes through five stages: added
+/// The tokenizer of a tokenizer.json. A text goes through five stages: added
 /// tokens are cut out, the rest is normalised, normalised added tokens are cut out, the rest is cut
 /// into words, and each word goes through the model (or the cache of words).
-class BpeTokenizer : public Tokenizer {
+class JsonTokenizer : public Tokenizer {
  public:
   /// `document` is the root of the file. Throws Corrupt and Unsupported, naming the field.
-  BpeTokenizer(const JsonView& document, const SidecarFiles& sidecar);
+  JsonTokenizer(const JsonView& document, const SidecarFiles& sidecar);
 
   std::vector<int64_t> encode(std::string_view text) const override;
   std::string decode(std::span<const int64_t> ids, bool skip_special) const override;
@@ -37,7 +38,7 @@ class BpeTokenizer : public Tokenizer {
   void encode_word(std::string_view word, WordCache& cache, std::vector<int64_t>& ids) const;
   void encode_piece(std::string_view piece, WordCache& cache, std::vector<int64_t>& ids) const;
 
-  BpeModel model_;
+  std::unique_ptr<TokenModel> model_;
   Normalizer normalizer_;
   PreTokenizer pre_tokenizer_;
   TokenDecoder decoder_;

@@ -1,4 +1,4 @@
-#include "prunus/text/bpe_tokenizer.h"
+#include "prunus/text/json_tokenizer.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -20,12 +20,12 @@ JsonView optional_part(const JsonView& document, const char* key) {
 
 }  // namespace
 
-BpeTokenizer::BpeTokenizer(const JsonView& document, const SidecarFiles& sidecar)
-    : model_(document.at("model")),
+JsonTokenizer::JsonTokenizer(const JsonView& document, const SidecarFiles& sidecar)
+    : model_(read_model(document.at("model"))),
       normalizer_(optional_part(document, "normalizer")),
       pre_tokenizer_(optional_part(document, "pre_tokenizer")),
       decoder_(optional_part(document, "decoder")) {
-  vocab_size_ = model_.id_limit();
+  vocab_size_ = model_->id_limit();
   if (document.has("added_tokens")) {
     for (const auto& node : document.at("added_tokens").elements()) {
       AddedToken token = read_added_token(node);
@@ -38,14 +38,14 @@ BpeTokenizer::BpeTokenizer(const JsonView& document, const SidecarFiles& sidecar
   special_ = sidecar.resolve(stock, find, vocab_size_);
 }
 
-void BpeTokenizer::add(const AddedToken& token, const std::string& where) {
+void JsonTokenizer::add(const AddedToken& token, const std::string& where) {
   PRUNUS_CHECK(!token.content.empty(), Corrupt, where, ": empty added token");
   PRUNUS_CHECK(token.id >= 0 && token.id <= kMaxTokenId, Corrupt, where, ": id ", token.id,
                " is out of range [0, ", kMaxTokenId, "]");
-  const std::string* in_vocab = model_.token_of(token.id);
+  const std::string* in_vocab = model_->token_of(token.id);
   PRUNUS_CHECK(in_vocab == nullptr || *in_vocab == token.content, Corrupt, where, ": id ", token.id,
                " is '", token.content, "' here and '", *in_vocab, "' in the vocabulary");
-  const auto vocab_id = model_.id_of(token.content);
+  const auto vocab_id = model_->id_of(token.content);
   PRUNUS_CHECK(!vocab_id || *vocab_id == token.id, Corrupt, where, ": '", token.content,
                "' has id ", token.id, " here and ", *vocab_id, " in the vocabulary");
   PRUNUS_CHECK(added_.emplace(token.id, token).second, Corrupt, where, ": id ", token.id,
@@ -60,16 +60,17 @@ void BpeTokenizer::add(const AddedToken& token, const std::string& where) {
   }
 }
 
-std::optional<int64_t> BpeTokenizer::id_of(std::string_view token) const {
+std::optional<int64_t> JsonTokenizer::id_of(std::string_view token) const {
   const auto found = added_ids_.find(token);
-  return found != added_ids_.end() ? found->second : model_.id_of(token);
+  return found != added_ids_.end() ? found->second : model_->id_of(token);
 }
 
-std::string_view BpeTokenizer::kind() const {
-  return pre_tokenizer_.byte_level() ? "byte-level-bpe" : "bpe";
+std::string_view JsonTokenizer::kind() const {
+  const bool bytes = pre_tokenizer_.byte_level() && model_->kind() == "bpe";
+  return bytes ? "byte-level-bpe" : model_->kind();
 }
 
-std::vector<int64_t> BpeTokenizer::encode(std::string_view text) const {
+std::vector<int64_t> JsonTokenizer::encode(std::string_view text) const {
   const auto bad = first_invalid_utf8(text);
   PRUNUS_CHECK(!bad, InvalidArgument, "text to tokenize is not valid UTF-8 at byte ", *bad);
   SharedWordCache::Lease lease(cache_);
@@ -90,8 +91,8 @@ std::vector<int64_t> BpeTokenizer::encode(std::string_view text) const {
   return ids;
 }
 
-void BpeTokenizer::encode_plain(std::string_view text, bool at_start, WordCache& cache,
-                                std::vector<int64_t>& ids) const {
+void JsonTokenizer::encode_plain(std::string_view text, bool at_start, WordCache& cache,
+                                 std::vector<int64_t>& ids) const {
   for (const auto& part : in_normalized_text_.split(text)) {
     if (part.id >= 0) {
       ids.push_back(part.id);
@@ -105,10 +106,10 @@ void BpeTokenizer::encode_plain(std::string_view text, bool at_start, WordCache&
 
 // Cuts a word where no merge can reach across (BpeModel::cuts_at_marks), so that a vocabulary
 // without a pre-tokenizer, for which a whole book is one word, profits from the cache too.
-void BpeTokenizer::encode_word(std::string_view word, WordCache& cache,
-                               std::vector<int64_t>& ids) const {
+void JsonTokenizer::encode_word(std::string_view word, WordCache& cache,
+                                std::vector<int64_t>& ids) const {
   size_t begin = 0;
-  if (model_.cuts_at_marks() && !pre_tokenizer_.byte_level()) {
+  if (model_->cuts_at_marks() && !pre_tokenizer_.byte_level()) {
     size_t after_mark = 0;
     for (size_t at = 0; (at = word.find(kSpaceMark, at)) != word.npos; after_mark = at) {
       if (at > after_mark) {  // what comes before is not a mark
@@ -121,28 +122,28 @@ void BpeTokenizer::encode_word(std::string_view word, WordCache& cache,
   encode_piece(word.substr(begin), cache, ids);
 }
 
-void BpeTokenizer::encode_piece(std::string_view piece, WordCache& cache,
-                                std::vector<int64_t>& ids) const {
+void JsonTokenizer::encode_piece(std::string_view piece, WordCache& cache,
+                                 std::vector<int64_t>& ids) const {
   if (const auto known = cache.find(piece); !known.empty()) {
     ids.insert(ids.end(), known.begin(), known.end());
     return;
   }
   const size_t before = ids.size();
   if (pre_tokenizer_.byte_level()) {
-    model_.tokenize(spell_bytes(piece), ids);
+    model_->tokenize(spell_bytes(piece), ids);
   } else {
-    model_.tokenize(piece, ids);
+    model_->tokenize(piece, ids);
   }
   cache.insert(piece, std::span(ids).subspan(before));
 }
 
-std::string BpeTokenizer::decode(std::span<const int64_t> ids, bool skip_special) const {
+std::string JsonTokenizer::decode(std::span<const int64_t> ids, bool skip_special) const {
   std::vector<std::string> tokens;
   tokens.reserve(ids.size());
   for (const int64_t id : ids) {
     if (const auto added = added_.find(id); added != added_.end()) {
       if (!(skip_special && added->second.special)) tokens.push_back(added->second.content);
-    } else if (const std::string* token = model_.token_of(id)) {
+    } else if (const std::string* token = model_->token_of(id)) {
       tokens.push_back(*token);
     }
   }

@@ -1,0 +1,19 @@
+#include <iostream>
+
+#include <CLI/CLI.hpp>
+
+#include "prunus/cli/command.h"
+#include "prunus/cli/families_text.h"
+
+namespace prunus::commands {
+namespace {
+
+std::function<void()> declare(CLI::App&) {
+  return [] { std::cout << families_page(); };
+}
+
+}  // namespace
+
+extern const Command families{"families", "List the model families, as Markdown", declare};
+
+}  // namespace prunus::commands

@@ -1,0 +1,45 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "prunus/text/json_view.h"
+
+namespace prunus::text {
+
+/// The `model` of a tokenizer.json: gives a word its tokens. Immutable after loading.
+class TokenModel {
+ public:
+  virtual ~TokenModel() = default;
+
+  virtual std::optional<int64_t> id_of(std::string_view token) const = 0;
+  /// The token of an id, or null where the vocabulary has none.
+  virtual const std::string* token_of(int64_t id) const = 0;
+  /// One more than the largest id.
+  virtual int64_t id_limit() const = 0;
+
+  /// Appends the ids of one word (valid UTF-8, already spelled as the vocabulary is).
+  /// Throws InvalidArgument where the word is 2 GiB or more.
+  virtual void tokenize(std::string_view word, std::vector<int64_t>& ids) const = 0;
+
+  /// Whether a word may be cut in front of each space mark (U+2581) that follows another character,
+  /// and its pieces tokenized one by one, without changing any id.
+  virtual bool cuts_at_marks() const { return false; }
+
+  /// "bpe" or "unigram".
+  virtual std::string_view kind() const = 0;
+};
+
+/// Reads a model of type BPE or Unigram. Throws Unsupported for other types; as their constructors.
+std::unique_ptr<TokenModel> read_model(const JsonView& model);
+
+/// Largest id accepted from a file; keeps a hostile one from asking for gigabytes.
+inline constexpr int64_t kMaxTokenId = (int64_t{1} << 22) - 1;
+
+/// The name of the token that stands for a byte where a character has none: "<0x0A>".
+std::string byte_token(size_t byte);
+
+}  // namespace prunus::text

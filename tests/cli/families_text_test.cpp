@@ -1,0 +1,28 @@
+#include "prunus/cli/families_text.h"
+
+#include <gtest/gtest.h>
+
+#include "prunus/base/files.h"
+
+namespace prunus::test {
+namespace {
+
+TEST(FamiliesPage, IsTheOneInDocs) {
+  EXPECT_EQ(families_page(), read_file(PRUNUS_SOURCE_DIR "/docs/families.md"))
+      << "run: prunus families > docs/families.md";
+}
+
+TEST(FamiliesPage, SaysWhatMayNotBeCut) {
+  const std::string page = families_page();
+  const auto row = [&](const std::string& type) {
+    const auto begin = page.find("| `" + type + "` |");
+    return page.substr(begin, page.find('\n', begin) - begin);
+  };
+  EXPECT_NE(row("llama").find("`rope_pair`"), std::string::npos);
+  EXPECT_EQ(row("qwen3").find("`rope_pair`"), std::string::npos);     // norm over each head
+  EXPECT_EQ(row("gpt_neox").find("`rope_pair`"), std::string::npos);  // partly rotated
+  EXPECT_NE(row("mixtral").find("`expert`"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace prunus::test
