@@ -121,11 +121,25 @@ bool in_stock_keys(const ModelConfig& config) {
   });
 }
 
+// A second cut may bring back what stock keys can say.
+void erase_own_keys(Json& json, const Family& family) {
+  const std::string type = json.value("model_type", "");
+  if (!type.starts_with(kOwnTypePrefix)) return;
+  json["model_type"] = type.substr(kOwnTypePrefix.size());
+  for (const char* key : {"rope_head_dim", "layer_rope_pairs", "alibi_heads", "layer_alibi_heads",
+                          "prunus_embedding_scale"}) {
+    json.erase(key);
+  }
+  if (family.keys.head_dim.empty()) json.erase("head_dim");
+  if (family.keys.ffn.empty()) json.erase("intermediate_size");
+}
+
 // A model that no stock key describes (rotary frequencies of heads that lost channels, ALiBi slopes
 // of heads that are left, ...) gets a type that only Prunus knows: a stock loader that passed over
 // the extra keys would compute something else.
 void write_own_keys(Json& json, const ModelConfig& config) {
   const Family& family = *config.family;
+  erase_own_keys(json, family);
   if (!family.keys.head_dim.empty()) json[std::string(family.keys.head_dim)] = config.head_dim;
   if (in_stock_keys(config)) return;
   write_kept_lists(json, config);

@@ -21,7 +21,7 @@ class HostileText : public CliTest {
 // Valid configurations of mathematics that Prunus does not implement, and contradictions.
 const ConfigPatch kPatches[] = {
     {R"({"attn_logit_softcapping": 30})", 4, "attn_logit_softcapping"},
-    {R"({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}})", 4, "rope_scaling"},
+    {R"({"rope_scaling": {"rope_type": "spiral", "factor": 4.0}})", 4, "rope_scaling"},
     {R"({"rope_parameters": {"rope_type": "linear", "factor": 2.0},
          "rope_scaling": {"rope_type": "linear", "factor": 3.0}})",
      3, "disagree"},
