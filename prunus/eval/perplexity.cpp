@@ -123,7 +123,7 @@ EvalText read_documents_text(const std::vector<std::string>& documents, const To
 
 std::vector<int64_t> encode_with_bos(const Tokenizer& tokenizer, const std::string& text) {
   std::vector<int64_t> ids = tokenizer.encode(text);
-  if (tokenizer.adds_bos() && tokenizer.bos_id()) ids.insert(ids.begin(), *tokenizer.bos_id());
+  ids.insert(ids.begin(), tokenizer.prefix_ids().begin(), tokenizer.prefix_ids().end());
   return ids;
 }
 

@@ -180,8 +180,9 @@ bool begins_with_prefix(const Tokenizer& tokenizer, const std::string& text) {
 
 std::vector<int64_t> encode_with_bos(const Tokenizer& tokenizer, const std::string& text) {
   std::vector<int64_t> ids = tokenizer.encode(text);
-  if (tokenizer.adds_bos() && tokenizer.bos_id() && !begins_with_prefix(tokenizer, text)) {
-    ids.insert(ids.begin(), *tokenizer.bos_id());
+  if (!begins_with_prefix(tokenizer, text)) {
+    const std::vector<int64_t>& prefix = tokenizer.prefix_ids();
+    ids.insert(ids.begin(), prefix.begin(), prefix.end());
   }
   return ids;
 }

@@ -58,9 +58,8 @@ void run(Options& options) {
   const Model model = open_model(options.model_dir);
   const auto tokenizer = load_tokenizer(options.model_dir);
   std::vector<int64_t> prompt = tokenizer->encode(options.prompt);
-  if (tokenizer->adds_bos() && tokenizer->bos_id()) {
-    prompt.insert(prompt.begin(), *tokenizer->bos_id());
-  }
+  const std::vector<int64_t>& prefix = tokenizer->prefix_ids();
+  prompt.insert(prompt.begin(), prefix.begin(), prefix.end());
   if (tokenizer->eos_id()) options.generate.stop_ids = {*tokenizer->eos_id()};
   Generator generator(model, device);
   const Timer timer;
