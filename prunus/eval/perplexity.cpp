@@ -123,7 +123,8 @@ EvalText read_documents_text(const std::vector<std::string>& documents, const To
 
 std::vector<int64_t> encode_with_bos(const Tokenizer& tokenizer, const std::string& text) {
   std::vector<int64_t> ids = tokenizer.encode(text);
-  ids.insert(ids.begin(), tokenizer.prefix_ids().begin(), tokenizer.prefix_ids().end());
+  const std::vector<int64_t> prefix = tokenizer.prefix_ids();
+  ids.insert(ids.begin(), prefix.begin(), prefix.end());
   return ids;
 }
 

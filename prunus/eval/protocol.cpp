@@ -145,7 +145,7 @@ std::vector<int64_t> predicted_ids(const Tokenizer& tokenizer, const std::string
   std::vector<int64_t> ids = tokenizer.encode(text);
   const auto bos = tokenizer.bos_id();
   const bool begins = bos && !ids.empty() && ids.front() == *bos;
-  const std::vector<int64_t>& prefix = tokenizer.prefix_ids();
+  const std::vector<int64_t> prefix = tokenizer.prefix_ids();
   if (!begins) ids.insert(ids.begin(), prefix.begin(), prefix.end());
   return ids;
 }

@@ -181,7 +181,7 @@ bool begins_with_prefix(const Tokenizer& tokenizer, const std::string& text) {
 std::vector<int64_t> encode_with_bos(const Tokenizer& tokenizer, const std::string& text) {
   std::vector<int64_t> ids = tokenizer.encode(text);
   if (!begins_with_prefix(tokenizer, text)) {
-    const std::vector<int64_t>& prefix = tokenizer.prefix_ids();
+    const std::vector<int64_t> prefix = tokenizer.prefix_ids();
     ids.insert(ids.begin(), prefix.begin(), prefix.end());
   }
   return ids;

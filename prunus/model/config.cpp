@@ -7,15 +7,10 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
-#include "prunus/model/config_fields.h"
+#include "prunus/model/config_parts.h"
 
 namespace prunus {
 namespace {
-
-// Far above any published model, low enough that products of two or three fit in 64 bits.
-constexpr int64_t kMaxSize = int64_t{1} << 24;
-constexpr int64_t kMaxLayers = 4096;
-constexpr int64_t kMaxPositions = int64_t{1} << 40;
 
 std::string known_families() {
   std::string known;
@@ -73,16 +68,6 @@ void check_fixed(ConfigFields& fields, const Family& family) {
   for (const std::string_view key : family.inert_keys) fields.ignore({std::string(key).c_str()});
 }
 
-int64_t size_at(ConfigFields& fields, std::string_view keys, int64_t high,
-                std::optional<int64_t> fallback = std::nullopt) {
-  const std::string key = config_key(fields.json(), keys);
-  if (fallback && !fields.has(key)) {
-    fields.ignore({key.c_str()});
-    return *fallback;
-  }
-  return fields.integer(key, 1, high, fallback);
-}
-
 Activation activation_of(ConfigFields& fields, const Family& family) {
   if (family.keys.activation.empty()) return family.default_activation;
   const std::string key = config_key(fields.json(), family.keys.activation);
@@ -99,259 +84,6 @@ Activation activation_of(ConfigFields& fields, const Family& family) {
   if (name == "relu") return Activation::Relu;
   PRUNUS_FAIL(Unsupported, fields.where(), ": ", key, " '", name,
               "' is not supported; known: silu, gelu, gelu_new, gelu_pytorch_tanh, relu");
-}
-
-// What rotary scaling needs to know of the rest of the configuration.
-struct RopeContext {
-  int64_t positions;           ///< max_position_embeddings
-  int64_t original_positions;  ///< of a key beside the scaling, or as many
-};
-
-double yarn_attention_factor(ConfigFields& fields, double factor) {
-  const auto scale = [&](double m) { return factor <= 1 ? 1.0 : 0.1 * m * std::log(factor) + 1.0; };
-  double fallback = scale(1.0);
-  if (fields.has("mscale") && fields.has("mscale_all_dim")) {
-    fallback = scale(fields.positive("mscale")) / scale(fields.positive("mscale_all_dim"));
-  }
-  fields.ignore({"mscale", "mscale_all_dim"});
-  return fields.positive("attention_factor", fallback);
-}
-
-void read_yarn(ConfigFields& fields, const RopeContext& context, Rope& rope) {
-  rope.kind = Rope::Kind::Yarn;
-  rope.original_max_position_embeddings = fields.integer("original_max_position_embeddings", 1,
-                                                         kMaxPositions, context.original_positions);
-  rope.factor = fields.positive("factor");
-  rope.beta_fast = fields.positive("beta_fast", 32.0);
-  rope.beta_slow = fields.positive("beta_slow", 1.0);
-  rope.truncate = fields.boolean("truncate", true);
-  rope.attention_factor = yarn_attention_factor(fields, rope.factor);
-}
-
-void read_longrope(ConfigFields& fields, const RopeContext& context, Rope& rope) {
-  rope.kind = Rope::Kind::Longrope;
-  rope.original_max_position_embeddings = fields.integer("original_max_position_embeddings", 1,
-                                                         kMaxPositions, context.original_positions);
-  rope.short_factor = fields.positives("short_factor");
-  rope.long_factor = fields.positives("long_factor");
-  const double stretch = static_cast<double>(context.positions) /
-                         static_cast<double>(rope.original_max_position_embeddings);
-  rope.factor = fields.positive("factor", stretch);
-  const double scale =
-      std::sqrt(1 + std::log(rope.factor) /
-                        std::log(static_cast<double>(rope.original_max_position_embeddings)));
-  rope.attention_factor = fields.positive("attention_factor", rope.factor <= 1 ? 1.0 : scale);
-}
-
-void read_rope_kind(ConfigFields& fields, const RopeContext& context, Rope& rope) {
-  std::string kind = fields.text("type", "default");
-  kind = fields.text("rope_type", kind);
-  if (kind == "linear") {
-    rope.kind = Rope::Kind::Linear;
-    rope.factor = fields.positive("factor");
-  } else if (kind == "dynamic") {
-    rope.kind = Rope::Kind::Dynamic;
-    rope.factor = fields.positive("factor");
-    rope.original_max_position_embeddings =
-        fields.integer("original_max_position_embeddings", 1, kMaxPositions, context.positions);
-  } else if (kind == "yarn" && !fields.has("short_factor")) {
-    read_yarn(fields, context, rope);
-  } else if (kind == "longrope" || kind == "su" || kind == "yarn") {  // its earlier names
-    read_longrope(fields, context, rope);
-  } else if (kind == "llama3") {
-    rope.kind = Rope::Kind::Llama3;
-    rope.factor = fields.positive("factor");
-    rope.low_freq_factor = fields.positive("low_freq_factor");
-    rope.high_freq_factor = fields.positive("high_freq_factor");
-    rope.original_max_position_embeddings =
-        fields.integer("original_max_position_embeddings", 1, kMaxPositions);
-    PRUNUS_CHECK(rope.high_freq_factor > rope.low_freq_factor, Corrupt, fields.where(),
-                 ": high_freq_factor must exceed low_freq_factor");
-  } else {
-    PRUNUS_CHECK(kind == "default", Unsupported, fields.where(), ": rope_type '", kind,
-                 "' is not supported; known: default, linear, llama3, dynamic, yarn, longrope");
-    fields.ignore({"factor"});
-  }
-}
-
-// One object of rotary parameters in v5's spelling.
-Rope read_v5_rope(ConfigFields& fields, const RopeContext& context, double theta,
-                  double* partial = nullptr) {
-  Rope rope;
-  rope.theta = fields.positive("rope_theta", theta);
-  const double share = fields.positive("partial_rotary_factor", partial ? *partial : 1.0);
-  if (partial != nullptr) *partial = share;
-  read_rope_kind(fields, context, rope);
-  fields.refuse_unknown();
-  return rope;
-}
-
-// Rotary embedding of the whole model and, where the family has one, of the windowed layers; and
-// the share of a head's channels that are rotated.
-double read_ropes(ConfigFields& fields, const Family& family, ModelConfig& config) {
-  const ConfigKeys& keys = family.keys;
-  double partial = family.default_partial_rotary;
-  if (!keys.partial_rotary.empty()) {
-    partial = fields.positive(std::string(keys.partial_rotary), partial);
-  }
-  const RopeContext context{config.max_position_embeddings,
-                            fields.integer("original_max_position_embeddings", 1, kMaxPositions,
-                                           config.max_position_embeddings)};
-  Rope& rope = config.rope;
-  rope.theta =
-      fields.positive(config_key(fields.json(), keys.rope_theta), family.default_rope_theta);
-  if (!family.rope_ratio_key.empty()) {
-    rope.theta *= fields.positive(std::string(family.rope_ratio_key), 1.0);
-  }
-  if (!family.local_rope_theta_key.empty()) {
-    config.local_rope.theta =
-        fields.positive(std::string(family.local_rope_theta_key), family.default_local_rope_theta);
-  }
-  // v4 spells it rope_scaling (theta beside it), v5 rope_parameters (theta inside). Where both are
-  // present v5 is the newer truth and v4 must not contradict it in kind.
-  auto v4 = fields.object("rope_scaling");
-  auto v5 = fields.object("rope_parameters");
-  if (v4) {
-    read_rope_kind(*v4, context, rope);
-    rope.theta = v4->positive("rope_theta", rope.theta);
-    v4->refuse_unknown();
-  }
-  if (!v5) return partial;
-  if (auto full = v5->object("full_attention")) {
-    rope = read_v5_rope(*full, context, rope.theta, &partial);
-    if (auto local = v5->object("sliding_attention")) {
-      config.local_rope = read_v5_rope(*local, context, config.local_rope.theta);
-    }
-    v5->refuse_unknown();
-    return partial;
-  }
-  const Rope newer = read_v5_rope(*v5, context, rope.theta, &partial);
-  const bool agree = !v4 || (newer.kind == rope.kind && newer.factor == rope.factor);
-  PRUNUS_CHECK(agree, Corrupt, fields.where(), ": rope_scaling and rope_parameters disagree");
-  rope = newer;
-  return partial;
-}
-
-bool switch_of(ConfigFields& fields, const Switch& rule) {
-  return rule.key.empty() ? rule.value : fields.boolean(std::string(rule.key), rule.value);
-}
-
-// The window of each layer, in the families' own rules.
-void read_windows(ConfigFields& fields, const Family& family, std::vector<LayerShape>& layers) {
-  if (family.window == WindowRule::None) return;
-  // An explicit null switches the window off; only an absent key takes the family's default.
-  std::optional<int64_t> window;
-  const bool written = fields.json().contains("sliding_window");
-  if (!written) window = family.default_sliding_window;
-  if (fields.has("sliding_window")) window = fields.integer("sliding_window", 1, kMaxPositions);
-  fields.ignore({"sliding_window"});
-  int64_t first = 0;
-  int64_t pattern = 0;
-  const auto types = fields.texts("layer_types", layers.size());
-  if (family.window == WindowRule::Pattern) {
-    pattern = fields.integer("sliding_window_pattern", 1, kMaxSize, family.default_window_pattern);
-    pattern = fields.integer("_sliding_window_pattern", 1, kMaxSize, pattern);
-  }
-  if (family.window == WindowRule::Gated) {
-    const auto count = static_cast<int64_t>(layers.size());
-    if (!fields.boolean("use_sliding_window", false)) window.reset();
-    first = fields.integer("max_window_layers", 0, kMaxSize, std::min<int64_t>(28, count));
-  }
-  for (size_t i = 0; i < layers.size(); ++i) {
-    bool slides = static_cast<int64_t>(i) >= first;
-    if (pattern > 0) slides = (static_cast<int64_t>(i) + 1) % pattern != 0;
-    if (types) {
-      const std::string& type = (*types)[i];
-      PRUNUS_CHECK(type == "full_attention" || type == "sliding_attention", Unsupported,
-                   fields.where(), ": layer_types holds '", type,
-                   "'; known: full_attention, sliding_attention");
-      slides = type == "sliding_attention";
-      PRUNUS_CHECK(!slides || window, Corrupt, fields.where(), ": layer_types[", i,
-                   "] is sliding_attention but no sliding_window is in force");
-    }
-    if (slides) layers[i].sliding_window = window;
-  }
-}
-
-// Layers with experts and those without.
-void read_experts(ConfigFields& fields, const Family& family, ModelConfig& config) {
-  if (!family.mixture) return;
-  const ConfigKeys& keys = family.keys;
-  const int64_t experts = fields.integer(std::string(keys.experts), 1, kMaxSize);
-  config.experts_per_token =
-      fields.integer("num_experts_per_tok", 1, experts, std::min<int64_t>(experts, 2));
-  config.renormalised_router = switch_of(fields, family.renormalised_router);
-  const int64_t step = fields.integer("decoder_sparse_step", 1, kMaxSize, 1);
-  std::set<int64_t> dense;
-  fields.ignore({"mlp_only_layers"});
-  if (fields.has("mlp_only_layers")) {
-    const Json& list = fields.json().at("mlp_only_layers");
-    PRUNUS_CHECK(list.is_array(), Corrupt, fields.where(), ": mlp_only_layers is ", list.dump(),
-                 ", expected a list");
-    for (const Json& layer : list) {
-      PRUNUS_CHECK(layer.is_number_integer(), Corrupt, fields.where(), ": mlp_only_layers holds ",
-                   layer.dump(), ", expected layer numbers");
-      dense.insert(layer.get<int64_t>());
-    }
-  }
-  const int64_t width = keys.expert_ffn.empty()
-                            ? config.layers[0].intermediate_size
-                            : fields.integer(std::string(keys.expert_ffn), 1, kMaxSize);
-  const int64_t shared = family.shared_ffn_key.empty()
-                             ? 0
-                             : fields.integer(std::string(family.shared_ffn_key), 1, kMaxSize);
-  for (size_t i = 0; i < config.layers.size(); ++i) {
-    const auto layer = static_cast<int64_t>(i);
-    if (dense.contains(layer) || (layer + 1) % step != 0) continue;
-    config.layers[i].experts = experts;
-    config.layers[i].intermediate_size = width;
-    config.layers[i].shared_intermediate_size = shared;
-  }
-}
-
-std::vector<LayerShape> layers_of(ConfigFields& fields, const Family& family, ModelConfig& config) {
-  const ConfigKeys& keys = family.keys;
-  const int64_t count = fields.integer(config_key(fields.json(), keys.layers), 1, kMaxLayers);
-  LayerShape same;
-  same.num_attention_heads = size_at(fields, keys.heads, kMaxSize);
-  const std::string kv_key =
-      keys.kv_heads.empty() ? "num_key_value_heads" : std::string(keys.kv_heads);
-  const int64_t kv_default = family.default_kv_heads != 0 && !fields.json().contains(kv_key)
-                                 ? family.default_kv_heads
-                                 : same.num_attention_heads;
-  same.num_key_value_heads = fields.integer(kv_key, 1, kMaxSize, kv_default);
-  const bool derived = family.default_ffn_multiple != 0;
-  same.intermediate_size = size_at(
-      fields, keys.ffn.empty() ? std::string_view("intermediate_size") : keys.ffn, kMaxSize,
-      derived ? std::optional(family.default_ffn_multiple * config.hidden_size) : std::nullopt);
-  config.layers.assign(static_cast<size_t>(count), same);
-  read_experts(fields, family, config);
-  std::vector<LayerShape> layers = std::move(config.layers);
-  const auto spread = [&](const char* key, int64_t LayerShape::*member) {
-    const auto list = fields.integers(key, layers.size(), 0, kMaxSize);
-    for (size_t i = 0; list && i < layers.size(); ++i) layers[i].*member = (*list)[i];
-  };
-  spread("layer_num_attention_heads", &LayerShape::num_attention_heads);
-  spread("layer_num_key_value_heads", &LayerShape::num_key_value_heads);
-  spread("layer_intermediate_size", &LayerShape::intermediate_size);
-  if (family.mixture) {
-    spread("layer_num_experts", &LayerShape::experts);
-    spread("layer_shared_intermediate_size", &LayerShape::shared_intermediate_size);
-  }
-  for (size_t i = 0; i < layers.size(); ++i) {
-    const LayerShape& layer = layers[i];
-    PRUNUS_CHECK(layer.num_attention_heads > 0 && layer.num_key_value_heads > 0 &&
-                     layer.intermediate_size > 0,
-                 Corrupt, fields.where(), ": layer ", i, " has ", layer.num_attention_heads,
-                 " query heads, ", layer.num_key_value_heads, " key/value heads and ",
-                 layer.intermediate_size, " intermediate channels; expected at least one of each");
-    PRUNUS_CHECK(layer.num_attention_heads % layer.num_key_value_heads == 0, Corrupt,
-                 fields.where(), ": layer ", i, " has ", layer.num_attention_heads,
-                 " query heads, not a multiple of its ", layer.num_key_value_heads,
-                 " key/value heads");
-  }
-  read_windows(fields, family, layers);
-  return layers;
 }
 
 int64_t head_dim_of(ConfigFields& fields, const Family& family, const LayerShape& layer,
@@ -430,6 +162,16 @@ void read_rope_pairs(ConfigFields& fields, ModelConfig& config) {
                  Corrupt, fields.where(), ": layer_rope_pairs[", i, "] has ",
                  config.layers[i].rope_pairs.size(), " pairs, head_dim ", config.head_dim,
                  " needs ", config.head_dim / 2);
+  }
+}
+
+// "longrope" has a factor for every pair.
+void check_factors(const Rope& rope, int64_t pairs, const std::string& where) {
+  if (rope.kind != Rope::Kind::Longrope) return;
+  for (const auto* list : {&rope.short_factor, &rope.long_factor}) {
+    PRUNUS_CHECK(static_cast<int64_t>(list->size()) == pairs, Corrupt, where,
+                 ": short_factor and long_factor must hold ", pairs,
+                 " numbers, one for each rotated pair of channels; got ", list->size());
   }
 }
 
@@ -622,6 +364,8 @@ ModelConfig parse_config(const Json& json, const std::string& where) {
                  ": ", rotated, " of ", config.head_dim,
                  " channels of a head would be rotated; expected an even number of them");
     if (share != 1.0) config.rotary_dim = rotated;
+    check_factors(config.rope, (config.rope_head_dim != 0 ? config.rope_head_dim : rotated) / 2,
+                  where);
   }
   if (family.positions == Positions::Alibi) read_alibi_heads(fields, config);
   read_scales(fields, family, config);

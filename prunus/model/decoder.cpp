@@ -7,7 +7,7 @@
 
 #include <ATen/ATen.h>
 
-#include "prunus/base/error.h"
+#include "prunus/model/positions.h"
 
 namespace prunus {
 namespace {
@@ -31,30 +31,6 @@ at::Tensor repeat_heads(const at::Tensor& x, int64_t times) {
   return x.unsqueeze(2)
       .expand({x.size(0), x.size(1), times, x.size(2), x.size(3)})
       .reshape({x.size(0), x.size(1) * times, x.size(2), x.size(3)});
-}
-
-// Rotates the pairs (2i, 2i + 1), as rotate() does others.
-at::Tensor rotate_neighbours(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-  const at::Tensor pairs = x.unflatten(-1, {-1, 2});
-  const at::Tensor first = pairs.select(-1, 0);
-  const at::Tensor second = pairs.select(-1, 1);
-  return at::stack({first * cos - second * sin, second * cos + first * sin}, -1).flatten(-2);
-}
-
-// Rotates the pairs (i, i + d/2) of x [batch, heads, seq, d] by the angles [seq, d/2], or
-// [batch, 1, seq, d/2] where rows differ. Channels beyond those d stay.
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
-                  bool neighbours) {
-  const int64_t rotated = 2 * cos.size(-1);
-  if (rotated < x.size(-1)) {
-    const at::Tensor rest = x.narrow(-1, rotated, x.size(-1) - rotated);
-    return at::cat({rotate(x.narrow(-1, 0, rotated), cos, sin, neighbours), rest}, -1);
-  }
-  if (neighbours) return rotate_neighbours(x, cos, sin);
-  const int64_t half = x.size(-1) / 2;
-  const at::Tensor first = x.narrow(-1, 0, half);
-  const at::Tensor second = x.narrow(-1, half, half);
-  return at::cat({first * cos - second * sin, second * cos + first * sin}, -1);
 }
 
 // Puts `more` behind `kept`, both [batch, heads, seq, d], in memory that doubles when it is full:
@@ -116,93 +92,6 @@ at::Tensor LinearTap::scale(Role, const at::Tensor& normalised, const at::Tensor
   return bias.defined() ? normalised * gain + bias : normalised * gain;
 }
 
-namespace {
-
-// Waves longer than the old context are slowed by `factor`, short ones kept, a ramp between.
-double llama3_frequency(const Rope& rope, double frequency) {
-  const double turns = static_cast<double>(rope.original_max_position_embeddings) * frequency /
-                       (2 * std::numbers::pi);
-  const double ramp = std::clamp(
-      (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0, 1.0);
-  return frequency * (ramp + (1 - ramp) / rope.factor);
-}
-
-// The pair whose wave turns `turns` times within the original context.
-double yarn_pair(const Rope& rope, double turns, int64_t dim) {
-  const auto context = static_cast<double>(rope.original_max_position_embeddings);
-  return static_cast<double>(dim) * std::log(context / (turns * 2 * std::numbers::pi)) /
-         (2 * std::log(rope.theta));
-}
-
-double yarn_frequency(const Rope& rope, double frequency, int64_t pair, int64_t dim) {
-  double low = yarn_pair(rope, rope.beta_fast, dim);
-  double high = yarn_pair(rope, rope.beta_slow, dim);
-  if (rope.truncate) {
-    low = std::floor(low);
-    high = std::ceil(high);
-  }
-  low = std::max(low, 0.0);
-  high = std::min(high, static_cast<double>(dim - 1));
-  if (low == high) high += 0.001;
-  const double ramp = std::clamp((static_cast<double>(pair) - low) / (high - low), 0.0, 1.0);
-  return frequency * (1 - ramp) + frequency / rope.factor * ramp;
-}
-
-// The base grows once the sequence is longer than the model's context.
-double dynamic_theta(const Rope& rope, int64_t length, int64_t dim) {
-  const auto context = static_cast<double>(rope.original_max_position_embeddings);
-  const double seen = std::max(static_cast<double>(length), context);
-  const auto d = static_cast<double>(dim);
-  return rope.theta * std::pow(rope.factor * seen / context - (rope.factor - 1), d / (d - 2));
-}
-
-// Channels of a head that are rotated, before any of it was cut.
-int64_t rotated_dim(const ModelConfig& config) {
-  if (config.rotary_dim != 0) return config.rotary_dim;
-  return config.rope_head_dim != 0 ? config.rope_head_dim : config.head_dim;
-}
-
-}  // namespace
-
-at::Tensor rope_frequencies(const ModelConfig& config, int layer, int64_t length) {
-  const Rope& rope = config.rope_of(layer);
-  const int64_t dim = rotated_dim(config);
-  const auto place = static_cast<size_t>(layer);
-  const std::vector<int64_t> all;
-  const auto& kept = place < config.layers.size() ? config.layers[place].rope_pairs : all;
-  const bool is_long = length > rope.original_max_position_embeddings;
-  const std::vector<double>& stretch = is_long ? rope.long_factor : rope.short_factor;
-  const double theta =
-      rope.kind == Rope::Kind::Dynamic ? dynamic_theta(rope, length, dim) : rope.theta;
-  const int64_t channels = config.rotary_dim != 0 ? config.rotary_dim : config.head_dim;
-  std::vector<float> frequencies;
-  for (int64_t i = 0; i < channels / 2; ++i) {
-    const int64_t pair = kept.empty() ? i : kept[static_cast<size_t>(i)];
-    const double exponent = static_cast<double>(2 * pair) / static_cast<double>(dim);
-    double frequency = 1.0 / std::pow(theta, exponent);
-    if (rope.kind == Rope::Kind::Linear) frequency /= rope.factor;
-    if (rope.kind == Rope::Kind::Llama3) frequency = llama3_frequency(rope, frequency);
-    if (rope.kind == Rope::Kind::Yarn) frequency = yarn_frequency(rope, frequency, pair, dim);
-    if (rope.kind == Rope::Kind::Longrope) frequency /= stretch.at(static_cast<size_t>(pair));
-    frequencies.push_back(static_cast<float>(frequency));
-  }
-  return at::tensor(frequencies);
-}
-
-at::Tensor alibi_slopes(int64_t heads) {
-  int64_t power = 1;
-  while (2 * power <= heads) power *= 2;
-  std::vector<float> slopes;
-  for (int64_t head = 0; head < heads; ++head) {
-    const double steps =
-        head < power
-            ? 8.0 * static_cast<double>(head + 1) / static_cast<double>(power)
-            : 4.0 * static_cast<double>(2 * (head - power) + 1) / static_cast<double>(power);
-    slopes.push_back(static_cast<float>(std::pow(2.0, -steps)));
-  }
-  return at::tensor(slopes);
-}
-
 at::Tensor Decoder::normalise(const at::Tensor& x) const {
   const double eps = config_.rms_norm_eps;
   if (config_.family->norm != NormKind::Layer) {
@@ -230,39 +119,6 @@ at::Tensor Decoder::block_norm(Role role, Role bias_role, const BlockWeights& we
   if (tap == nullptr) return norm(hidden, weights[role], bias);
   return tap->scale(role, normalise(hidden), gain(weights[role]), bias);
 }
-
-namespace {
-
-// Score biases of ALiBi, FP32 [1 or batch, heads, queries, keys]: −slope · distance, and −∞ where a
-// query may not look.
-at::Tensor alibi_bias(const ModelConfig& config, const LayerShape& shape, const at::Tensor& queries,
-                      const at::Tensor& keys, const at::Tensor& visible) {
-  at::Tensor slopes = alibi_slopes(config.alibi_heads);
-  if (!shape.alibi_heads.empty()) {
-    slopes = slopes.index_select(0, at::tensor(shape.alibi_heads, at::kLong));
-  }
-  const at::Tensor distance = (keys.unsqueeze(-2) - queries.unsqueeze(-1)).to(at::kFloat);
-  const at::Tensor bias = slopes.to(queries.device()).view({1, -1, 1, 1}) *
-                          distance.view({-1, 1, distance.size(-2), distance.size(-1)});
-  return bias.masked_fill(visible.logical_not(), -std::numeric_limits<float>::infinity());
-}
-
-// q or k as the layer's scores want them: rotated by the positions [seq] or [batch, 1, seq].
-struct Rotation {
-  at::Tensor cos;
-  at::Tensor sin;
-};
-
-Rotation rotation_of(const ModelConfig& config, int layer, const at::Tensor& places, int64_t length,
-                     const at::TensorOptions& options) {
-  const at::Tensor angles =
-      places.to(options).unsqueeze(-1) * rope_frequencies(config, layer, length).to(options);
-  const double amplitude = config.rope_of(layer).attention_factor;
-  if (amplitude == 1.0) return {angles.cos(), angles.sin()};
-  return {angles.cos() * amplitude, angles.sin() * amplitude};
-}
-
-}  // namespace
 
 // Attention with the scores written out where a soft cap bends them: c · tanh(s / c).
 at::Tensor Decoder::scores(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -484,53 +340,6 @@ at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tens
                           LinearTap* tap, LayerCache* cache, int64_t position) const {
   return finish_block(layer, weights, hidden,
                       attention_part(layer, weights, hidden, tap, cache, position), tap);
-}
-
-bool plain_embedding(const ModelConfig& config) {
-  const Family& family = *config.family;
-  return family.positions != Positions::Learned && !family.embedding_norm &&
-         config.embedding_scale == 1.0;
-}
-
-at::Tensor finish_embedding(const Model& model, const at::Tensor& rows,
-                            const at::Tensor& positions) {
-  const ModelConfig& config = model.config();
-  const Family& family = *config.family;
-  at::Tensor hidden = config.embedding_scale == 1.0 ? rows : rows * config.embedding_scale;
-  if (family.positions == Positions::Learned) {
-    const int64_t seq = rows.size(1);
-    const at::Tensor places =
-        positions.defined() ? positions : at::arange(seq, at::kLong).unsqueeze(0);
-    const int64_t last = places.max().item<int64_t>();
-    PRUNUS_CHECK(last < config.max_position_embeddings, InvalidArgument, "position ", last,
-                 " is outside the model's context of ", config.max_position_embeddings, " tokens");
-    const at::Tensor table = model.load(model.tensor(Role::EmbedPositions), rows.device());
-    const at::Tensor added =
-        at::embedding(table, places.to(rows.device()) + family.position_offset);
-    hidden = hidden + added.to(rows.scalar_type());
-  }
-  if (!family.embedding_norm) return hidden;
-  const Decoder decoder(config);
-  const at::Tensor weight = model.load(model.tensor(Role::EmbedNorm), rows.device());
-  const at::Tensor bias = family.norm == NormKind::Layer
-                              ? model.load(model.tensor(Role::EmbedNormBias), rows.device())
-                              : at::Tensor();
-  return decoder.norm(hidden, weight, bias);
-}
-
-at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device,
-                 const at::Tensor& positions) {
-  const TensorInfo& info = model.tensor(Role::EmbedTokens);
-  const int64_t low = ids.min().item<int64_t>();
-  const int64_t high = ids.max().item<int64_t>();
-  PRUNUS_CHECK(low >= 0 && high < model.config().vocab_size, InvalidArgument, "token id ",
-               low < 0 ? low : high, " is outside the model's vocabulary of ",
-               model.config().vocab_size, "; does the tokenizer belong to this model?");
-  const at::Tensor rows = model.source().select_rows(info, ids.flatten());
-  at::Tensor hidden = rows.to(device).to(model.precision());
-  model.source().release(info);
-  check_finite(hidden, info.name);
-  return finish_embedding(model, hidden.view({ids.size(0), ids.size(1), -1}), positions);
 }
 
 }  // namespace prunus

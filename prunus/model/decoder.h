@@ -95,15 +95,6 @@ class Decoder {
   const ModelConfig& config_;
 };
 
-/// Rotation frequencies of the rotary_dim/2 channel pairs of a layer, in radians per position, FP32
-/// [rotary_dim/2], for a sequence of `length` tokens. Source: config `rope_theta` and scaling as
-/// documented at Rope.
-at::Tensor rope_frequencies(const ModelConfig& config, int layer = 0, int64_t length = 0);
-
-/// What a query head of `heads` adds to its scores per token of distance, negated: FP32 [heads].
-/// Source: arXiv:2108.12409; numbers of heads that are no power of two as its authors' code has it.
-at::Tensor alibi_slopes(int64_t heads);
-
 /// Output of the embedding: rows of the table as FP32 [batch, seq, hidden_size] on `device`, with
 /// what the family adds: a factor, the embedding of the position, a norm. `positions` int64
 /// [batch, seq], where undefined 0, 1, 2 …

@@ -40,7 +40,10 @@ class Tokenizer {
   bool adds_bos() const { return special_.adds_bos; }
   /// All that the stock tokenizer puts in front of a text by default: nothing, BOS where
   /// adds_bos(), or more than one id ([gMASK] and sop of GLM).
-  const std::vector<int64_t>& prefix_ids() const { return special_.prefix; }
+  std::vector<int64_t> prefix_ids() const {
+    if (!special_.prefix.empty() || !special_.adds_bos || !special_.bos) return special_.prefix;
+    return {*special_.bos};
+  }
 
   /// What a document begins with where its beginning shall be marked in any case: prefix_ids(),
   /// else BOS, else nothing.

@@ -61,6 +61,54 @@ TEST(ParseConfig, RefusesFieldsThatChangeTheMathsByName) {
   expect_refused(with("model_type", "mamba"), ErrorKind::Unsupported, "model_type");
 }
 
+TEST(ParseConfig, RefusesLongropeWithoutAFactorForEveryPair) {
+  Json json = tiny_config({});
+  json["rope_scaling"] = {{"rope_type", "longrope"},
+                          {"short_factor", {1.0, 1.0}},
+                          {"long_factor", {2.0}},
+                          {"original_max_position_embeddings", 32}};
+  expect_refused(json, ErrorKind::Corrupt, "must hold 2 numbers");
+  json["rope_scaling"]["long_factor"] = {2.0, 4.0};
+  EXPECT_EQ(parse_config(json, "c").rope.kind, Rope::Kind::Longrope);
+  json["rope_scaling"]["long_factor"] = {2.0, -4.0};
+  expect_refused(json, ErrorKind::Corrupt, "long_factor");
+}
+
+TEST(ParseConfig, TellsFamiliesOfOneTypeApartByTheirKeys) {
+  Json json = tiny_config({});
+  json["model_type"] = "baichuan";
+  json["architectures"] = {"BaichuanForCausalLM"};
+  json.erase("num_key_value_heads");
+  json.erase("head_dim");
+  json.erase("rope_theta");
+  const auto alibi = [&] { return parse_config(json, "c").family->positions == Positions::Alibi; };
+  EXPECT_FALSE(alibi());  // 2-7B
+  EXPECT_TRUE(parse_config(json, "c").family->normalised_head);
+  json.erase("max_position_embeddings");
+  json["model_max_length"] = 64;
+  EXPECT_TRUE(alibi());  // 13B
+  EXPECT_FALSE(parse_config(json, "c").family->normalised_head);
+  json["z_loss_weight"] = 0;
+  EXPECT_TRUE(alibi());  // 2-13B
+  EXPECT_TRUE(parse_config(json, "c").family->normalised_head);
+  json["architectures"] = {"BaiChuanForCausalLM"};
+  json.erase("model_max_length");
+  EXPECT_FALSE(alibi());  // 7B
+}
+
+TEST(ParseConfig, RefusesAFamilysOptionsThatAreNotImplemented) {
+  Json json = {{"architectures", {"GPT2LMHeadModel"}},
+               {"model_type", "gpt2"},
+               {"vocab_size", 9},
+               {"n_embd", 8},
+               {"n_layer", 1},
+               {"n_head", 2},
+               {"n_positions", 16}};
+  EXPECT_EQ(parse_config(json, "c").layers[0].intermediate_size, 32);  // 4 · n_embd
+  json["scale_attn_by_inverse_layer_idx"] = true;
+  expect_refused(json, ErrorKind::Unsupported, "scale_attn_by_inverse_layer_idx is true");
+}
+
 TEST(ParseConfig, IgnoresUnknownFieldsThatSayNothing) {
   Json json = tiny_config({});
   json["some_new_feature"] = false;

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "prunus/base/error.h"
+#include "prunus/model/positions.h"
 
 #include "support/tiny_model.h"
 

@@ -58,7 +58,7 @@ void run(Options& options) {
   const Model model = open_model(options.model_dir);
   const auto tokenizer = load_tokenizer(options.model_dir);
   std::vector<int64_t> prompt = tokenizer->encode(options.prompt);
-  const std::vector<int64_t>& prefix = tokenizer->prefix_ids();
+  const std::vector<int64_t> prefix = tokenizer->prefix_ids();
   prompt.insert(prompt.begin(), prefix.begin(), prefix.end());
   if (tokenizer->eos_id()) options.generate.stop_ids = {*tokenizer->eos_id()};
   Generator generator(model, device);

@@ -1,0 +1,40 @@
+#pragma once
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+#include "prunus/model/config.h"
+
+namespace prunus {
+
+/// Rotation frequencies of the rotary_dim/2 channel pairs of a layer, in radians per position, FP32
+/// [rotary_dim/2], for a sequence of `length` tokens. Source: config `rope_theta` and scaling as
+/// documented at Rope.
+at::Tensor rope_frequencies(const ModelConfig& config, int layer = 0, int64_t length = 0);
+
+/// What a query head of `heads` adds to its scores per token of distance, negated: FP32 [heads].
+/// Source: arXiv:2108.12409; numbers of heads that are no power of two as its authors' code has it.
+at::Tensor alibi_slopes(int64_t heads);
+
+/// Score biases of a layer's heads under ALiBi, FP32 [1 or batch, heads, queries, keys]: −slope ·
+/// distance, and −∞ where `visible` [..., queries, keys] is false. Positions int64 [..., queries]
+/// and
+/// [..., keys].
+at::Tensor alibi_bias(const ModelConfig& config, const LayerShape& shape, const at::Tensor& queries,
+                      const at::Tensor& keys, const at::Tensor& visible);
+
+/// By what queries and keys are turned: [seq, pairs], or [batch, 1, seq, pairs] where rows differ.
+struct Rotation {
+  at::Tensor cos;
+  at::Tensor sin;
+};
+/// For `places` int64 [seq] or [batch, 1, seq] of a sequence of `length` tokens, in the dtype and
+/// on the device of `options`.
+Rotation rotation_of(const ModelConfig& config, int layer, const at::Tensor& places, int64_t length,
+                     const at::TensorOptions& options);
+/// Rotates the first channels of x [batch, heads, seq, head_dim], two for each pair of `cos`: (i, i
+/// + pairs), or `neighbours` (2i, 2i + 1).
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                  bool neighbours);
+
+}  // namespace prunus
