@@ -146,11 +146,13 @@ class Scorer {
   void run(const Wave& wave, std::vector<ScoreResult>& results) {
     std::vector<ScoreBatch> batches(wave.size());
     std::vector<at::Tensor> hidden(wave.size());
-    for_each_batch(wave.size(), [&](size_t i) {
-      batches[i] = on_device(make_score_batch(requests_, wave[i]));
+    for_each_batch(wave.size(),
+                   [&](size_t i) { batches[i] = on_device(make_score_batch(requests_, wave[i])); });
+    // One after the other: a Model remembers what it has checked, and is not for several threads.
+    for (size_t i = 0; i < wave.size(); ++i) {
       const at::Tensor places = batches[i].tree ? batches[i].tree->positions : at::Tensor();
       hidden[i] = embed(model_, batches[i].ids, device_, places);
-    });
+    }
     for (int layer = 0; layer < model_.layer_count(); ++layer) run_layer(layer, batches, hidden);
     for_each_batch(wave.size(), [&](size_t i) { score(batches[i], hidden[i][0], results); });
   }

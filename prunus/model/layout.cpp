@@ -56,7 +56,7 @@ std::string role_name(Role role) {
   return kNames[static_cast<size_t>(role)];
 }
 
-void place_in_files(std::vector<TensorInfo>& tensors, int64_t experts) {
+void place_in_files(std::vector<TensorInfo>& tensors) {
   std::map<std::string, std::vector<size_t>> sharing;
   for (size_t i = 0; i < tensors.size(); ++i) sharing[tensors[i].name].push_back(i);
   for (const auto& [name, members] : sharing) {
@@ -72,8 +72,9 @@ void place_in_files(std::vector<TensorInfo>& tensors, int64_t experts) {
       place.rows = tensor.shape[0] / place.groups;
       place.begin = begin;
       begin += place.rows;
-      if (name.find(kExpert) != std::string::npos) {
-        place.experts = experts;
+      if (name.find(kExpert) == std::string::npos) {
+        place.experts = 0;
+      } else {
         place.expert_dim = tensor.spec->axes[0].factors[0] == Factor::Expert ? 0 : 1;
         tensor.name = with_expert(name, "*");
       }

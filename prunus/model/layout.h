@@ -18,8 +18,9 @@ struct FileTensor {
 };
 
 /// Fills in `stored` and the names of weights that share a tensor. `tensors` are those of a model,
-/// named as in the family's table, with their shapes.
-void place_in_files(std::vector<TensorInfo>& tensors, int64_t experts);
+/// named as in the family's table, with their shapes; stored.groups and stored.experts hold what
+/// the tensor's layer has.
+void place_in_files(std::vector<TensorInfo>& tensors);
 
 /// The tensors that a checkpoint of these weights consists of. `tensors` must outlive the result.
 std::vector<FileTensor> file_tensors(const std::vector<TensorInfo>& tensors);

@@ -31,6 +31,7 @@ TensorInfo place(const ModelConfig& config, const TensorSpec& spec, int layer) {
   if (spec.interleave != Factor::None) {
     info.stored.groups = factor_size(config, layer, spec.interleave);
   }
+  if (layer >= 0) info.stored.experts = config.layers[static_cast<size_t>(layer)].experts;
   return info;
 }
 
@@ -147,9 +148,7 @@ std::vector<TensorInfo> tensors_of(const ModelConfig& config) {
     }
   }
   outside();
-  int64_t experts = 0;
-  for (const LayerShape& layer : config.layers) experts = std::max(experts, layer.experts);
-  place_in_files(tensors, experts);
+  place_in_files(tensors);
   return tensors;
 }
 

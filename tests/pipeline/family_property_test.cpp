@@ -170,6 +170,17 @@ TEST_P(FamilyProperty, WhatIsWrittenReadsBackTheSame) {
   }
 }
 
+// As an edited plan may have it.
+TEST_P(FamilyProperty, LayersMayKeepDifferentNumbersOfExperts) {
+  std::vector<Keep> keeps = quarter_of(model_, {AxisLabel::Expert});
+  if (keeps.size() < 2) return;
+  keeps.resize(1);
+  const Model left = shrink(model_, keeps);
+  const TempDir scratch;
+  write_model(left, kGoldens + GetParam(), scratch.path());
+  EXPECT_EQ(check_output(left, scratch.path(), ids_, at::kCPU).max_abs_diff, 0);
+}
+
 TEST_P(FamilyProperty, UnprunedWeightsAreWrittenBitForBit) {
   const TempDir scratch;
   write_model(model_, kGoldens + GetParam(), scratch.path());
