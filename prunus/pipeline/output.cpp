@@ -28,6 +28,28 @@ at::Tensor logits_of(const Model& model, const at::Tensor& ids, at::Device devic
 
 constexpr double kTolerance = 1e-5;
 
+// Keeps the experts of a layer while each is written on its own: reading them joins all of them.
+class LayerOfExperts : public WeightSource {
+ public:
+  explicit LayerOfExperts(const WeightSource& source) : source_(source) {}
+  at::Tensor read(const TensorInfo& tensor) const override {
+    if (tensor.stored.experts == 0) return source_.read(tensor);
+    if (tensor.layer != layer_) kept_.clear();
+    layer_ = tensor.layer;
+    at::Tensor& kept = kept_[tensor.name];
+    if (!kept.defined()) kept = source_.read(tensor);
+    return kept;
+  }
+  at::ScalarType dtype(const TensorInfo& tensor) const override { return source_.dtype(tensor); }
+  void prefetch(const TensorInfo& tensor) const override { source_.prefetch(tensor); }
+  void release(const TensorInfo& tensor) const override { source_.release(tensor); }
+
+ private:
+  const WeightSource& source_;
+  mutable int layer_ = -1;
+  mutable std::map<std::string, at::Tensor> kept_;
+};
+
 }  // namespace
 
 void write_model(const Model& model, const std::string& source_dir, const std::string& dir) {
@@ -38,14 +60,15 @@ void write_model(const Model& model, const std::string& source_dir, const std::s
     plans.push_back({tensor.name, model.source().dtype(*tensor.parts[0]), tensor.shape});
     by_name[tensor.name] = &tensor;
   }
+  const LayerOfExperts source(model.source());
   CheckpointWriter writer(dir, std::move(plans));
   Progress progress("write: tensors", static_cast<int64_t>(by_name.size()));
   for (const TensorPlan& plan : writer.order()) {
     const FileTensor& tensor = *by_name.at(plan.name);
-    const at::Tensor weight = file_value(tensor, model.source());
+    const at::Tensor weight = file_value(tensor, source);
     check_finite(weight, tensor.name);
     writer.write(plan.name, weight);
-    for (const TensorInfo* part : tensor.parts) model.source().release(*part);
+    for (const TensorInfo* part : tensor.parts) source.release(*part);
     progress.step();
   }
   writer.finish();
