@@ -28,10 +28,14 @@ bool is_feed_forward(AxisLabel label) {
   return label == AxisLabel::Ffn || label == AxisLabel::SharedFfn;
 }
 
+}  // namespace
+
 double ratio_of(const GroupSet& set, const PruneOptions& options) {
   if (set.label == AxisLabel::Hidden || set.label == AxisLabel::Expert) return options.ratio;
   return is_feed_forward(set.label) ? *options.ffn_ratio : *options.attn_ratio;
 }
+
+namespace {
 
 // Units to keep so that the slices kept are a multiple of round_to: no fewer than `kept`, no more
 // than there are. A rotated pair is two slices of every head.

@@ -7,6 +7,9 @@
 
 namespace prunus {
 
+/// The ratio asked for in a set: --ratio, or that of heads or of the feed-forward part.
+double ratio_of(const GroupSet& set, const PruneOptions& options);
+
 /// The group sets that resolved options cut: FFN channels and attention units in their layer
 /// ranges, or the hidden dimension.
 /// Throws InvalidArgument where the granularity finds nothing to remove.

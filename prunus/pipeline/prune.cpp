@@ -42,9 +42,7 @@ void warn_where_nothing_goes(const std::vector<ScoredSet>& sets,
                              const std::vector<int64_t>& removed, const PruneOptions& options) {
   for (size_t i = 0; !options.global && i < sets.size(); ++i) {
     const GroupSet& set = sets[i].set;
-    const double ratio = (set.label == AxisLabel::Ffn || set.label == AxisLabel::SharedFfn)
-                             ? *options.ffn_ratio
-                             : *options.attn_ratio;
+    const double ratio = ratio_of(set, options);
     const bool lost_earlier = set.units < sets[i].units_at_start();
     if (removed[i] > 0 || lost_earlier || ratio <= 0) continue;
     log_warning(
