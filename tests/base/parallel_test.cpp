@@ -41,14 +41,15 @@ TEST_P(ForEachParallel, KeepsGradientsOff) {
 }
 
 TEST_P(ForEachParallel, PassesAnErrorOnAndStops) {
-  std::atomic<int> runs{0};
-  EXPECT_THROW(for_each_parallel(100000,
+  constexpr int64_t kCount = 1'000'000'000;  // minutes of work, were it not stopped
+  std::atomic<int64_t> runs{0};
+  EXPECT_THROW(for_each_parallel(kCount,
                                  [&](int64_t i) {
                                    ++runs;
                                    if (i == 5) throw std::runtime_error("piece 5");
                                  }),
                std::runtime_error);
-  EXPECT_LT(runs, 100000);
+  EXPECT_LT(runs, kCount);
 }
 
 TEST_P(ForEachParallel, UsesItsThreads) {

@@ -11,7 +11,7 @@ class HostileLoop : public HostileTest {};
 
 // More of hostile_test.cpp's kPatches.
 const ConfigPatch kMorePatches[] = {
-    {R"({"rope_scaling": {"type": "dynamic", "factor": 2.0}})", 4, "'dynamic'"},
+    {R"({"rope_scaling": {"type": "ntk", "factor": 2.0}})", 4, "'ntk'"},
     {R"({"rope_scaling": {"rope_type": "linear", "factor": -2.0}})", 3, "factor"},
     {R"({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}})", 3, "low_freq_factor"},
     {R"({"rope_scaling": 5})", 3, "rope_scaling"},
