@@ -6,10 +6,32 @@
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
+#ifdef _OPENMP
+// Of MKL, where libtorch has it: the number of threads that the calling thread's products use, 0
+// for the global number. Returns the number before.
+extern "C" [[gnu::weak]] int MKL_Set_Num_Threads_Local(int threads);
+#endif
+
 namespace prunus {
 
 #ifdef _OPENMP
 namespace {
+
+// Inside a region MKL would still open one of its own, of one thread, for every small product.
+class SingleThreadedMkl {
+ public:
+  SingleThreadedMkl() {
+    if (MKL_Set_Num_Threads_Local != nullptr) before_ = MKL_Set_Num_Threads_Local(1);
+  }
+  ~SingleThreadedMkl() {
+    if (MKL_Set_Num_Threads_Local != nullptr) MKL_Set_Num_Threads_Local(before_);
+  }
+  SingleThreadedMkl(const SingleThreadedMkl&) = delete;
+  SingleThreadedMkl& operator=(const SingleThreadedMkl&) = delete;
+
+ private:
+  int before_ = 0;
+};
 
 // Inside an OpenMP region libtorch and its BLAS use the calling thread only.
 void run_in_region(int threads, int64_t count, const std::function<void(int64_t)>& body) {
@@ -19,6 +41,7 @@ void run_in_region(int threads, int64_t count, const std::function<void(int64_t)
   std::exception_ptr error;
 #pragma omp parallel num_threads(threads)
   {
+    const SingleThreadedMkl single;
     const at::AutoGradMode mode(gradients);
     for (int64_t i = next++; i < count && !failed; i = next++) {
       try {
