@@ -106,8 +106,9 @@ std::vector<Wave> make_waves(const std::vector<RowSpan>& batches, int64_t hidden
   int64_t used = hidden_bytes;
   for (const RowSpan& batch : batches) {
     const int64_t longest = batch.front().places;
-    const int64_t mask = batch.front().plain ? 0 : longest;
-    const int64_t bytes = static_cast<int64_t>(batch.size()) * longest * (4 * hidden_size + mask);
+    // Of a tree its biases are kept too, about a quarter of all pairs of places, in FP32.
+    const int64_t bias = batch.front().plain ? 0 : longest;
+    const int64_t bytes = static_cast<int64_t>(batch.size()) * longest * (4 * hidden_size + bias);
     if (used + bytes > hidden_bytes) {
       waves.emplace_back();
       used = 0;
@@ -170,9 +171,13 @@ class Scorer {
 
   ScoreBatch on_device(ScoreBatch batch) const {
     batch.scored = batch.scored.to(device_);
-    if (batch.tree) {
-      batch.tree->positions = batch.tree->positions.to(device_);
-      batch.tree->visible = batch.tree->visible.to(device_);
+    if (!batch.tree) return batch;
+    batch.tree->positions = batch.tree->positions.to(device_);
+    for (TokenTree::Branches& one : batch.tree->branches) {
+      for (at::Tensor* tensor :
+           {&one.starts, &one.lengths, &one.queries, &one.keys, &one.bias, &one.filled}) {
+        *tensor = tensor->to(device_);
+      }
     }
     return batch;
   }

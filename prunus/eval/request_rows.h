@@ -43,8 +43,8 @@ struct ScoreRow {
 };
 
 /// Lays requests out in rows. Inputs are sorted as words in a dictionary; one joins the row of its
-/// neighbour where the ids this saves cost more than the attention the longer row spends on places
-/// that it masks. Depends on the requests and hidden_size only. Cost: n·log n comparisons.
+/// neighbour where the ids this saves cost more than the attention it spends on pairs that it
+/// masks. Depends on the requests and hidden_size only. Cost: n·log n comparisons.
 std::vector<ScoreRow> make_score_rows(std::span<const CutRequest> requests, int64_t hidden_size);
 
 /// Rows that go through the model together, padded to the longest.

@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "prunus/model/positions.h"
+#include "prunus/model/small_heads.h"
 
 namespace prunus {
 namespace {
@@ -48,22 +49,32 @@ at::Tensor append(at::Tensor& kept, at::Tensor& room, const at::Tensor& more) {
   return kept;
 }
 
-// true = may attend. Query i stands at position past + i; keys at 0 … past + seq − 1.
-at::Tensor attention_mask(int64_t seq, int64_t past, std::optional<int64_t> window,
-                          at::Device device) {
-  const at::Tensor query = at::arange(past, past + seq, at::device(device)).unsqueeze(1);
-  const at::Tensor key = at::arange(past + seq, at::device(device)).unsqueeze(0);
+at::Tensor positions_from(const at::Tensor& starts, int64_t seq) {
+  return starts.unsqueeze(1) + at::arange(seq, starts.options());
+}
+
+// true = may attend. Query i stands at position starts + i; keys at 0 … length − 1.
+// [n, 1, seq, length]
+at::Tensor attention_mask(const at::Tensor& starts, int64_t seq, int64_t length,
+                          std::optional<int64_t> window) {
+  const at::Tensor query = positions_from(starts, seq).unsqueeze(1).unsqueeze(3);
+  const at::Tensor key = at::arange(length, starts.options());
   at::Tensor mask = key <= query;
   if (window) mask = mask & (key > query - *window);
   return mask;
 }
 
-// The part of a tree that a layer's window leaves visible.
-at::Tensor tree_mask(const TokenTree& tree, std::optional<int64_t> window) {
-  if (!window || *window >= tree.positions.size(1)) return tree.visible;
-  const at::Tensor query = tree.positions.unsqueeze(1).unsqueeze(3);
-  const at::Tensor key = tree.positions.unsqueeze(1).unsqueeze(2);
-  return tree.visible & (key > query - *window);
+// On the CPU.
+std::vector<AttentionPath> paths_of(const TokenTree::Branches& branches) {
+  const auto* keys = branches.keys.const_data_ptr<int64_t>();
+  const auto* starts = branches.starts.const_data_ptr<int64_t>();
+  const auto* lengths = branches.lengths.const_data_ptr<int64_t>();
+  std::vector<AttentionPath> paths;
+  for (int64_t i = 0; i < branches.keys.size(0); ++i) {
+    paths.push_back(
+        {std::span(keys + i * branches.keys.size(1), static_cast<size_t>(lengths[i])), starts[i]});
+  }
+  return paths;
 }
 
 // The head_dim of the model before any of it was cut.
@@ -86,6 +97,12 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
 }
 
 }  // namespace
+
+at::Tensor plain_bias(const at::Tensor& starts, int64_t seq, int64_t length) {
+  const at::Tensor mask = attention_mask(starts, seq, length, std::nullopt);
+  return at::zeros(mask.sizes(), mask.options().dtype(at::kFloat))
+      .masked_fill_(mask.logical_not(), -std::numeric_limits<float>::infinity());
+}
 
 at::Tensor LinearTap::scale(Role, const at::Tensor& normalised, const at::Tensor& gain,
                             const at::Tensor& bias) {
@@ -120,12 +137,27 @@ at::Tensor Decoder::block_norm(Role role, Role bias_role, const BlockWeights& we
   return tap->scale(role, normalise(hidden), gain(weights[role]), bias);
 }
 
+double Decoder::score_scale() const {
+  const double divisor =
+      config_.score_divisor != 0 ? config_.score_divisor : static_cast<double>(scale_dim(config_));
+  return 1.0 / std::sqrt(divisor);
+}
+
+// Whether places see all of their sequence of so many up to themselves, and scores are used as
+// they are.
+bool Decoder::plain(const LayerShape& shape, int64_t length) const {
+  const bool windowed = shape.sliding_window && *shape.sliding_window < length;
+  return !windowed && config_.family->positions != Positions::Alibi;
+}
+
+bool Decoder::small_heads(const at::Tensor& q) const {
+  return config_.attention_softcap == 0 && takes_small_heads(q);
+}
+
 // Attention with the scores written out where a soft cap bends them: c · tanh(s / c).
 at::Tensor Decoder::scores(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                            const std::optional<at::Tensor>& mask, bool causal) const {
-  const double divisor =
-      config_.score_divisor != 0 ? config_.score_divisor : static_cast<double>(scale_dim(config_));
-  const double scale = 1.0 / std::sqrt(divisor);
+  const double scale = score_scale();
   if (config_.attention_softcap == 0) {
     return at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale);
   }
@@ -134,24 +166,32 @@ at::Tensor Decoder::scores(const at::Tensor& q, const at::Tensor& k, const at::T
       at::matmul(q, k.transpose(-1, -2)).to(at::promote_types(q.scalar_type(), at::kFloat)) *
       (scale / cap);
   raw = raw.tanh() * cap;
-  at::Tensor visible;
-  if (mask) {
-    visible = *mask;
-  } else if (causal) {
-    visible = attention_mask(q.size(2), k.size(2) - q.size(2), std::nullopt, q.device());
-  }
-  if (visible.defined()) {
+  if (mask && mask->scalar_type() != at::kBool) {
+    raw = raw + *mask;
+  } else if (mask || causal) {
+    const at::Tensor start = at::full({1}, k.size(2) - q.size(2),
+                                      at::TensorOptions().dtype(at::kLong).device(q.device()));
+    const at::Tensor visible =
+        mask ? *mask : attention_mask(start, q.size(2), k.size(2), std::nullopt);
     raw = raw.masked_fill(visible.logical_not(), -std::numeric_limits<float>::infinity());
   }
   return at::matmul(raw.softmax(-1).to(v.scalar_type()), v);
 }
 
-at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                              LinearTap* tap, LayerCache* cache, int64_t position,
-                              const TokenTree* tree) const {
+// [batch, heads, seq, head_dim], heads of queries or of keys and values.
+struct Decoder::Projected {
+  at::Tensor q;
+  at::Tensor k;
+  at::Tensor v;
+};
+
+// Queries, keys and values of places at positions `places`, int64 [seq] or [batch, 1, seq], of
+// sequences of `length` tokens.
+Decoder::Projected Decoder::project_qkv(int layer, const BlockWeights& weights,
+                                        const at::Tensor& hidden, LinearTap* tap,
+                                        const at::Tensor& places, int64_t length) const {
   const LayerShape& shape = config_.layers[static_cast<size_t>(layer)];
   const Family& family = *config_.family;
-  const int64_t seq = hidden.size(1);
   at::Tensor flat_q = project(tap, Role::QProj, hidden, weights, Role::QBias);
   at::Tensor flat_k = project(tap, Role::KProj, hidden, weights, Role::KBias);
   const bool normed = weights[Role::QNorm].defined();
@@ -161,52 +201,123 @@ at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::
   }
   at::Tensor q = split_heads(flat_q, shape.num_attention_heads, config_.head_dim);
   at::Tensor k = split_heads(flat_k, shape.num_key_value_heads, config_.head_dim);
-  at::Tensor v = split_heads(project(tap, Role::VProj, hidden, weights, Role::VBias),
-                             shape.num_key_value_heads, config_.head_dim);
+  const at::Tensor v = split_heads(project(tap, Role::VProj, hidden, weights, Role::VBias),
+                                   shape.num_key_value_heads, config_.head_dim);
   if (normed && !family.qk_norm_rows) {
     q = norm(q, weights[Role::QNorm]);
     k = norm(k, weights[Role::KNorm]);
   }
-  const auto counted = at::TensorOptions().dtype(at::kLong).device(hidden.device());
-  const at::Tensor places = tree != nullptr ? tree->positions.unsqueeze(1)
-                                            : at::arange(position, position + seq, counted);
   if (family.positions == Positions::Rope) {
-    const int64_t length = tree != nullptr ? seq : position + seq;
     const Rotation turn = rotation_of(config_, layer, places, length, hidden.options());
     // Angles are FP32; where the products are in half precision, so is what attention multiplies.
     q = rotate(q, turn.cos, turn.sin, family.interleaved_rope).to(v.scalar_type());
     k = rotate(k, turn.cos, turn.sin, family.interleaved_rope).to(v.scalar_type());
   }
-  if (cache != nullptr) {
-    k = append(cache->keys, cache->key_room, k);
-    v = append(cache->values, cache->value_room, v);
-  }
+  return {q, k, v};
+}
+
+// Attention of the last places of a sequence on all of it: [batch, seq, heads·head_dim].
+at::Tensor Decoder::attend(const LayerShape& shape, const Projected& states) const {
+  const auto& [q, k, v] = states;
   const int64_t times = shape.num_attention_heads / shape.num_key_value_heads;
+  const int64_t seq = q.size(2);
   const int64_t past = k.size(2) - seq;
-  const bool alibi = family.positions == Positions::Alibi;
-  const bool windowed = shape.sliding_window && *shape.sliding_window < k.size(2);
-  const bool plain = past == 0 && !windowed && tree == nullptr && !alibi;
-  std::optional<at::Tensor> mask;
-  if (tree != nullptr) {
-    mask = tree_mask(*tree, shape.sliding_window);
-  } else if (!plain && (seq > 1 || windowed || alibi)) {
-    mask = attention_mask(seq, past, shape.sliding_window, hidden.device());
+  const bool alibi = config_.family->positions == Positions::Alibi;
+  const bool causal = past == 0 && plain(shape, k.size(2));
+  if (causal && seq > 1 && small_heads(q)) {
+    at::Tensor out = at::empty({q.size(0), seq, q.size(1) * q.size(3)}, q.options());
+    attend_small_heads(q, k, v, score_scale(), out);
+    return out;
   }
-  if (alibi) {
-    const at::Tensor keys = tree != nullptr ? places : at::arange(past + seq, counted);
-    mask = alibi_bias(config_, shape, places, keys, *mask).to(v.scalar_type());
+  std::optional<at::Tensor> mask;
+  if (!causal && (seq > 1 || !plain(shape, k.size(2)))) {
+    const at::Tensor start =
+        at::full({1}, past, at::TensorOptions().dtype(at::kLong).device(q.device()));
+    mask = attention_mask(start, seq, k.size(2), shape.sliding_window);
+    if (alibi) {
+      mask = alibi_bias(config_, shape, positions_from(start, seq),
+                        at::arange(k.size(2), start.options()), *mask)
+                 .to(v.scalar_type());
+    }
   }
   // All query heads of a single place see the same keys, so they can stand as the places of their
   // group, which saves copying keys and values for each of them.
-  const bool grouped = seq == 1 && tree == nullptr && !alibi;
-  if (grouped) q = q.reshape({q.size(0), k.size(1), times, q.size(3)});
+  const bool grouped = seq == 1 && !alibi;
+  const at::Tensor asked = grouped ? q.reshape({q.size(0), k.size(1), times, q.size(3)}) : q;
   const int64_t copies = grouped ? 1 : times;
   const at::Tensor mixed =
-      scores(q, repeat_heads(k, copies), repeat_heads(v, copies), mask, plain && seq > 1);
-  const at::Tensor joined =
-      (grouped ? mixed : mixed.transpose(1, 2))
-          .reshape({hidden.size(0), seq, shape.num_attention_heads * config_.head_dim});
+      scores(asked, repeat_heads(k, copies), repeat_heads(v, copies), mask, causal && seq > 1);
+  return (grouped ? mixed : mixed.transpose(1, 2))
+      .reshape({q.size(0), seq, shape.num_attention_heads * config_.head_dim});
+}
+
+// Of the branches' own places, in `out` [batch, seq, heads·head_dim]. `states` are those of all
+// rows.
+void Decoder::attend(const LayerShape& shape, const Projected& states,
+                     const TokenTree::Branches& branches, at::Tensor& out) const {
+  const int64_t own = branches.queries.size(1);
+  const int64_t length = branches.keys.size(1);
+  if (plain(shape, length) && small_heads(states.q)) {
+    attend_small_heads(states.q, states.k, states.v, paths_of(branches), score_scale(), out);
+    return;
+  }
+  const auto gathered = [](const at::Tensor& x, const at::Tensor& places) {
+    return x.transpose(1, 2)
+        .flatten(0, 1)
+        .index_select(0, places.flatten())
+        .unflatten(0, places.sizes())
+        .transpose(1, 2);
+  };
+  const int64_t times = shape.num_attention_heads / shape.num_key_value_heads;
+  const bool alibi = config_.family->positions == Positions::Alibi;
+  at::Tensor bias = branches.bias;
+  if (!plain(shape, length)) {
+    bias = attention_mask(branches.starts, own, length, shape.sliding_window);
+  }
+  if (alibi) {
+    bias = alibi_bias(config_, shape, positions_from(branches.starts, own),
+                      at::arange(length, branches.starts.options()), bias)
+               .to(states.v.scalar_type());
+  }
+  const at::Tensor mixed = scores(
+      gathered(states.q, branches.queries), repeat_heads(gathered(states.k, branches.keys), times),
+      repeat_heads(gathered(states.v, branches.keys), times), bias, false);
+  const at::Tensor filled = mixed.transpose(1, 2)
+                                .reshape({-1, shape.num_attention_heads * config_.head_dim})
+                                .index_select(0, branches.filled);
+  const at::Tensor places = branches.queries.flatten().index_select(0, branches.filled);
+  out.flatten(0, 1).index_copy_(0, places, filled);
+}
+
+at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                              LinearTap* tap, LayerCache* cache, int64_t position) const {
+  const int64_t end = position + hidden.size(1);
+  const at::Tensor places =
+      at::arange(position, end, at::TensorOptions().dtype(at::kLong).device(hidden.device()));
+  Projected states = project_qkv(layer, weights, hidden, tap, places, end);
+  if (cache != nullptr) {
+    states.k = append(cache->keys, cache->key_room, states.k);
+    states.v = append(cache->values, cache->value_room, states.v);
+  }
+  const at::Tensor joined = attend(config_.layers[static_cast<size_t>(layer)], states);
   return project(tap, Role::OProj, joined, weights, Role::OBias);
+}
+
+at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                              const TokenTree& tree) const {
+  const LayerShape& shape = config_.layers[static_cast<size_t>(layer)];
+  const Projected states =
+      project_qkv(layer, weights, hidden, nullptr, tree.positions.unsqueeze(1), hidden.size(1));
+  at::Tensor joined =
+      at::zeros({hidden.size(0), hidden.size(1), shape.num_attention_heads * config_.head_dim},
+                hidden.options());
+  const auto stem = [&](const at::Tensor& x) { return x.narrow(2, 0, tree.stem); };
+  joined.narrow(1, 0, tree.stem)
+      .copy_(attend(shape, {stem(states.q), stem(states.k), stem(states.v)}));
+  for (const TokenTree::Branches& branches : tree.branches) {
+    attend(shape, states, branches, joined);
+  }
+  return project(nullptr, Role::OProj, joined, weights, Role::OBias);
 }
 
 at::Tensor Decoder::feed_forward(const BlockWeights& weights, const at::Tensor& hidden,
@@ -312,7 +423,7 @@ at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const
   const at::Tensor input =
       config_.pre_norm ? block_norm(Role::AttnNorm, Role::AttnNormBias, weights, hidden, nullptr)
                        : hidden;
-  const at::Tensor output = attention(layer, weights, input, nullptr, nullptr, 0, &tree);
+  const at::Tensor output = attention(layer, weights, input, tree);
   return part_output(Role::PostAttnNorm, Role::AttnNorm, Role::AttnNormBias, weights, hidden,
                      output, nullptr);
 }

@@ -32,12 +32,26 @@ struct LayerCache {
   at::Tensor value_room;
 };
 
-/// Rows that hold several sequences with a common beginning, which is computed once: where each
-/// place stands in its sequence, and which places are its own sequence's (itself included).
+/// Rows that hold several sequences with a common beginning, which is computed once. A row begins
+/// with its stem, one sequence; each branch is the end of a sequence whose beginning lies in front.
 struct TokenTree {
-  at::Tensor positions;  ///< int64 [batch, seq]
-  at::Tensor visible;    ///< bool [batch, 1, seq, seq]: query, key; every query sees itself
+  /// Branches of about the same size, padded to the longest; what is padded repeats a place.
+  struct Branches {
+    at::Tensor starts;   ///< int64 [n]: places in front of the branch
+    at::Tensor lengths;  ///< int64 [n]: those and its own
+    at::Tensor queries;  ///< int64 [n, own]: the branch's places, counted in all rows
+    at::Tensor keys;     ///< int64 [n, length]: places of the sequence from its start, likewise
+    at::Tensor bias;     ///< FP32 [n or 1, 1, own, length]: 0 or −∞, plain_bias(starts, …)
+    at::Tensor filled;   ///< int64 [m]: which of queries.flatten() are no padding
+  };
+  at::Tensor positions;  ///< int64 [batch, seq]: where each place stands in its sequence
+  int64_t stem = 0;      ///< length of the longest stem
+  std::vector<Branches> branches;
 };
+
+/// What causal attention adds to the scores of `seq` queries, of which the first stands at position
+/// `starts` (int64 [n]), on keys 0 … length − 1: 0 or −∞, FP32 [n, 1, seq, length].
+at::Tensor plain_bias(const at::Tensor& starts, int64_t seq, int64_t length);
 
 /// The one forward pass of every family: plain functions of weights and hidden states, so that it
 /// runs on one layer at a time. FP32 throughout; the device is that of the tensors given.
@@ -55,7 +69,8 @@ class Decoder {
   at::Tensor attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                             LinearTap* tap = nullptr, LayerCache* cache = nullptr,
                             int64_t position = 0) const;
-  /// The same for rows that are trees of sequences. Costs seq² a row whatever is visible.
+  /// The same for rows that are trees of sequences: a stem's attention is causal, a branch's that
+  /// of its places on its whole sequence. The output is 0 where a row is padded.
   at::Tensor attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                             const TokenTree& tree) const;
   /// What the feed-forward part adds to the residual stream that it reads, same shape.
@@ -74,9 +89,19 @@ class Decoder {
   at::Tensor gain(const at::Tensor& weight) const;
 
  private:
+  struct Projected;
+  Projected project_qkv(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                        LinearTap* tap, const at::Tensor& places, int64_t length) const;
   at::Tensor attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                       LinearTap* tap, LayerCache* cache, int64_t position,
-                       const TokenTree* tree = nullptr) const;
+                       LinearTap* tap, LayerCache* cache, int64_t position) const;
+  at::Tensor attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
+                       const TokenTree& tree) const;
+  at::Tensor attend(const LayerShape& shape, const Projected& states) const;
+  void attend(const LayerShape& shape, const Projected& states, const TokenTree::Branches& branches,
+              at::Tensor& out) const;
+  bool plain(const LayerShape& shape, int64_t length) const;
+  bool small_heads(const at::Tensor& q) const;
+  double score_scale() const;
   at::Tensor scores(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                     const std::optional<at::Tensor>& mask, bool causal) const;
   at::Tensor feed_forward(const BlockWeights& weights, const at::Tensor& hidden,

@@ -96,6 +96,10 @@ TEST(ScoreRequests, EqualsEveryRequestAloneInEveryFamily) {
   }
 }
 
+TEST(ScoreRequests, EqualsEveryRequestAloneWithWideHeads) {
+  expect_as_alone(tiny_model({.head_dim = 40, .kv_heads = 2}), mixed_requests());
+}
+
 TEST(ScoreRequests, HonoursSlidingWindowsInsideSharedRows) {
   const std::vector<ScoreRequest> requests = mixed_requests();
   const Model windowed = model_with({.family = "mistral"}, {{"sliding_window", 6}});
@@ -174,15 +178,16 @@ TEST(MakeScoreBatch, ShowsAPlaceItsOwnSequenceOnly) {
       at::equal(batch.ids, at::tensor({1, 2, 3, 4, 5, 1, 2, 5, 0, 0}, at::kLong).view({2, 5})));
   ASSERT_TRUE(batch.tree);
   EXPECT_TRUE(at::equal(batch.tree->positions[0], at::tensor({0, 1, 2, 3, 2}, at::kLong)));
-  const at::Tensor visible = at::tensor({1, 0, 0, 0, 0,  //
-                                         1, 1, 0, 0, 0,  //
-                                         1, 1, 1, 0, 0,  //
-                                         1, 1, 1, 1, 0,  //
-                                         1, 1, 0, 0, 1},
-                                        at::kLong);
-  EXPECT_TRUE(at::equal(batch.tree->visible[0][0].flatten().to(at::kLong), visible));
-  // Padding sees itself.
-  EXPECT_TRUE(batch.tree->visible[1][0][4][4].item<bool>());
+  EXPECT_EQ(batch.tree->stem, 4);
+  // The third member leaves the first behind its second id; the second row is all stem.
+  ASSERT_EQ(batch.tree->branches.size(), 1u);
+  const TokenTree::Branches& branches = batch.tree->branches[0];
+  EXPECT_TRUE(at::equal(branches.starts, at::tensor({2}, at::kLong)));
+  EXPECT_TRUE(at::equal(branches.lengths, at::tensor({3}, at::kLong)));
+  EXPECT_TRUE(at::equal(branches.queries, at::tensor({4}, at::kLong).view({1, 1})));
+  EXPECT_TRUE(at::equal(branches.keys, at::tensor({0, 1, 4}, at::kLong).view({1, 3})));
+  EXPECT_TRUE(at::equal(branches.bias, at::zeros({1, 1, 1, 3})));
+  EXPECT_TRUE(at::equal(branches.filled, at::tensor({0}, at::kLong)));
   // 3 4 0 after places 1 2 3; 5 0 after 1 4; 5 6 after the same; then 5 0 in the second row.
   EXPECT_TRUE(at::equal(batch.scored, at::tensor({1, 2, 3, 4, 6, 7}, at::kLong)));
   ASSERT_EQ(batch.targets.size(), 9u);
