@@ -8,6 +8,13 @@
 #include <string_view>
 #include <tuple>
 
+#include <torch/version.h>
+
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 10
+#include <c10/core/CachingDeviceAllocator.h>
+#define PRUNUS_DEVICE_STATS
+#endif
+
 namespace prunus {
 
 namespace {
@@ -26,6 +33,19 @@ uint64_t own_size(std::string_view key) {
 uint64_t peak_memory_bytes() { return own_size("VmHWM:"); }
 
 uint64_t resident_memory_bytes() { return own_size("VmRSS:"); }
+
+std::optional<uint64_t> peak_device_bytes([[maybe_unused]] c10::Device device) {
+#ifdef PRUNUS_DEVICE_STATS
+  if (device.is_cpu()) return std::nullopt;
+  auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(device.type()));
+  if (allocator == nullptr || !allocator->initialized()) return std::nullopt;
+  const auto index = device.has_index() ? device.index() : c10::DeviceIndex{0};
+  constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  return static_cast<uint64_t>(allocator->getDeviceStats(index).allocated_bytes[kAll].peak);
+#else
+  return std::nullopt;
+#endif
+}
 
 void return_large_blocks() { ::mallopt(M_MMAP_THRESHOLD, 1 << 20); }
 

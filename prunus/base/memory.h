@@ -1,5 +1,8 @@
 #pragma once
 #include <cstdint>
+#include <optional>
+
+#include <c10/core/Device.h>
 
 namespace prunus {
 
@@ -8,6 +11,10 @@ uint64_t peak_memory_bytes();
 
 /// Resident set size of this process now, in bytes (VmRSS; mapped file pages included).
 uint64_t resident_memory_bytes();
+
+/// Most bytes that tensors on an accelerator held at once in this process. Nothing for the CPU, and
+/// with a libtorch before 2.10, which tells it for CUDA alone.
+std::optional<uint64_t> peak_device_bytes(c10::Device device);
 
 /// Makes malloc give every block of a megabyte or more back to the system when it is freed, instead
 /// of raising that bound by itself and growing a heap with holes in it: activations of a layer are

@@ -131,8 +131,11 @@ std::string bench_text(const Json& report) {
   for (const Json& model : models) text += speeds_text(model) + '\n';
   for (size_t i = 0; i < models[0].at("cases").size(); ++i) text += parts_text(models, i) + '\n';
   if (report.contains("ratios")) text += ratios_text(report.at("ratios")) + '\n';
-  return text + "peak memory " + decimal_bytes(number(report, "peak_memory_bytes")) +
-         (models.size() == 2 ? ", both models\n" : "\n");
+  text += "peak memory " + decimal_bytes(number(report, "peak_memory_bytes"));
+  if (report.contains("peak_device_bytes")) {
+    text += ", on the device " + decimal_bytes(number(report, "peak_device_bytes"));
+  }
+  return text + (models.size() == 2 ? ", both models\n" : "\n");
 }
 
 }  // namespace prunus

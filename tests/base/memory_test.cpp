@@ -21,6 +21,8 @@ TEST(PeakMemory, GrowsByWhatWasTouchedAndNeverFalls) {
   EXPECT_GE(peak_memory_bytes(), after);
 }
 
+TEST(PeakDeviceBytes, AreNotToldOfTheCpu) { EXPECT_FALSE(peak_device_bytes(c10::kCPU)); }
+
 TEST(AvailableMemory, IsSomethingAndNoMoreThanTheMachineHas) {
   const auto pages = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES));
   const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));

@@ -173,7 +173,8 @@ Json report_head(const Options& options) {
           {"models", Json::array()}};
 }
 
-Json measure(const std::vector<std::unique_ptr<Subject>>& subjects, const Options& options) {
+Json measure(const std::vector<std::unique_ptr<Subject>>& subjects, const Options& options,
+             at::Device device) {
   Json report = report_head(options);
   std::vector<std::function<LatencyRun()>> turns;
   LatencyCase setting;
@@ -192,6 +193,7 @@ Json measure(const std::vector<std::unique_ptr<Subject>>& subjects, const Option
     if (subjects.size() == 2) report["ratios"].push_back(ratios_json(subjects, setting, runs));
   }
   report["peak_memory_bytes"] = peak_memory_bytes();
+  if (const auto peak = peak_device_bytes(device)) report["peak_device_bytes"] = *peak;
   return report;
 }
 
@@ -210,7 +212,7 @@ void run(const Options& options) {
   for (const std::string& dir : {options.model_dir, options.other_dir}) {
     if (!dir.empty()) subjects.push_back(std::make_unique<Subject>(dir, dtype, device));
   }
-  const Json report = measure(subjects, options);
+  const Json report = measure(subjects, options, device);
   if (!options.out.empty()) write_file(options.out, report.dump(2) + "\n");
   if (options.json) {
     print_json(report);

@@ -1,0 +1,28 @@
+#include <cstdlib>
+
+#include <ATen/ATen.h>
+
+#include <gtest/gtest.h>
+
+#include "prunus/base/memory.h"
+
+namespace prunus {
+namespace {
+
+TEST(PeakDeviceBytesOnCuda, GrowByATensorAndNeverFall) {
+  if (!at::hasCUDA()) {
+    if (std::getenv("PRUNUS_NEED_GPU") != nullptr) FAIL() << "no CUDA device";
+    GTEST_SKIP() << "skipped: this libtorch sees no CUDA device";
+  }
+  constexpr int64_t kBytes = int64_t{64} << 20;
+  at::empty({1}, at::device(at::kCUDA));
+  const auto before = peak_device_bytes(at::kCUDA);
+  if (!before) GTEST_SKIP() << "skipped: this libtorch does not tell";
+  at::empty({static_cast<int64_t>(*before) + kBytes}, at::device(at::kCUDA).dtype(at::kByte));
+  const auto after = peak_device_bytes(at::kCUDA);
+  ASSERT_TRUE(after);
+  EXPECT_GE(*after, *before + kBytes);
+}
+
+}  // namespace
+}  // namespace prunus
