@@ -139,7 +139,7 @@ class Scorer {
          int64_t total_batches)
       : model_(model),
         device_(device),
-        decoder_(model.config()),
+        decoder_(model.config(), Decoder::Kernels::SmallHeads),
         head_(model, device),
         requests_(requests),
         progress_("score: layer × batch", total_batches * model.layer_count()) {}

@@ -151,7 +151,7 @@ bool Decoder::plain(const LayerShape& shape, int64_t length) const {
 }
 
 bool Decoder::small_heads(const at::Tensor& q) const {
-  return config_.attention_softcap == 0 && takes_small_heads(q);
+  return kernels_ == Kernels::SmallHeads && config_.attention_softcap == 0 && takes_small_heads(q);
 }
 
 // Attention with the scores written out where a soft cap bends them: c · tanh(s / c).

@@ -57,7 +57,11 @@ at::Tensor plain_bias(const at::Tensor& starts, int64_t seq, int64_t length);
 /// runs on one layer at a time. FP32 throughout; the device is that of the tensors given.
 class Decoder {
  public:
-  explicit Decoder(const ModelConfig& config) : config_(config) {}
+  /// Which kernels attention may use. SmallHeads: attend_small_heads() too, whose last bits are not
+  /// those of a pass with gradients; so where none follows that has to agree with this one.
+  enum class Kernels { Libtorch, SmallHeads };
+  explicit Decoder(const ModelConfig& config, Kernels kernels = Kernels::Libtorch)
+      : config_(config), kernels_(kernels) {}
 
   /// One layer. hidden [batch, seq, hidden_size] → same shape. `cache`, where given, is extended by
   /// this call's keys and values; `position` is the index of the first token of `hidden`.
@@ -118,6 +122,7 @@ class Decoder {
                          const at::Tensor& hidden, const at::Tensor& output, LinearTap* tap) const;
 
   const ModelConfig& config_;
+  Kernels kernels_;
 };
 
 /// Output of the embedding: rows of the table as FP32 [batch, seq, hidden_size] on `device`, with
@@ -128,11 +133,25 @@ class Decoder {
 at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device,
                  const at::Tensor& positions = {});
 
-/// The part of embed() behind the rows: rows [batch, seq, hidden_size] as the table has them.
-at::Tensor finish_embedding(const Model& model, const at::Tensor& rows,
-                            const at::Tensor& positions = {});
+/// The rows alone: [batch, seq, hidden_size] as the table has them. Throws as embed().
+at::Tensor embedding_rows(const Model& model, const at::Tensor& ids, at::Device device);
 
-/// Whether the embedding's output is more than the rows of its table.
+/// What embed() does behind the rows, with its weights held.
+class EmbeddingEnd {
+ public:
+  EmbeddingEnd(const Model& model, at::Device device);
+  /// rows [batch, seq, hidden_size] → same shape. Throws InvalidArgument as embed().
+  at::Tensor finish(const at::Tensor& rows, const at::Tensor& positions = {}) const;
+  int64_t bytes() const;  ///< of the weights held
+
+ private:
+  const ModelConfig& config_;
+  at::Tensor table_;  // of positions
+  at::Tensor weight_;
+  at::Tensor bias_;
+};
+
+/// Whether the embedding's output is the rows of its table, with nothing added.
 bool plain_embedding(const ModelConfig& config);
 
 }  // namespace prunus

@@ -37,6 +37,7 @@ ResidentModel::ResidentModel(const Model& model, at::Device device, at::ScalarTy
     progress.step();
   }
   norm_.emplace(model_, device);
+  embedding_end_.emplace(model_, device);
   head_ = model_.load(model_.tensor(Role::LmHead), device);
   projection_ = norm_->head_rows(head_);
   if (config().tie_word_embeddings) {
@@ -48,7 +49,9 @@ ResidentModel::ResidentModel(const Model& model, at::Device device, at::ScalarTy
 
 at::Tensor ResidentModel::embedded(const at::Tensor& ids, int64_t position) const {
   const at::Tensor places = at::arange(position, position + ids.size(1), at::kLong).unsqueeze(0);
-  if (!embedding_.defined()) return embed(model_, ids, device_, places).to(at::kFloat);
+  if (!embedding_.defined()) {
+    return embedding_end_->finish(embedding_rows(model_, ids, device_), places).to(at::kFloat);
+  }
   if (ids.device().is_cpu()) {
     const auto low = ids.min().item<int64_t>();
     const auto high = ids.max().item<int64_t>();
@@ -57,7 +60,7 @@ at::Tensor ResidentModel::embedded(const at::Tensor& ids, int64_t position) cons
                  config().vocab_size, "; does the tokenizer belong to this model?");
   }
   const at::Tensor rows = embedding_.index_select(0, ids.flatten().to(device_));
-  return finish_embedding(model_, rows.to(at::kFloat).view({ids.size(0), ids.size(1), -1}), places)
+  return embedding_end_->finish(rows.to(at::kFloat).view({ids.size(0), ids.size(1), -1}), places)
       .to(at::kFloat);
 }
 
@@ -93,7 +96,8 @@ int64_t ResidentModel::step_bytes() const {
 
 int64_t ResidentModel::bytes() const {
   const bool apart = embedding_.defined() && !config().tie_word_embeddings;
-  return step_bytes() + (apart ? static_cast<int64_t>(embedding_.nbytes()) : 0);
+  return step_bytes() + embedding_end_->bytes() +
+         (apart ? static_cast<int64_t>(embedding_.nbytes()) : 0);
 }
 
 Generator::Generator(const Model& model, at::Device device) : model_(model, device) {}

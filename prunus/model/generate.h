@@ -61,6 +61,7 @@ class ResidentModel {
   at::Device device_;
   std::vector<BlockWeights> blocks_;
   std::optional<FinalNorm> norm_;
+  std::optional<EmbeddingEnd> embedding_end_;
   at::Tensor head_;        // [vocab, hidden]
   at::Tensor projection_;  // the head as it is used
   at::Tensor embedding_;   // the same memory as head_ where tied; undefined: read from the file

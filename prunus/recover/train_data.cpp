@@ -43,19 +43,19 @@ bool has_scored(const TrainRow& row) {
   return std::find(row.scored.begin(), row.scored.end(), uint8_t{1}) != row.scored.end();
 }
 
-// Turns documents and records into units: ids with BOS and EOS, and what is scored if the unit
-// stands inside a row.
+// Turns documents and records into units: ids between prefix and EOS, and what is scored if the
+// unit stands inside a row.
 class UnitMaker {
  public:
   UnitMaker(const Tokenizer& tokenizer, const DataOptions& options, bool packed)
       : tokenizer_(tokenizer),
         options_(options),
         packed_(packed),
-        bos_(tokenizer.adds_bos() ? tokenizer.bos_id() : std::nullopt),
+        prefix_(tokenizer.prefix_ids()),
         eos_(options.append_eos ? tokenizer.eos_id() : std::nullopt) {}
 
   bool packed() const { return packed_; }
-  std::optional<int64_t> bos() const { return bos_; }
+  const std::vector<int64_t>& prefix() const { return prefix_; }
 
   // No ids for an empty document.
   TrainRow unit(const std::string& text) const {
@@ -69,7 +69,7 @@ class UnitMaker {
     const size_t length = row.ids.size();
     size_t prompt = 0;
     if (!options_.train_on_prompt) {
-      const size_t alone = tokenizer_.encode(text.prompt).size() + (bos_ ? 1 : 0);
+      const size_t alone = tokenizer_.encode(text.prompt).size() + prefix_.size();
       prompt = text.response.empty() ? length : std::min(length, alone);
     }
     row.scored.assign(length, 1);
@@ -92,7 +92,7 @@ class UnitMaker {
   TrainRow row_of(const std::string& text) const {
     TrainRow row{.ids = tokenizer_.encode(text), .scored = {}};
     if (row.ids.empty()) return row;
-    if (bos_) row.ids.insert(row.ids.begin(), *bos_);
+    row.ids.insert(row.ids.begin(), prefix_.begin(), prefix_.end());
     if (eos_ && row.ids.back() != *eos_) row.ids.push_back(*eos_);
     return row;
   }
@@ -100,7 +100,7 @@ class UnitMaker {
   const Tokenizer& tokenizer_;
   const DataOptions& options_;
   bool packed_;
-  std::optional<int64_t> bos_;
+  std::vector<int64_t> prefix_;  // in front of every text
   std::optional<int64_t> eos_;
 };
 
@@ -130,8 +130,13 @@ void put(TrainRow& row, int64_t id, uint8_t scored) {
   row.ids.push_back(id);
 }
 
+// The beginning of a row that goes on inside a unit; with fewer places than that, of no use.
+void begin(TrainRow& row, const std::vector<int64_t>& prefix) {
+  for (const int64_t id : prefix) put(row, id, 0);
+}
+
 // Cuts the stream of all units into rows.
-Rows pack(const Rows& units, size_t row_tokens, std::optional<int64_t> bos) {
+Rows pack(const Rows& units, size_t row_tokens, const std::vector<int64_t>& prefix) {
   Rows rows;
   TrainRow row;
   const auto finish = [&] {
@@ -140,7 +145,7 @@ Rows pack(const Rows& units, size_t row_tokens, std::optional<int64_t> bos) {
   };
   for (const TrainRow& unit : units) {
     for (size_t i = 0; i < unit.ids.size(); ++i) {
-      if (row.ids.empty() && i > 0 && bos) put(row, *bos, 0);
+      if (row.ids.empty() && i > 0) begin(row, prefix);
       put(row, unit.ids[i], unit.scored[i]);
       if (row.ids.size() == row_tokens) finish();
     }
@@ -150,7 +155,7 @@ Rows pack(const Rows& units, size_t row_tokens, std::optional<int64_t> bos) {
 }
 
 // Rows that begin with each unit in turn and are filled up with those after it.
-Rows fill(const Rows& units, size_t row_tokens, std::optional<int64_t> bos) {
+Rows fill(const Rows& units, size_t row_tokens, const std::vector<int64_t>& prefix) {
   Rows rows;
   for (size_t first = 0; first < units.size(); ++first) {
     TrainRow row;
@@ -160,7 +165,7 @@ Rows fill(const Rows& units, size_t row_tokens, std::optional<int64_t> bos) {
           if (!whole) return;
           rows.push_back(std::move(row));
           row = {};
-          if (bos) put(row, *bos, 0);
+          begin(row, prefix);
         }
         put(row, unit.ids[i], unit.scored[i]);
       }
@@ -212,10 +217,10 @@ Rows read_units(const std::string& path, const UnitMaker& maker, DataSplit& spli
   return make_units(read_instructions(path), maker, split);
 }
 
-void pack_parts(DataSplit& split, const DataOptions& options, std::optional<int64_t> bos) {
+void pack_parts(DataSplit& split, const DataOptions& options, const std::vector<int64_t>& prefix) {
   for (Rows* part : {&split.train, &split.valid}) {
     const auto rows = options.packing == Packing::Fill ? fill : pack;
-    *part = rows(*part, static_cast<size_t>(options.row_tokens), bos);
+    *part = rows(*part, static_cast<size_t>(options.row_tokens), prefix);
     drop_unscored(*part, split);
   }
   const auto most = static_cast<size_t>(options.max_valid_rows);
@@ -243,13 +248,17 @@ Packing parse_packing(std::string_view name) {
 DataSplit read_train_data(const std::string& path, const Tokenizer& tokenizer,
                           const DataOptions& options) {
   check_options(options);
+  const auto begun = static_cast<int64_t>(tokenizer.prefix_ids().size());
+  PRUNUS_CHECK(options.row_tokens > begun, InvalidArgument, "training row tokens: got ",
+               options.row_tokens, ", but the tokenizer puts ", begun,
+               " ids in front of every text; expected more");
   DataSplit split;
   split.format = format_of(path, options.format);
   const UnitMaker maker(tokenizer, options, packs(options.packing, split.format));
   split.train = read_units(path, maker, split);
   const bool by_units = split.train.size() > 1;
   if (by_units) draw_valid(split.train, split.valid, options, maker.packed());
-  if (maker.packed()) pack_parts(split, options, maker.bos());
+  if (maker.packed()) pack_parts(split, options, maker.prefix());
   if (!by_units) draw_valid(split.train, split.valid, options, false);
   PRUNUS_CHECK(!split.train.empty(), Corrupt, path, ": nothing to train on: none of its ",
                split.documents, split.format == DataFormat::Text ? " documents" : " records",

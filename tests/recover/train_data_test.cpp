@@ -27,7 +27,8 @@ constexpr int64_t kQr = 1002;
 // One id a byte, but "qr" is one id and '$' is EOS.
 class ByteTokenizer : public Tokenizer {
  public:
-  explicit ByteTokenizer(bool adds_bos = true, bool has_eos = true) {
+  explicit ByteTokenizer(bool adds_bos = true, bool has_eos = true, const Ids& prefix = {}) {
+    special_.prefix = prefix;
     special_.bos = kBos;
     if (has_eos) special_.eos = kEos;
     special_.adds_bos = adds_bos;
@@ -233,6 +234,27 @@ TEST_F(ReadTrainData, FillBeginsARowWithEveryDocumentAndGoesOnWithTheNext) {
               ElementsAre(Ids{kBos, 'a', 'b', kEos, kBos}, Ids{kBos, 'c', 'd', 'e', 'f'},
                           Ids{kBos, 'g', 'h', kEos, kBos}, Ids{kBos, 'i', kEos, kBos, 'a'}));
   for (const TrainRow& row : split.train) EXPECT_EQ(row.scored, (Scored{0, 1, 1, 1, 1}));
+}
+
+TEST_F(ReadTrainData, PutsAllOfATokenizersPrefixInFront) {
+  const ByteTokenizer two(true, true, {kBos, 'p'});
+  const std::string path = documents({"ab", "cdefgh"});
+  const auto packed = read_train_data(path, two, {.packing = Packing::Pack, .row_tokens = 6});
+  EXPECT_THAT(ids_of(packed.train),
+              ElementsAre(Ids{kBos, 'p', 'a', 'b', kEos, kBos}, Ids{kBos, 'p', 'p', 'c', 'd', 'e'},
+                          Ids{kBos, 'p', 'f', 'g', 'h', kEos}));
+  const auto filled = read_train_data(path, two, {.packing = Packing::Fill, .row_tokens = 6});
+  EXPECT_THAT(ids_of(filled.train),
+              ElementsAre(Ids{kBos, 'p', 'a', 'b', kEos, kBos}, Ids{kBos, 'p', 'c', 'd', 'e', 'f'},
+                          Ids{kBos, 'p', 'g', 'h', kEos, kBos}));
+  const auto asked =
+      read_train_data(records({{"p", "s"}}), two, {.packing = Packing::Pad, .row_tokens = 64});
+  const TrainRow& row = asked.train.at(0);
+  EXPECT_THAT(Ids(row.ids.begin(), row.ids.begin() + 2), ElementsAre(kBos, 'p'));
+  // Only the response, s, and EOS are to be predicted.
+  EXPECT_EQ(std::count(row.scored.begin(), row.scored.end(), 1), 2);
+  expect_error(ErrorKind::InvalidArgument, "puts 2 ids in front of every text",
+               [&] { read_train_data(path, two, {.packing = Packing::Pack, .row_tokens = 2}); });
 }
 
 TEST_F(ReadTrainData, TellsTheFormatFromTheFirstRecordUnlessItIsGiven) {
