@@ -20,25 +20,15 @@
 #include "prunus/pipeline/output.h"
 
 #include "graph/fixture.h"
+#include "support/golden_models.h"
 #include "support/paths.h"
 
 namespace prunus::test {
 namespace {
 
-const std::string kGoldens = PRUNUS_SOURCE_DIR "/tests/model/golden/";
-
-std::vector<std::string> cases() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(kGoldens)) {
-    if (entry.is_directory()) names.push_back(entry.path().filename());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 class FamilyProperty : public testing::TestWithParam<std::string> {
  protected:
-  const Model model_ = open_model(kGoldens + GetParam());
+  const Model model_ = open_model(golden_dir(GetParam()));
   const at::Tensor ids_ = random_ids(model_, 2, 12);
 
   double scale_of(int64_t kept, int64_t all) const {
@@ -161,7 +151,7 @@ TEST_P(FamilyProperty, WhatIsWrittenReadsBackTheSame) {
     const Model left = shrink(model_, quarter_of(model_, labels));
     const std::string dir = c10::str(scratch.path(), "/", number++);
     std::filesystem::create_directories(dir);
-    write_model(left, kGoldens + GetParam(), dir);
+    write_model(left, golden_dir(GetParam()), dir);
     EXPECT_EQ(check_output(left, dir, ids_, at::kCPU).max_abs_diff, 0) << number;
     const Model again = open_model(dir);
     EXPECT_EQ(again.parameters(), left.parameters());
@@ -177,14 +167,14 @@ TEST_P(FamilyProperty, LayersMayKeepDifferentNumbersOfExperts) {
   keeps.resize(1);
   const Model left = shrink(model_, keeps);
   const TempDir scratch;
-  write_model(left, kGoldens + GetParam(), scratch.path());
+  write_model(left, golden_dir(GetParam()), scratch.path());
   EXPECT_EQ(check_output(left, scratch.path(), ids_, at::kCPU).max_abs_diff, 0);
 }
 
 TEST_P(FamilyProperty, UnprunedWeightsAreWrittenBitForBit) {
   const TempDir scratch;
-  write_model(model_, kGoldens + GetParam(), scratch.path());
-  const Checkpoint before = Checkpoint::open(kGoldens + GetParam());
+  write_model(model_, golden_dir(GetParam()), scratch.path());
+  const Checkpoint before = Checkpoint::open(golden_dir(GetParam()));
   const Checkpoint after = Checkpoint::open(scratch.path());
   for (const std::string& name : after.names()) {
     const std::string bare = name.starts_with("transformer.") ? name.substr(12) : name;
@@ -260,12 +250,13 @@ TEST_P(FamilyProperty, SaliencyIsTheDerivativeOfTheLossByTheRow) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, FamilyProperty, testing::ValuesIn(cases()),
+INSTANTIATE_TEST_SUITE_P(Families, FamilyProperty, testing::ValuesIn(golden_names()),
                          [](const auto& one) { return one.param; });
 
 TEST(FamilyCatalogue, EveryFamilyHasAGoldenModel) {
   std::set<const Family*> seen;
-  for (const std::string& name : cases()) seen.insert(open_model(kGoldens + name).config().family);
+  for (const std::string& name : golden_names())
+    seen.insert(open_model(golden_dir(name)).config().family);
   for (const Family* family : families::all()) {
     EXPECT_TRUE(seen.contains(family)) << family->model_type << ": " << family->description;
   }

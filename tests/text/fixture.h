@@ -87,6 +87,22 @@ inline nlohmann::json llama2_json() {
   return document;
 }
 
+/// As a file holds `precompiled_charsmap`.
+inline std::string base64(std::string_view bytes) {
+  static constexpr std::string_view digits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (size_t at = 0; at < bytes.size(); at += 3) {
+    uint32_t bits = 0;
+    for (size_t i = 0; i < 3; ++i) {
+      bits = bits << 8 | (at + i < bytes.size() ? static_cast<uint8_t>(bytes[at + i]) : 0u);
+    }
+    for (int shift = 18; shift >= 0; shift -= 6) text += digits[bits >> shift & 63];
+  }
+  for (size_t i = 0; i < (3 - bytes.size() % 3) % 3; ++i) text[text.size() - 1 - i] = '=';
+  return text;
+}
+
 /// Runs `action` and checks that it throws `kind` with a message that contains `part`.
 template <typename Action>
 void expect_error(ErrorKind kind, const std::string& part, Action action) {

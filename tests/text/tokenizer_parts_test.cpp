@@ -36,21 +36,6 @@ std::string decode(const char* spec, const std::vector<std::string>& tokens) {
   return TokenDecoder(JsonView(node, "test")).decode(tokens);
 }
 
-std::string base64(std::string_view bytes) {
-  static constexpr std::string_view digits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (size_t at = 0; at < bytes.size(); at += 3) {
-    uint32_t bits = 0;
-    for (size_t i = 0; i < 3; ++i) {
-      bits = bits << 8 | (at + i < bytes.size() ? static_cast<uint8_t>(bytes[at + i]) : 0u);
-    }
-    for (int shift = 18; shift >= 0; shift -= 6) text += digits[bits >> shift & 63];
-  }
-  for (size_t i = 0; i < (3 - bytes.size() % 3) % 3; ++i) text[text.size() - 1 - i] = '=';
-  return text;
-}
-
 TEST(Utf8, FindsTheFirstBrokenByte) {
   EXPECT_FALSE(first_invalid_utf8("plain, é, 中, \U0001F600"));
   EXPECT_EQ(first_invalid_utf8("12345678\x80"), 8u);

@@ -1,0 +1,21 @@
+#include "support/golden_models.h"
+
+#include <algorithm>
+#include <filesystem>
+
+namespace prunus::test {
+
+std::string golden_dir(const std::string& name) {
+  return PRUNUS_SOURCE_DIR "/tests/model/golden/" + name;
+}
+
+std::vector<std::string> golden_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(golden_dir(""))) {
+    if (entry.is_directory()) names.push_back(entry.path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace prunus::test
