@@ -5,11 +5,12 @@ namespace prunus {
 
 /// What a criterion must be told about a weight before it can score its slices.
 enum class Needs {
-  Nothing,   ///< sizes only
-  Weights,   ///< the weights
-  Saliency,  ///< Σ W·g per row and per column: no weight gradient is formed
-  Gradient,  ///< the weights and dL/dW
-  Squares,   ///< the weights and the mean squared per-sample gradient
+  Nothing,       ///< sizes only
+  Weights,       ///< the weights
+  ExpertOutput,  ///< how much the experts of a mixture put out: forward pass only
+  Saliency,      ///< Σ W·g per row and per column: no weight gradient is formed
+  Gradient,      ///< the weights and dL/dW
+  Squares,       ///< the weights and the mean squared per-sample gradient
   GradientAndSquares,
 };
 
@@ -32,6 +33,9 @@ struct WeightStats {
   at::Tensor squared_bias_gradient;  ///< [out]
   at::Tensor bias_saliency;          ///< FP64 [out]: b[k]·g_b[k] of a norm, part of row_saliency
   at::Tensor column_saliency;        ///< FP64 [in]:  Σ_o W[o,k]·g[o,k], signed
+  /// Of a mixture, as part of its router, whose rows are the experts. FP64 [experts]:
+  at::Tensor output_norm;    ///< Σ ‖g_e(x)·f_e(x)‖₂ over the tokens x that chose expert e
+  at::Tensor routed_tokens;  ///< how many these are
 };
 
 }  // namespace prunus

@@ -27,7 +27,8 @@ struct Criterion {
   /// Score of each slice, any floating dtype [slices] on any device, ≥ 0, higher = keep.
   /// Columns of a large weight are scored some rows at a time and the scores added, so a column's
   /// score must be a sum over rows (saliency is given whole instead). Criteria that need nothing
-  /// are asked once per group set, with its units as slices.
+  /// are asked once per group set, with its units as slices. Those that need ExpertOutput are asked
+  /// once per mixture, with its experts, the rows of the router, as slices.
   at::Tensor (*score)(const SliceRequest& request);
 };
 

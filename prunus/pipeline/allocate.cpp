@@ -116,7 +116,7 @@ std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& option
                "' the channels of a head cannot be cut (docs/families.md says why); use kv-group");
   PRUNUS_CHECK(options.structure != Structure::Expert || has(AxisLabel::Expert), InvalidArgument,
                "--structure expert: model_type '", model.config().family->model_type,
-               "' has no experts");
+               "' has no experts; it is for mixtures (docs/families.md), use --structure block");
   return sets;
 }
 

@@ -111,6 +111,20 @@ void check_compat(const PruneOptions& options) {
                InvalidArgument, "--compat llm-pruner: magnitudes are always reduced by mean");
 }
 
+// A criterion that looks at experts as a whole has nothing to say of anything else.
+void check_expert_output(const PruneOptions& options) {
+  const std::string& method = options.method;
+  if (criterion_of(find_method(method), options.taylor).needs != Needs::ExpertOutput) return;
+  PRUNUS_CHECK(options.structure == Structure::Expert, InvalidArgument, "--method ", method,
+               " scores whole experts of a mixture: add --structure expert, or choose another "
+               "--method for --structure ",
+               structure_name(options.structure));
+  PRUNUS_CHECK(options.reduction.empty(), InvalidArgument, "--method ", method,
+               " scores an expert at once, not tensor by tensor: drop --reduction");
+  PRUNUS_CHECK(options.compat == Compat::None, InvalidArgument, "--method ", method,
+               " is not of the program that --compat llm-pruner follows: drop --compat");
+}
+
 }  // namespace
 
 Structure parse_structure(std::string_view name) {
@@ -127,7 +141,7 @@ std::string_view granularity_name(Granularity granularity) {
 PruneOptions resolve(const PruneOptions& given, int64_t layer_count) {
   if (given.resolved) return given;
   PruneOptions options = given;
-  find_method(options.method);
+  check_expert_output(options);
   check_block_only(options);
   check_layer_wise(options);
   check_target(options);

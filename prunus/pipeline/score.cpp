@@ -1,6 +1,7 @@
 #include "prunus/pipeline/score.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include <ATen/ATen.h>
@@ -8,7 +9,9 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
+#include "prunus/calib/expert_output_collector.h"
 #include "prunus/calib/gradient_collector.h"
+#include "prunus/model/head.h"
 
 namespace prunus {
 namespace {
@@ -119,6 +122,16 @@ class Scorer {
  private:
   std::vector<size_t> scored(const GroupSet& set) const {
     std::vector<size_t> members = scored_members(set, options_.compat);
+    // What is known of an expert as a whole is said once, at its row of the router.
+    if (criterion_.needs == Needs::ExpertOutput) {
+      std::erase_if(members, [&](size_t member) {
+        return set.members[member].tensor.spec->role != Role::Router;
+      });
+      PRUNUS_CHECK(set.label == AxisLabel::Expert && !members.empty(), InvalidArgument,
+                   "criterion ", criterion_.name, " scores whole experts, not ", set.name(),
+                   "; cut the axis 'expert' (--structure expert)");
+      return members;
+    }
     // The reference's magnitudes of the embedding have the wrong length, and its aligner drops
     // them.
     // Calibration does not show the gradients of what the embedding adds.
@@ -211,6 +224,37 @@ class ScoringCollector : public GradientCollector {
   StreamStore& store_;
 };
 
+// Mean next-token loss, in nats, of the last layer's hidden states.
+double mean_loss(const Model& model, at::Device device, const std::vector<TokenBatch>& batches,
+                 const std::vector<at::Tensor>& hidden) {
+  const Head head(model, device);
+  double sum = 0;
+  int64_t predicted = 0;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const int64_t last = batches[i].ids.size(1) - 1;
+    const at::Tensor targets = batches[i].ids.narrow(1, 1, last).to(device).flatten();
+    const at::Tensor nll = head.token_nll(hidden[i].narrow(1, 0, last).flatten(0, 1), targets);
+    sum += nll.sum(at::kDouble).item<double>();
+    predicted += targets.size(0);
+  }
+  const double loss = sum / static_cast<double>(predicted);
+  PRUNUS_CHECK(std::isfinite(loss), Numeric, "the calibration loss is ", loss,
+               "; the model overflows on this text, or its weights are damaged");
+  return loss;
+}
+
+// Shows the scorer what the experts put out, and returns the loss.
+double forward_pass(Scorer& scorer, const Model& model, const std::vector<TokenBatch>& batches,
+                    at::Device device) {
+  ExpertOutputCollector collector(model.config(), [&](int layer, const WeightStats& stats) {
+    if (scorer.wants(layer, Role::Router)) scorer.add(layer, Role::Router, stats);
+  });
+  const BlockStream stream(model, device);
+  std::vector<at::Tensor> hidden = stream.embed(batches);
+  stream.forward(hidden, &collector);
+  return mean_loss(model, device, batches, hidden);
+}
+
 }  // namespace
 
 Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
@@ -220,9 +264,11 @@ Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
   Scorer scorer(sets, criterion, options);
   Scores scores;
   if (criterion.needs == Needs::Weights) scorer.add_weights(model);
-  if (needs_calibration(criterion.needs)) {
-    PRUNUS_CHECK(!batches.empty(), InvalidArgument, "criterion ", criterion.name,
-                 " needs calibration text; pass --calib FILE");
+  PRUNUS_CHECK(!needs_calibration(criterion.needs) || !batches.empty(), InvalidArgument,
+               "criterion ", criterion.name, " needs calibration text; pass --calib FILE");
+  if (criterion.needs == Needs::ExpertOutput) {
+    scores.loss = forward_pass(scorer, model, batches, options.device);
+  } else if (needs_calibration(criterion.needs)) {
     StreamStore in_ram(StreamStore::in_ram());
     StreamStore& store = options.store != nullptr ? *options.store : in_ram;
     const Biases biases = options.compat == Compat::LlmPruner ? Biases::Ignored : Biases::Counted;

@@ -68,6 +68,14 @@ TEST(TaylorVectorize, TakesTheAbsoluteValueOfTheSum) {
   EXPECT_EQ(score("taylor_vectorize", stats(), 1), (std::vector<float>{2, 6}));
 }
 
+// The last expert was chosen by no token.
+TEST(ExpertOutput, AveragesOverTheTokensThatChoseAnExpert) {
+  WeightStats one;
+  one.output_norm = at::tensor({6.0, 5.0, 0.0}, at::kDouble);
+  one.routed_tokens = at::tensor({3.0, 2.0, 0.0}, at::kDouble);
+  EXPECT_EQ(score("expert_output", one, 0), (std::vector<float>{2, 2.5, 0}));
+}
+
 TEST(Random, DrawsPythonsNumbersInOrder) {
   PythonRandom random(42);
   const WeightStats none;

@@ -68,6 +68,12 @@ TEST(SelectSets, RefusesQueryHeadsWhereEachHasItsOwnKey) {
                [&] { names(model, {.granularity = Granularity::QueryHead}); });
 }
 
+TEST(SelectSets, RefusesExpertsWhereThereAreNone) {
+  const Model model = tiny_model({});
+  expect_error(ErrorKind::InvalidArgument, "'llama' has no experts; it is for mixtures",
+               [&] { names(model, {.structure = Structure::Expert}); });
+}
+
 // Heads of four channels, four of them; twelve FFN channels.
 TEST(Allocate, RoundsKeptSlicesUpToAMultiple) {
   const Model model = tiny_model({.layers = 1});

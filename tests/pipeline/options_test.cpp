@@ -160,6 +160,24 @@ TEST(Resolve, ReducesMagnitudesByMeanAsTheReference) {
       "mean");
 }
 
+TEST(Resolve, KeepsScoresOfWholeExpertsToWholeExperts) {
+  const PruneOptions good{.method = "reap", .structure = Structure::Expert};
+  EXPECT_EQ(resolve(good, 4).reduction, "sum");
+  const auto refuse = [&](const std::string& part,
+                          const std::function<void(PruneOptions&)>& spoil) {
+    PruneOptions options = good;
+    spoil(options);
+    expect_refused(options, part);
+  };
+  for (const Structure other : {Structure::Block, Structure::Channel, Structure::Layer}) {
+    refuse("add --structure expert", [&](PruneOptions& o) { o.structure = other; });
+  }
+  refuse("drop --reduction", [](PruneOptions& o) { o.reduction = "sum"; });
+  refuse("drop --compat", [](PruneOptions& o) { o.compat = Compat::LlmPruner; });
+  refuse("no Taylor variant", [](PruneOptions& o) { o.taylor = "vectorize"; });
+  refuse("--global", [](PruneOptions& o) { o.global = true; });
+}
+
 TEST(Resolve, RefusesANormalisationThatNothingUses) {
   expect_refused({.normalisation = Normalisation::Max}, "needs --global");
 }

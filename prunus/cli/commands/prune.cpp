@@ -129,9 +129,11 @@ void declare_importance(CLI::App& app, Options& options) {
 void declare_what(CLI::App& app, Options& options) {
   PruneOptions& prune = options.job.options;
   const char* group = "What is removed";
-  app.add_option("--structure", options.structure,
-                 "block: FFN channels and heads of each layer; channel: channels of the hidden "
-                 "dimension, through the whole model; layer: whole layers")
+  app.add_option(
+         "--structure", options.structure,
+         "block: FFN channels and heads of each layer; channel: channels of the hidden "
+         "dimension, through the whole model; layer: whole layers; expert: whole experts of "
+         "each mixture")
       ->group(group);
   app.add_option("--granularity", options.granularity,
                  "unit of the attention part. kv-group: a key/value head with its query heads; "
@@ -157,8 +159,8 @@ void declare_how_much(CLI::App& app, Options& options) {
   PruneOptions& prune = options.job.options;
   const char* group = "How much";
   auto* ratio = app.add_option("--ratio", prune.ratio,
-                               "fraction of the units (FFN channels, heads, hidden channels) to "
-                               "remove, 0 to 1; not the fraction of parameters")
+                               "fraction of the units (FFN channels, heads, hidden channels, "
+                               "experts) to remove, 0 to 1; not the fraction of parameters")
                     ->group(group);
   app.add_option("--attn-ratio", prune.attn_ratio, "the same for the attention part only")
       ->group(group);
@@ -247,7 +249,7 @@ std::function<void()> declare(CLI::App& app) {
 
 }  // namespace
 
-extern const Command prune{"prune", "Remove the least important heads, channels or layers",
+extern const Command prune{"prune", "Remove the least important heads, channels, experts or layers",
                            declare};
 
 }  // namespace prunus::commands
