@@ -35,7 +35,7 @@ void read_yarn(ConfigFields& fields, const RopeContext& context, Rope& rope) {
 
 void read_longrope(ConfigFields& fields, const RopeContext& context, Rope& rope) {
   rope.kind = Rope::Kind::Longrope;
-  rope.original_max_position_embeddings = fields.integer("original_max_position_embeddings", 1,
+  rope.original_max_position_embeddings = fields.integer("original_max_position_embeddings", 2,
                                                          kMaxPositions, context.original_positions);
   rope.short_factor = fields.positives("short_factor");
   rope.long_factor = fields.positives("long_factor");
@@ -122,18 +122,20 @@ double read_ropes(ConfigFields& fields, const Family& family, ModelConfig& confi
     v4->refuse_unknown();
   }
   if (!v5) return partial;
+  const auto agreed = [&](const Rope& newer) {
+    const bool agree = !v4 || (newer.kind == rope.kind && newer.factor == rope.factor);
+    PRUNUS_CHECK(agree, Corrupt, fields.where(), ": rope_scaling and rope_parameters disagree");
+    return newer;
+  };
   if (auto full = v5->object("full_attention")) {
-    rope = read_v5_rope(*full, context, rope.theta, &partial);
+    rope = agreed(read_v5_rope(*full, context, rope.theta, &partial));
     if (auto local = v5->object("sliding_attention")) {
       config.local_rope = read_v5_rope(*local, context, config.local_rope.theta);
     }
     v5->refuse_unknown();
     return partial;
   }
-  const Rope newer = read_v5_rope(*v5, context, rope.theta, &partial);
-  const bool agree = !v4 || (newer.kind == rope.kind && newer.factor == rope.factor);
-  PRUNUS_CHECK(agree, Corrupt, fields.where(), ": rope_scaling and rope_parameters disagree");
-  rope = newer;
+  rope = agreed(read_v5_rope(*v5, context, rope.theta, &partial));
   return partial;
 }
 

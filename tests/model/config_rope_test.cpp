@@ -133,6 +133,22 @@ TEST(ReadRopes, RefusesSpellingsThatContradictEachOther) {
   expect_refused(json, ErrorKind::Corrupt, "disagree");
 }
 
+TEST(ReadRopes, HoldsTheOlderSpellingAgainstTheLayersOfFullAttention) {
+  const Json plain = {{"rope_type", "default"}};
+  expect_refused({{"rope_scaling", {{"rope_type", "linear"}, {"factor", 8.0}}},
+                  {"rope_parameters", {{"full_attention", plain}, {"sliding_attention", plain}}}},
+                 ErrorKind::Corrupt, "disagree", "gemma3_text");
+}
+
+TEST(ReadRopes, RefusesALongropeOfOneOriginalPosition) {
+  expect_refused({{"rope_scaling",
+                   {{"rope_type", "longrope"},
+                    {"short_factor", {1.0, 1.0}},
+                    {"long_factor", {2.0, 1.0}},
+                    {"original_max_position_embeddings", 1}}}},
+                 ErrorKind::Corrupt, "original_max_position_embeddings");
+}
+
 TEST(ReadRopes, NamesTheFieldThatIsMissingOrImpossible) {
   const auto refuse = [](const Json& scaling, const std::string& part) {
     expect_refused({{"rope_scaling", scaling}}, ErrorKind::Corrupt, part);
