@@ -130,7 +130,10 @@ void resize(ModelConfig& config, const GroupSet& set, const std::vector<int64_t>
       return;
     case AxisLabel::Expert: {
       config.layers[static_cast<size_t>(set.layer)].experts = units;
-      config.experts_per_token = std::min(config.experts_per_token, units);
+      // A layer with fewer takes all it has; the others still choose as many as before.
+      int64_t largest = 0;
+      for (const LayerShape& layer : config.layers) largest = std::max(largest, layer.experts);
+      config.experts_per_token = std::min(config.experts_per_token, largest);
       return;
     }
     case AxisLabel::SharedFfn:

@@ -155,14 +155,9 @@ void write_own_keys(Json& json, const ModelConfig& config) {
   json["model_type"] = c10::str(kOwnTypePrefix, family.model_type);
 }
 
-// A token cannot choose more experts than are left.
 void write_experts(Json& json, const ModelConfig& config) {
   if (!config.family->mixture) return;
-  int64_t fewest = config.experts_per_token;
-  for (const LayerShape& layer : config.layers) {
-    if (layer.experts > 0) fewest = std::min(fewest, layer.experts);
-  }
-  json["num_experts_per_tok"] = fewest;
+  json["num_experts_per_tok"] = config.experts_per_token;
   const auto dense = std::count_if(config.layers.begin(), config.layers.end(), is_dense);
   if (dense == 0 && !json.contains("mlp_only_layers")) return;
   Json layers = Json::array();

@@ -169,6 +169,13 @@ TEST_P(ExpertProperty, DroppedExpertsEqualExpertsWithLogitsOfMinusInfinity) {
 }
 
 // Two experts for each token, one left.
+TEST_P(ExpertProperty, FewExpertsInOneLayerLeaveTheChoiceInOthers) {
+  Masked masked = all_but_some(1);
+  masked.erase(std::next(masked.begin()), masked.end());
+  EXPECT_LT(max_difference(logits_of(without(masked), ids_), masked_logits(model_, ids_, masked)),
+            1e-10);
+}
+
 TEST_P(ExpertProperty, NoTokenChoosesMoreExpertsThanAreLeft) {
   ASSERT_EQ(model_.config().experts_per_token, 2);
   const Masked masked = all_but_some(1);
