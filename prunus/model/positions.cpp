@@ -6,6 +6,9 @@
 #include <numbers>
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include "prunus/base/parallel.h"
 
 namespace prunus {
 namespace {
@@ -105,10 +108,70 @@ at::Tensor rotate_neighbours(const at::Tensor& x, const at::Tensor& cos, const a
   return at::stack({first * cos - second * sin, second * cos + first * sin}, -1).flatten(-2);
 }
 
+using Lanes = float __attribute__((vector_size(16)));
+using Unaligned = float __attribute__((vector_size(16), aligned(4), may_alias));
+constexpr int64_t kLanes = 4;
+
+// to[i], to[half + i] = x[i], x[half + i] turned by angle i.
+void turn_halves(const float* x, const float* cos, const float* sin, int64_t half, float* to) {
+  const auto load = [](const float* from) -> Lanes {
+    return *reinterpret_cast<const Unaligned*>(from);
+  };
+  const auto store = [](float* at, Lanes value) { *reinterpret_cast<Unaligned*>(at) = value; };
+  int64_t i = 0;
+  for (; i + kLanes <= half; i += kLanes) {
+    const Lanes first = load(x + i), second = load(x + half + i);
+    const Lanes c = load(cos + i), s = load(sin + i);
+    store(to + i, first * c - second * s);
+    store(to + half + i, second * c + first * s);
+  }
+  for (; i < half; ++i) {
+    const float first = x[i], second = x[half + i];
+    to[i] = first * cos[i] - second * sin[i];
+    to[half + i] = second * cos[i] + first * sin[i];
+  }
+}
+
+bool turned_in_one_pass(const at::Tensor& x, const at::Tensor& cos) {
+  const bool trained = at::GradMode::is_enabled() && x.requires_grad();
+  return x.is_cpu() && !trained && x.scalar_type() == at::kFloat &&
+         cos.scalar_type() == at::kFloat && x.stride(-1) == 1;
+}
+
+// The first and the second half of the rotated channels, in one pass: seven operators, each on
+// pieces of half a head, take several times as long.
+at::Tensor rotate_halves(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  constexpr int64_t kPlaces = 32;  // of a piece of work
+  const int64_t heads = x.size(1), seq = x.size(2), half = cos.size(-1);
+  const int64_t rest = x.size(3) - 2 * half;
+  const at::Tensor c = cos.expand({x.size(0), 1, seq, half}).contiguous();
+  const at::Tensor s = sin.expand({x.size(0), 1, seq, half}).contiguous();
+  // Places outside heads, as the projection writes them.
+  at::Tensor out = at::empty({x.size(0), seq, heads, x.size(3)}, x.options());
+  const auto *from = x.const_data_ptr<float>(), *cosines = c.const_data_ptr<float>();
+  const auto* sines = s.const_data_ptr<float>();
+  auto* to = out.mutable_data_ptr<float>();
+  const int64_t places = x.size(0) * seq;
+  for_each_parallel((places + kPlaces - 1) / kPlaces, [&](int64_t piece) {
+    const int64_t end = std::min(places, (piece + 1) * kPlaces);
+    for (int64_t place = piece * kPlaces; place < end; ++place) {
+      const float* row = from + place / seq * x.stride(0) + place % seq * x.stride(2);
+      for (int64_t head = 0; head < heads; ++head) {
+        const float* channels = row + head * x.stride(1);
+        float* turned = to + (place * heads + head) * x.size(3);
+        turn_halves(channels, cosines + place * half, sines + place * half, half, turned);
+        std::copy_n(channels + 2 * half, rest, turned + 2 * half);
+      }
+    }
+  });
+  return out.transpose(1, 2);
+}
+
 }  // namespace
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                   bool neighbours) {
+  if (!neighbours && turned_in_one_pass(x, cos)) return rotate_halves(x, cos, sin);
   const int64_t rotated = 2 * cos.size(-1);
   if (rotated < x.size(-1)) {
     const at::Tensor rest = x.narrow(-1, rotated, x.size(-1) - rotated);

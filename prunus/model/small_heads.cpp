@@ -10,49 +10,28 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include "prunus/base/error.h"
 #include "prunus/base/parallel.h"
 
 namespace prunus {
 namespace {
 
-// What runs in a loop over places is compiled for AVX2 too; without it, and elsewhere, libtorch's
-// kernel is the better one (takes_small_heads).
-#if defined(__x86_64__)
-#define PRUNUS_ALSO_FOR_AVX2 __attribute__((target_clones("arch=x86-64-v3", "default")))
-#else
-#define PRUNUS_ALSO_FOR_AVX2
-#endif
-#define PRUNUS_INLINE inline __attribute__((always_inline))
+#define PRUNUS_ALWAYS __attribute__((always_inline))
+#define PRUNUS_INLINE inline PRUNUS_ALWAYS
+#define PRUNUS_UNROLL _Pragma("GCC unroll 8")
 
 constexpr int64_t kMaxHeadDim = 32;
-constexpr int64_t kRows = 4;   // queries at once; with kTile they fill the registers
-constexpr int64_t kTile = 16;  // keys, or channels of values, at once: two vectors
-constexpr int64_t kLanes = 8;
-using Lanes = float __attribute__((vector_size(4 * kLanes)));
-using Integers = int32_t __attribute__((vector_size(4 * kLanes)));
-using Unaligned = float __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+constexpr int64_t kMaxRows = 8;
+constexpr int64_t kTile = 16;  // keys, or channels of values, at once
+
+template <int64_t kLanes>
+struct Vector {
+  using Lanes __attribute__((vector_size(4 * kLanes))) = float;
+  using Integers __attribute__((vector_size(4 * kLanes))) = int32_t;
+  using Unaligned __attribute__((vector_size(4 * kLanes), aligned(4), may_alias)) = float;
+};
 
 int64_t up_to_tile(int64_t count) { return (count + kTile - 1) / kTile * kTile; }
-
-PRUNUS_INLINE Lanes load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
-PRUNUS_INLINE void store(float* to, Lanes x) { *reinterpret_cast<Unaligned*>(to) = x; }
-PRUNUS_INLINE Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
-
-// 2^x for x ≤ 0, and next to nothing below −126: the whole part in the exponent's bits, the rest,
-// within ±1/2, by its series.
-PRUNUS_INLINE Lanes power_of_two(Lanes x) {
-  constexpr float kTwoTo23Half = 12582912.0F;  // 1.5 · 2^23: sums with it have no fraction
-  constexpr float kLn2 = std::numbers::ln2_v<float>;
-  constexpr float k2 = kLn2 * kLn2 / 2, k3 = k2 * kLn2 / 3, k4 = k3 * kLn2 / 4;
-  constexpr float k5 = k4 * kLn2 / 5, k6 = k5 * kLn2 / 6;
-  x = x < -126.0F ? Lanes{} - 126.0F : x;
-  const Lanes shifted = x + kTwoTo23Half;
-  const Lanes rest = x - (shifted - kTwoTo23Half);
-  const Lanes series =
-      (((((k6 * rest + k5) * rest + k4) * rest + k3) * rest + k2) * rest + kLn2) * rest + 1.0F;
-  const Integers exponent = (__builtin_bit_cast(Integers, shifted) << 23) + 0x3f800000;
-  return series * __builtin_bit_cast(Lanes, exponent);
-}
 
 // Keys and values of a path, of one head.
 struct PackedHead {
@@ -63,98 +42,193 @@ struct PackedHead {
 };
 
 struct Rows {
-  std::array<const float*, kRows> queries;
-  std::array<float*, kRows> outputs;
+  std::array<const float*, kMaxRows> queries;
+  std::array<float*, kMaxRows> outputs;
   int64_t visible = 0;  // keys that the first sees; each other one more
 };
 
-using RowLanes = std::array<Lanes, kRows>;
-
-// Products with all keys up to the last row's; returns each row's largest among whole tiles that
-// all rows see.
-PRUNUS_INLINE RowLanes score_rows(const PackedHead& head, const Rows& rows, int64_t end,
-                                  float* scores) {
-  const float *q0 = rows.queries[0], *q1 = rows.queries[1];
-  const float *q2 = rows.queries[2], *q3 = rows.queries[3];
-  const Lanes none = Lanes{} - std::numeric_limits<float>::infinity();
-  Lanes best0 = none, best1 = none, best2 = none, best3 = none;
-  const int64_t stride = head.padded;
-  for (int64_t j = 0; j < end; j += kTile) {
-    Lanes a0{}, a1{}, a2{}, a3{}, b0{}, b1{}, b2{}, b3{};
-    const float* keys = head.keys + j;
-    for (int64_t c = 0; c < head.dim; ++c, keys += stride) {
-      const Lanes a = load(keys), b = load(keys + kLanes);
-      a0 += q0[c] * a, b0 += q0[c] * b;
-      a1 += q1[c] * a, b1 += q1[c] * b;
-      a2 += q2[c] * a, b2 += q2[c] * b;
-      a3 += q3[c] * a, b3 += q3[c] * b;
+// Attention of kRows queries at once, in vectors of kLanes: what of both keeps the sums of a tile
+// in registers and the multipliers busy depends on the machine.
+template <int64_t kLanes, int64_t kRows>
+class RowKernel {
+ public:
+  static PRUNUS_INLINE void attend(const PackedHead& head, const Rows& rows, float* scores) {
+    const int64_t end = std::min(head.padded, up_to_tile(rows.visible + kRows - 1));
+    RowLanes best, factors;
+    multiply_keys(head, rows, end, scores, best);
+    PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
+      factors[r] = exponentiate(scores + static_cast<int64_t>(r) * head.padded, best[r], end);
     }
-    float* to = scores + j;
-    store(to, a0), store(to + kLanes, b0);
-    store(to + stride, a1), store(to + stride + kLanes, b1);
-    store(to + 2 * stride, a2), store(to + 2 * stride + kLanes, b2);
-    store(to + 3 * stride, a3), store(to + 3 * stride + kLanes, b3);
-    if (j + kTile <= rows.visible) {
-      best0 = larger(larger(a0, b0), best0), best1 = larger(larger(a1, b1), best1);
-      best2 = larger(larger(a2, b2), best2), best3 = larger(larger(a3, b3), best3);
+    for (int64_t begin = 0; begin < head.dim; begin += kTile) {
+      std::array<float, kRows * kTile> mixed;
+      mix_values(head, head.values + begin * head.padded, scores, end, factors, mixed.data());
+      const int64_t count = std::min(kTile, head.dim - begin);
+      for (int64_t r = 0; r < kRows; ++r) {
+        std::copy_n(mixed.data() + r * kTile, count, rows.outputs[static_cast<size_t>(r)] + begin);
+      }
     }
   }
-  return {best0, best1, best2, best3};
-}
 
-// Scores to 2^(score − largest); of keys that are not seen, to next to nothing. Returns 1 / sum.
-PRUNUS_INLINE float exponentiate(float* scores, Lanes best, int64_t visible, int64_t end,
-                                 int64_t whole) {
-  float largest = -std::numeric_limits<float>::infinity();
-  for (int64_t i = 0; i < kLanes; ++i) largest = std::max(largest, best[i]);
-  for (int64_t j = whole; j < visible; ++j) largest = std::max(largest, scores[j]);
-  std::fill(scores + visible, scores + end, -std::numeric_limits<float>::infinity());
-  Lanes sums{};
-  for (int64_t j = 0; j < end; j += kLanes) {
-    const Lanes power = power_of_two(load(scores + j) - largest);
-    store(scores + j, power);
-    sums += power;
-  }
-  float sum = 0;
-  for (int64_t i = 0; i < kLanes; ++i) sum += sums[i];
-  return 1 / sum;
-}
+ private:
+  using Lanes = typename Vector<kLanes>::Lanes;
+  using Integers = typename Vector<kLanes>::Integers;
+  using Unaligned = typename Vector<kLanes>::Unaligned;
+  static constexpr int64_t kParts = kTile / kLanes;
+  using Tile = std::array<std::array<Lanes, kParts>, kRows>;
+  using RowLanes = std::array<Lanes, kRows>;
 
-// Σ_j scores[row, j] · values[j] · factors[row], for the channels of one tile.
-PRUNUS_INLINE void mix_values(const PackedHead& head, const float* values, const float* scores,
-                              int64_t end, const std::array<float, kRows>& factors, float* mixed) {
-  Lanes a0{}, a1{}, a2{}, a3{}, b0{}, b1{}, b2{}, b3{};
-  const int64_t stride = head.padded;
-  for (int64_t j = 0; j < end; ++j, values += kTile, ++scores) {
-    const Lanes a = load(values), b = load(values + kLanes);
-    a0 += scores[0] * a, b0 += scores[0] * b;
-    a1 += scores[stride] * a, b1 += scores[stride] * b;
-    a2 += scores[2 * stride] * a, b2 += scores[2 * stride] * b;
-    a3 += scores[3 * stride] * a, b3 += scores[3 * stride] * b;
+  static PRUNUS_INLINE Lanes load(const float* from) {
+    return *reinterpret_cast<const Unaligned*>(from);
   }
-  const std::array<Lanes, 2 * kRows> sums{a0, b0, a1, b1, a2, b2, a3, b3};
-  for (size_t i = 0; i < sums.size(); ++i) store(mixed + i * kLanes, sums[i] * factors[i / 2]);
-}
+  static PRUNUS_INLINE void store(float* to, Lanes x) { *reinterpret_cast<Unaligned*>(to) = x; }
+  static PRUNUS_INLINE Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
 
-PRUNUS_ALSO_FOR_AVX2
-void attend_rows(const PackedHead& head, const Rows& rows, float* scores) {
-  const int64_t end = std::min(head.padded, (rows.visible + kRows - 1 + kTile - 1) / kTile * kTile);
-  const int64_t whole = rows.visible / kTile * kTile;
-  const RowLanes best = score_rows(head, rows, end, scores);
-  std::array<float, kRows> factors;
-  for (int64_t r = 0; r < kRows; ++r) {
-    const auto row = static_cast<size_t>(r);
-    factors[row] = exponentiate(scores + r * head.padded, best[row],
-                                std::min(rows.visible + r, end), end, whole);
-  }
-  for (int64_t begin = 0; begin < head.dim; begin += kTile) {
-    std::array<float, kRows * kTile> mixed;
-    mix_values(head, head.values + begin * head.padded, scores, end, factors, mixed.data());
-    const int64_t count = std::min(kTile, head.dim - begin);
-    for (int64_t r = 0; r < kRows; ++r) {
-      std::copy_n(mixed.data() + r * kTile, count, rows.outputs[static_cast<size_t>(r)] + begin);
+  // sums[row] += factors[row][at] · line, a tile of floats.
+  static PRUNUS_INLINE void add_products(Tile& sums, const float* line,
+                                         const std::array<const float*, kRows>& factors,
+                                         int64_t at) {
+    std::array<Lanes, kParts> parts;
+    PRUNUS_UNROLL for (size_t i = 0; i < kParts; ++i) parts[i] = load(line + i * kLanes);
+    PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
+      PRUNUS_UNROLL for (size_t i = 0; i < kParts; ++i) sums[r][i] += factors[r][at] * parts[i];
     }
   }
+
+  // Lane i of the result: first + i.
+  static PRUNUS_INLINE Integers counted_from(int64_t first) {
+    Integers lanes{};
+    PRUNUS_UNROLL for (int i = 0; i < kLanes; ++i) lanes[i] = i;
+    return lanes + static_cast<int32_t>(first);
+  }
+
+  template <typename Join>
+  static PRUNUS_INLINE Lanes joined_lanes(Lanes x, Join join) {
+    PRUNUS_UNROLL for (int32_t step = kLanes / 2; step > 0; step /= 2) {
+      x = join(x, __builtin_shuffle(x, counted_from(0) ^ step));
+    }
+    return x;
+  }
+
+  // Products with all keys up to `end`, −∞ for those that a row does not see; `best`: the largest
+  // of each lane.
+  static PRUNUS_INLINE void multiply_keys(const PackedHead& head, const Rows& rows, int64_t end,
+                                          float* scores, RowLanes& best) {
+    const Lanes none = Lanes{} - std::numeric_limits<float>::infinity();
+    std::array<const float*, kRows> queries;
+    std::copy_n(rows.queries.begin(), kRows, queries.begin());
+    best.fill(none);
+    for (int64_t j = 0; j < end; j += kTile) {
+      Tile sums{};
+      const float* keys = head.keys + j;
+      for (int64_t c = 0; c < head.dim; ++c, keys += head.padded) {
+        add_products(sums, keys, queries, c);
+      }
+      if (j + kTile > rows.visible) {
+        PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
+          const auto seen = static_cast<int32_t>(rows.visible + static_cast<int64_t>(r));
+          PRUNUS_UNROLL for (size_t i = 0; i < kParts; ++i) {
+            const Integers key = counted_from(j + static_cast<int64_t>(i) * kLanes);
+            sums[r][i] = key < seen ? sums[r][i] : none;
+          }
+        }
+      }
+      PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
+        PRUNUS_UNROLL for (size_t i = 0; i < kParts; ++i) {
+          store(scores + static_cast<int64_t>(r) * head.padded + j + i * kLanes, sums[r][i]);
+          best[r] = larger(sums[r][i], best[r]);
+        }
+      }
+    }
+  }
+
+  // 2^x for x ≤ 0, and next to nothing below −126: the whole part in the exponent's bits, the rest,
+  // within ±1/2, by its series.
+  static PRUNUS_INLINE Lanes power_of_two(Lanes x) {
+    constexpr float kTwoTo23Half = 12582912.0F;  // 1.5 · 2^23: sums with it have no fraction
+    constexpr float kLn2 = std::numbers::ln2_v<float>;
+    constexpr float k2 = kLn2 * kLn2 / 2, k3 = k2 * kLn2 / 3, k4 = k3 * kLn2 / 4;
+    constexpr float k5 = k4 * kLn2 / 5, k6 = k5 * kLn2 / 6;
+    x = x < -126.0F ? Lanes{} - 126.0F : x;
+    const Lanes shifted = x + kTwoTo23Half;
+    const Lanes rest = x - (shifted - kTwoTo23Half);
+    const Lanes series =
+        (((((k6 * rest + k5) * rest + k4) * rest + k3) * rest + k2) * rest + kLn2) * rest + 1.0F;
+    const Integers exponent = (__builtin_bit_cast(Integers, shifted) << 23) + 0x3f800000;
+    return series * __builtin_bit_cast(Lanes, exponent);
+  }
+
+  // Scores to 2^(score − largest). Returns 1 / sum, in all lanes.
+  static PRUNUS_INLINE Lanes exponentiate(float* scores, Lanes best, int64_t end) {
+    const Lanes largest = joined_lanes(best, larger);
+    Lanes sums{};
+    for (int64_t j = 0; j < end; j += kLanes) {
+      const Lanes power = power_of_two(load(scores + j) - largest);
+      store(scores + j, power);
+      sums += power;
+    }
+    return 1.0F / joined_lanes(sums, [](Lanes a, Lanes b) PRUNUS_ALWAYS { return a + b; });
+  }
+
+  // Σ_j scores[row, j] · values[j] · factors[row], for the channels of one tile.
+  static PRUNUS_INLINE void mix_values(const PackedHead& head, const float* values,
+                                       const float* scores, int64_t end, const RowLanes& factors,
+                                       float* mixed) {
+    std::array<const float*, kRows> lines;
+    PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
+      lines[r] = scores + static_cast<int64_t>(r) * head.padded;
+    }
+    Tile sums{};
+    for (int64_t j = 0; j < end; ++j, values += kTile) add_products(sums, values, lines, j);
+    PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
+      PRUNUS_UNROLL for (size_t i = 0; i < kParts; ++i) {
+        store(mixed + r * kTile + i * kLanes, sums[r][i] * factors[r]);
+      }
+    }
+  }
+};
+
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"))) void attend_avx2(const PackedHead& head, const Rows& rows,
+                                                     float* scores) {
+  RowKernel<8, 4>::attend(head, rows, scores);
+}
+
+__attribute__((target("avx512f,avx2,fma"))) void attend_avx512(const PackedHead& head,
+                                                               const Rows& rows, float* scores) {
+  RowKernel<16, 8>::attend(head, rows, scores);
+}
+#endif
+
+struct Kernel {
+  int64_t lanes = 0;
+  int64_t rows = 0;  // queries that it takes at once
+  void (*attend)(const PackedHead& head, const Rows& rows, float* scores) = nullptr;
+};
+
+// Of this machine, the fastest first.
+std::vector<Kernel> find_kernels() {
+  std::vector<Kernel> found;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) found.push_back({16, 8, attend_avx512});
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    found.push_back({8, 4, attend_avx2});
+  }
+#endif
+  return found;
+}
+
+const std::vector<Kernel>& kernels() {
+  static const std::vector<Kernel> found = find_kernels();
+  return found;
+}
+
+// 0: the fastest.
+const Kernel& kernel_of(int64_t lanes) {
+  for (const Kernel& one : kernels()) {
+    if (lanes == 0 || one.lanes == lanes) return one;
+  }
+  PRUNUS_FAIL(InvalidArgument, "attention of small heads: no kernel for vectors of ", lanes,
+              " floats on this machine; see takes_small_heads()");
 }
 
 // Where a place's channels of a head are.
@@ -190,7 +264,7 @@ PackedHead packed(const Places& keys, const Places& values, int64_t head, int64_
   const int64_t padded = up_to_tile(length);
   scratch.keys.assign(static_cast<size_t>(dim * padded), 0.0F);
   scratch.values.assign(static_cast<size_t>(up_to_tile(dim) * padded), 0.0F);
-  scratch.scores.resize(static_cast<size_t>(kRows * padded));
+  scratch.scores.resize(static_cast<size_t>(kMaxRows * padded));
   for (int64_t j = 0; j < length; ++j) {
     const int64_t place = path.places[static_cast<size_t>(j)];
     const float* key = keys.at(head, place);
@@ -208,24 +282,27 @@ PackedHead packed(const Places& keys, const Places& values, int64_t head, int64_
 
 }  // namespace
 
+std::vector<int64_t> small_heads_lanes() {
+  std::vector<int64_t> lanes;
+  for (const Kernel& one : kernels()) lanes.push_back(one.lanes);
+  return lanes;
+}
+
 bool takes_small_heads(const at::Tensor& queries) {
-#if defined(__x86_64__)
-  static const bool fast = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-  constexpr bool fast = false;
-#endif
-  return fast && queries.is_cpu() && queries.scalar_type() == at::kFloat &&
+  return !kernels().empty() && queries.is_cpu() && queries.scalar_type() == at::kFloat &&
          queries.size(3) <= kMaxHeadDim && !at::GradMode::is_enabled();
 }
 
 void attend_small_heads(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                        std::span<const AttentionPath> paths, double scale, at::Tensor& out) {
+                        std::span<const AttentionPath> paths, double scale, at::Tensor& out,
+                        int64_t lanes) {
   const int64_t dim = q.size(3), kv_heads = k.size(1);
   const int64_t times = q.size(1) / kv_heads;
   const int64_t width = q.size(1) * dim;
   const Places queries(q), keys(k), values(v);
   const auto factor = static_cast<float>(scale * std::numbers::log2e);
   float* to = out.mutable_data_ptr<float>();
+  const Kernel& kernel = kernel_of(lanes);
   const auto one = [&](int64_t index) {
     thread_local Scratch scratch;
     const AttentionPath& path = paths[static_cast<size_t>(index / kv_heads)];
@@ -234,15 +311,15 @@ void attend_small_heads(const at::Tensor& q, const at::Tensor& k, const at::Tens
     std::array<float, kMaxHeadDim> unused;
     const auto length = static_cast<int64_t>(path.places.size());
     for (int64_t h = kv_head * times; h < (kv_head + 1) * times; ++h) {
-      for (int64_t i = path.start; i < length; i += kRows) {
+      for (int64_t i = path.start; i < length; i += kernel.rows) {
         Rows rows{.queries = {}, .outputs = {}, .visible = i + 1};
-        for (int64_t r = 0; r < kRows; ++r) {
+        for (int64_t r = 0; r < kernel.rows; ++r) {
           const int64_t place = path.places[static_cast<size_t>(std::min(i + r, length - 1))];
           rows.queries[static_cast<size_t>(r)] = queries.at(h, place);
           rows.outputs[static_cast<size_t>(r)] =
               i + r < length ? to + place * width + h * dim : unused.data();
         }
-        attend_rows(head, rows, scratch.scores.data());
+        kernel.attend(head, rows, scratch.scores.data());
       }
     }
   };
@@ -250,7 +327,7 @@ void attend_small_heads(const at::Tensor& q, const at::Tensor& k, const at::Tens
 }
 
 void attend_small_heads(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
-                        at::Tensor& out) {
+                        at::Tensor& out, int64_t lanes) {
   const int64_t seq = q.size(2);
   std::vector<int64_t> places(static_cast<size_t>(q.size(0) * seq));
   std::iota(places.begin(), places.end(), int64_t{0});
@@ -259,7 +336,7 @@ void attend_small_heads(const at::Tensor& q, const at::Tensor& k, const at::Tens
     paths.push_back(
         {std::span(places).subspan(static_cast<size_t>(row * seq), static_cast<size_t>(seq))});
   }
-  attend_small_heads(q, k, v, paths, scale, out);
+  attend_small_heads(q, k, v, paths, scale, out, lanes);
 }
 
 }  // namespace prunus

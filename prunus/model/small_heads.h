@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -13,8 +14,12 @@ struct AttentionPath {
   int64_t start = 0;
 };
 
+/// How many floats the vectors have for which there is a kernel on this machine, the fastest first:
+/// 16 with AVX-512, 8 with AVX2.
+std::vector<int64_t> small_heads_lanes();
+
 /// Whether attend_small_heads() takes these queries: FP32 on a CPU with AVX2, without gradients, at
-/// most 32 channels a head. There it is about twice as fast as libtorch, whose kernel multiplies
+/// most 32 channels a head. There it is at least twice as fast as libtorch, whose kernel multiplies
 /// matrices of so few columns that packing them costs more than the products, and works on pairs
 /// of query and key that are masked.
 bool takes_small_heads(const at::Tensor& queries);
@@ -23,11 +28,13 @@ bool takes_small_heads(const at::Tensor& queries);
 /// q [batch, heads, seq, d]; k, v [batch, kv_heads, seq, d], any strides but 1 in the last;
 /// out [batch, seq, heads·d], contiguous: written at the asking places only.
 /// FP32 sums, exponentials within 2e-7; what is not finite gives NaN. Memory: a path's keys and
-/// values of one head, and four rows of scores, per thread.
+/// values of one head, and eight rows of scores, per thread. `lanes`: one of small_heads_lanes(), 0
+/// the first; throws InvalidArgument for others.
 void attend_small_heads(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                        std::span<const AttentionPath> paths, double scale, at::Tensor& out);
+                        std::span<const AttentionPath> paths, double scale, at::Tensor& out,
+                        int64_t lanes = 0);
 /// The same where every row is a sequence.
 void attend_small_heads(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
-                        at::Tensor& out);
+                        at::Tensor& out, int64_t lanes = 0);
 
 }  // namespace prunus

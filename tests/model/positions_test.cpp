@@ -168,6 +168,27 @@ TEST(Rotate, TurnsHalvesOrNeighboursAndLeavesTheRest) {
   EXPECT_EQ(turned({1, 2, 3, 4, 5, 6}, true), (std::vector<float>{-2, 1, -3, -4, 5, 6}));
 }
 
+// Both ways of working it out, for heads with channels beyond the turned ones, rows that differ and
+// a place alone.
+TEST(Rotate, IsTheSameInOnePassAndWithGradients) {
+  at::manual_seed(3);
+  for (const int64_t pairs : {1, 3, 4, 8, 13}) {
+    for (const int64_t batch : {1, 2}) {
+      for (const int64_t seq : {1, 70}) {
+        const at::Tensor x = at::randn({batch, seq, 3, 2 * pairs + 5}).transpose(1, 2);
+        const at::Tensor angles =
+            batch == 1 ? at::randn({seq, pairs}) : at::randn({batch, 1, seq, pairs});
+        const at::Tensor got = rotate(x, angles.cos(), angles.sin(), false);
+        const at::Tensor trained = x.detach().requires_grad_(true);
+        const at::Tensor wanted = rotate(trained, angles.cos(), angles.sin(), false);
+        ASSERT_TRUE(wanted.requires_grad());
+        EXPECT_EQ(got.sizes(), x.sizes());
+        EXPECT_LT((got - wanted).abs().max().item<double>(), 1e-6) << pairs << ", " << seq;
+      }
+    }
+  }
+}
+
 TEST(AlibiSlopes, HalveFromHeadToHeadAndFillUpFromTwiceAsMany) {
   const at::Tensor eight = alibi_slopes(8);
   const at::Tensor twelve = alibi_slopes(12);

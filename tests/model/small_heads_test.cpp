@@ -11,6 +11,8 @@
 
 #include <gtest/gtest.h>
 
+#include "prunus/base/error.h"
+
 namespace prunus {
 namespace {
 
@@ -73,17 +75,22 @@ at::Tensor empty_output(const States& x) {
   return at::full({x.q.size(0), x.q.size(2), x.q.size(1) * x.q.size(3)}, -7.0F);
 }
 
-class SmallHeads : public testing::Test {
+// With every kernel of this machine.
+class SmallHeads : public testing::TestWithParam<int64_t> {
  protected:
   const at::NoGradGuard no_grad_;
 };
 
-TEST_F(SmallHeads, AreTheDefinitionForEveryWidthAndLength) {
+INSTANTIATE_TEST_SUITE_P(Lanes, SmallHeads, testing::ValuesIn(small_heads_lanes()),
+                         testing::PrintToStringParamName());
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(SmallHeads);
+
+TEST_P(SmallHeads, AreTheDefinitionForEveryWidthAndLength) {
   for (const int64_t dim : {2, 4, 8, 15, 16, 17, 20, 32}) {
     for (const int64_t seq : {1, 3, 4, 5, 15, 16, 17, 33}) {
       const States x = some_states(1, 2, 1, seq, dim);
       at::Tensor out = empty_output(x);
-      attend_small_heads(x.q, x.k, x.v, 0.3, out);
+      attend_small_heads(x.q, x.k, x.v, 0.3, out, GetParam());
       std::vector<int64_t> path;
       for (int64_t i = 0; i < seq; ++i) path.push_back(i);
       EXPECT_LT(worst_error(x, out, path, 0, 0.3), 2e-6) << dim << " channels, " << seq;
@@ -91,24 +98,24 @@ TEST_F(SmallHeads, AreTheDefinitionForEveryWidthAndLength) {
   }
 }
 
-TEST_F(SmallHeads, FollowPathsThroughTheBatch) {
+TEST_P(SmallHeads, FollowPathsThroughTheBatch) {
   const States x = some_states(2, 4, 2, 23, 16);
   at::Tensor out = empty_output(x);
   const std::vector<int64_t> first{0, 1, 2, 3, 9, 10, 11, 12, 13};
   const std::vector<int64_t> second{23, 24, 40, 41, 42};
   const std::vector<AttentionPath> paths{{first, 4}, {second, 2}};
-  attend_small_heads(x.q, x.k, x.v, paths, 0.25, out);
+  attend_small_heads(x.q, x.k, x.v, paths, 0.25, out, GetParam());
   EXPECT_LT(worst_error(x, out, first, 4, 0.25), 2e-6);
   EXPECT_LT(worst_error(x, out, second, 2, 0.25), 2e-6);
   // Nothing is written where nobody asks.
   EXPECT_EQ(out.ne(-7.0F).any(-1).sum().item<int64_t>(), 5 + 3);
 }
 
-TEST_F(SmallHeads, StandScoresOfAnySize) {
+TEST_P(SmallHeads, StandScoresOfAnySize) {
   const States x = some_states(1, 1, 1, 40, 16);
   const States large{x.q * 30, x.k * 30, x.v};
   at::Tensor out = empty_output(x);
-  attend_small_heads(large.q, large.k, large.v, 1.0, out);
+  attend_small_heads(large.q, large.k, large.v, 1.0, out, GetParam());
   std::vector<int64_t> path;
   for (int64_t i = 0; i < 40; ++i) path.push_back(i);
   // Scores of some thousands carry an error of 1e-4 or so each.
@@ -116,44 +123,52 @@ TEST_F(SmallHeads, StandScoresOfAnySize) {
   EXPECT_TRUE(at::isfinite(out).all().item<bool>());
 }
 
-TEST_F(SmallHeads, PassOnWhatIsNotANumber) {
+TEST_P(SmallHeads, PassOnWhatIsNotANumber) {
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     for (const int64_t place : {2, 17}) {
       const States x = some_states(1, 1, 1, 20, 8);
       x.k[0][0][place].fill_(bad);
       at::Tensor out = empty_output(x);
-      attend_small_heads(x.q.abs(), x.k, x.v, 0.3, out);
+      attend_small_heads(x.q.abs(), x.k, x.v, 0.3, out, GetParam());
       EXPECT_TRUE(at::isfinite(out[0].narrow(0, 0, place)).all().item<bool>());
       EXPECT_TRUE(at::isnan(out[0].narrow(0, place, 20 - place)).all().item<bool>());
     }
   }
 }
 
-TEST_F(SmallHeads, AreTheSameOnAnyThread) {
+TEST_P(SmallHeads, AreTheSameOnAnyThread) {
   const States x = some_states(8, 4, 2, 30, 16);
   at::Tensor alone = empty_output(x), parallel = empty_output(x);
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
-  attend_small_heads(x.q, x.k, x.v, 0.3, alone);
+  attend_small_heads(x.q, x.k, x.v, 0.3, alone, GetParam());
   at::set_num_threads(4);
-  attend_small_heads(x.q, x.k, x.v, 0.3, parallel);
+  attend_small_heads(x.q, x.k, x.v, 0.3, parallel, GetParam());
   at::set_num_threads(threads);
   EXPECT_TRUE(at::equal(alone, parallel));
 }
 
-TEST_F(SmallHeads, AreLeftToLibtorchWhereTheyAreNotSmallOrTrained) {
+TEST(TakesSmallHeads, WhereTheyAreSmallAndNotTrainedOnAMachineWithAKernel) {
   const at::Tensor small = at::zeros({1, 2, 3, 32});
-  EXPECT_FALSE(takes_small_heads(at::zeros({1, 2, 3, 33})));
-  EXPECT_FALSE(takes_small_heads(small.to(at::kDouble)));
-  const bool untrained = takes_small_heads(small);
-  const at::AutoGradMode training(true);
+  const auto takes = [](const at::Tensor& queries) {
+    const at::NoGradGuard no_grad;
+    return takes_small_heads(queries);
+  };
+  EXPECT_FALSE(takes(at::zeros({1, 2, 3, 33})));
+  EXPECT_FALSE(takes(small.to(at::kDouble)));
   EXPECT_FALSE(takes_small_heads(small));
 #if defined(__x86_64__)
-  EXPECT_EQ(untrained, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
+  EXPECT_EQ(takes(small), __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
 #else
-  EXPECT_FALSE(untrained);
+  EXPECT_FALSE(takes(small));
 #endif
+}
+
+TEST(AttendSmallHeads, RefusesVectorsThatTheMachineHasNot) {
+  const States x = some_states(1, 1, 1, 3, 8);
+  at::Tensor out = empty_output(x);
+  EXPECT_THROW(attend_small_heads(x.q, x.k, x.v, 0.3, out, 5), Error);
 }
 
 }  // namespace
