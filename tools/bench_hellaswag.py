@@ -63,8 +63,13 @@ torch.set_num_threads(settings["threads"])
 import lm_eval
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-model = HFLM(pretrained=settings["model"], device="cpu", dtype="float32", add_bos_token=True,
-             batch_size=settings["batch_size"], max_length=settings["max_length"])
+from transformers import PreTrainedTokenizerFast
+# As tokenizer.json says: the class for Llama builds one without its unknown token, and so drops
+# what is in no piece.
+tokenizer = PreTrainedTokenizerFast.from_pretrained(settings["model"])
+model = HFLM(pretrained=settings["model"], tokenizer=tokenizer, device="cpu", dtype="float32",
+             add_bos_token=True, batch_size=settings["batch_size"],
+             max_length=settings["max_length"])
 manager = TaskManager(include_path=settings["tasks"], include_defaults=False)
 cpu_begin = time.process_time()
 begin = time.perf_counter()

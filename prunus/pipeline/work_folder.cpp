@@ -34,9 +34,14 @@ void check_ours(const std::string& path) {
       "or move them away");
 }
 
-void remove_all_but_lock(const std::string& path) {
-  for (const auto& entry : fs::directory_iterator(path)) {
-    if (entry.path().filename() != fs::path(kLock).filename()) fs::remove_all(entry.path());
+// The job goes first: without it what else is left, should the process be killed here, is no state
+// to go on from. The lock stays, which says whose folder it is.
+void remove_all_but_lock(const std::string& path, std::error_code& error) {
+  fs::remove(path + kIdentity, error);
+  for (fs::directory_iterator entry(path, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (entry->path().filename() == fs::path(kLock).filename()) continue;
+    fs::remove_all(entry->path(), error);
   }
 }
 
@@ -88,7 +93,8 @@ void WorkFolder::open_or_make() {
     return;
   }
   if (options_.resume) log_info(c10::str(path, ": nothing to resume; starting from the beginning"));
-  remove_all_but_lock(path);
+  remove_all_but_lock(path, error);
+  PRUNUS_CHECK(!error, Io, path, ": cannot remove what an earlier run left: ", error.message());
   if (options_.resumable) write_file(path + kIdentity, options_.identity + "\n");
 }
 
@@ -105,8 +111,10 @@ void WorkFolder::check_identity() const {
 }
 
 WorkFolder::~WorkFolder() {
+  if (!discarded_ && holds_state()) return;
   std::error_code ignored;
-  if (discarded_ || !holds_state()) fs::remove_all(options_.path, ignored);
+  remove_all_but_lock(options_.path, ignored);
+  fs::remove_all(options_.path, ignored);
 }
 
 bool WorkFolder::holds_state() const {

@@ -58,6 +58,13 @@ inline test::TinySizes tiny(const std::string& family = "llama") {
   return {.family = family, .vocab = kVocab};
 }
 
+/// What takes up a run to `out` that was killed; nothing where it had come to its end. A kill when
+/// the result is in its place but the state not yet removed leaves both.
+inline Arguments options_to_resume(const std::string& out) {
+  if (!fs::exists(out)) return {"--resume"};
+  return fs::exists(out + ".work") ? Arguments{"--resume", "--force"} : Arguments{};
+}
+
 /// A directory per test: `model` is a tiny model, `out` does not exist.
 class CliTest : public ::testing::Test {
  protected:
