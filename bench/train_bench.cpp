@@ -18,6 +18,7 @@
 #include <benchmark/benchmark.h>
 #include <nlohmann/json.hpp>
 
+#include "prunus/base/block_cache.h"
 #include "prunus/base/json.h"
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
@@ -205,6 +206,7 @@ void step(benchmark::State& state, bool full, bool checkpoint) {
 int main(int argc, char** argv) {
   set_verbosity(Verbosity::Quiet);
   return_large_blocks();
+  if (std::getenv("NOCACHE") == nullptr) reuse_tensor_memory();
   struct Case {
     const char* name;
     bool full, checkpoint;

@@ -51,7 +51,7 @@ MemoryPlan plan_memory(const Model& model, const MemoryRequest& request);
 
 /// Plans a run, says the plan on stderr, sets request.checkpoint_blocks by `wish` (Auto: where more
 /// than 80 % of what can be had on the CPU would be taken), refuses what cannot fit,
-/// and lets runs below 256 MiB keep their heap (keep_large_blocks()).
+/// and lets tensors on the CPU reuse their memory (reuse_tensor_memory()).
 /// Throws InvalidArgument where the CPU's memory will not do and `ignore` is false.
 MemoryPlan settle_memory(const Model& model, MemoryRequest& request, Checkpointing wish,
                          at::Device device, bool ignore);
