@@ -1,5 +1,6 @@
 // A training step beside its floor: the matrix products of the same step alone, in the same shapes.
-//   [PRUNUS_BENCH_MODEL=DIR] [PRUNUS_BENCH_DEVICE=cuda] train_bench
+//   [PRUNUS_BENCH_MODEL=DIR] [PRUNUS_BENCH_DEVICE=cuda] [PRUNUS_BENCH_NEW_PAGES=1] train_bench
+// NEW_PAGES: freed blocks go back to the system instead of into the cache that training uses.
 // Default model: random weights of a Llama with 110 M parameters (768 wide, 12 layers, 12 heads,
 // 2,048 channels, 32,000 tokens, tied). A step is 2 rows of 256 tokens in one micro-batch: forward,
 // backward, clip, AdamW; adapters of rank 8 on the seven projections, or all weights. On CUDA in
@@ -206,7 +207,7 @@ void step(benchmark::State& state, bool full, bool checkpoint) {
 int main(int argc, char** argv) {
   set_verbosity(Verbosity::Quiet);
   return_large_blocks();
-  if (std::getenv("NOCACHE") == nullptr) reuse_tensor_memory();
+  if (std::getenv("PRUNUS_BENCH_NEW_PAGES") == nullptr) reuse_tensor_memory();
   struct Case {
     const char* name;
     bool full, checkpoint;
