@@ -11,8 +11,9 @@ namespace prunus {
 
 /// Keeps freed blocks of memory for the next request of about the same size, but never so many
 /// that, together with those in use, they take more than has been in use at once before: reuse does
-/// not raise the peak. A training step asks for the same blocks as the one before, and pages new
-/// from the system cost more time than many an element-wise operator.
+/// not raise the peak (a block somewhat too large counts whole). A training step asks for the same
+/// blocks as the one before, and pages new from the system cost more time than many an element-wise
+/// operator.
 class BlockCache {
  public:
   /// Blocks below this many bytes are left to malloc.

@@ -1,11 +1,13 @@
 #pragma once
 // A scratch directory with a tiny model, and what every run of the program must keep to.
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -56,6 +58,16 @@ inline std::string some_text(int lines) {
 
 inline test::TinySizes tiny(const std::string& family = "llama") {
   return {.family = family, .vocab = kVocab};
+}
+
+/// Runs the program and sends the signal after so many seconds. Whether that ended it, and not the
+/// run's own end before.
+inline bool stopped_after(double seconds, const Arguments& command, int signal = SIGKILL) {
+  Process process(command);
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+  process.send(signal);
+  const Outcome ended = process.wait();
+  return ended.signal == signal || ended.exit_code == 130;
 }
 
 /// What takes up a run to `out` that was killed; nothing where it had come to its end. A kill when

@@ -1,8 +1,5 @@
 // prunus recover and train, killed at any moment: the same command with --resume gives the same
 // weights.
-#include <chrono>
-#include <thread>
-
 #include "prunus/base/progress.h"
 
 #include "cli/fixture.h"
@@ -34,15 +31,6 @@ class RecoverResume : public CliTest {
     return timer.seconds();
   }
 
-  // Whether the signal ended it.
-  bool kill_after(double seconds, const std::string& to, const Arguments& job, int signal) const {
-    Process process(command(to, job));
-    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-    process.send(signal);
-    const Outcome ended = process.wait();
-    return ended.signal == SIGKILL || ended.exit_code == 130;
-  }
-
   std::string smaller = dir / "smaller";
   std::string text = file("text.txt", some_text(400));
 };
@@ -60,7 +48,8 @@ TEST_F(RecoverResume, AfterAKillAtAnyMomentTheWeightsAreTheSame) {
     double seconds = whole(job);
     for (const double part : {0.4, 0.6, 0.8}) {
       const std::string other = dir / "other";
-      const bool killed = kill_after(part * seconds, other, job, part == 0.6 ? SIGTERM : SIGKILL);
+      const bool killed =
+          stopped_after(part * seconds, command(other, job), part == 0.6 ? SIGTERM : SIGKILL);
       interrupted += killed;
       if (!killed) seconds *= 0.7;  // that first run had been disturbed
       if (const Arguments more = options_to_resume(other); !more.empty()) {

@@ -1,7 +1,4 @@
 // Killed at any moment, the same command with --resume gives the same bytes.
-#include <chrono>
-#include <thread>
-
 #include "prunus/base/progress.h"
 
 #include "cli/fixture.h"
@@ -31,14 +28,6 @@ class Resume : public CliTest {
     return all;
   }
 
-  // Whether the signal came before the end.
-  static bool kill_after(double seconds, const Arguments& command) {
-    Process process(command);
-    std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-    process.send(SIGKILL);
-    return process.wait().signal == SIGKILL;
-  }
-
   static void expect_same_result(const std::string& got, const std::string& wanted) {
     for (const char* name : {"/model.safetensors", "/plan.json", "/config.json"}) {
       EXPECT_EQ(read(got + name), read(wanted + name)) << name;
@@ -60,7 +49,7 @@ TEST_F(Resume, AfterAKillAtAnyMomentGivesTheSameBytes) {
     double seconds = timer.seconds();
     for (const double part : {0.45, 0.6, 0.75, 0.9}) {
       const std::string other = dir / "other";
-      const bool killed = kill_after(part * seconds, command(other, job));
+      const bool killed = stopped_after(part * seconds, command(other, job));
       interrupted += killed;
       if (!killed) seconds *= 0.7;  // that first run had been disturbed
       if (const Arguments more = options_to_resume(other); !more.empty()) {
@@ -84,7 +73,7 @@ TEST_F(Resume, AnInterruptedRunIsNotThrownAwayUnasked) {
   // Kill until one falls between the first finished block and the end.
   for (double part = 0.5; !fs::exists(other + ".work/step-0") && part < 1; part += 0.05) {
     fs::remove_all(other + ".work");
-    kill_after(part * seconds, command(other, {}));
+    stopped_after(part * seconds, command(other, {}));
     fs::remove_all(other);
   }
   ASSERT_TRUE(fs::exists(other + ".work/step-0"));
