@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <memory>
-#include <signal.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -14,6 +13,8 @@
 #include <openssl/evp.h>
 
 #include "prunus/base/error.h"
+#include "prunus/base/progress.h"
+#include "prunus/base/quantity.h"
 
 namespace prunus {
 namespace fs = std::filesystem;
@@ -72,6 +73,11 @@ void write_all(int fd, std::string_view content, const std::string& path) {
   }
 }
 
+std::string folder_of(const std::string& path) {
+  const std::string folder = fs::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
 }  // namespace
 
 std::string read_file(const std::string& path, uint64_t max_bytes) {
@@ -103,6 +109,7 @@ void write_file(const std::string& path, std::string_view content) {
     PRUNUS_CHECK(::fsync(file.fd) == 0, Io, temporary, ": cannot sync: ", std::strerror(errno));
     PRUNUS_CHECK(::rename(temporary.c_str(), path.c_str()) == 0, Io, path,
                  ": cannot rename into place: ", std::strerror(errno));
+    sync_path(folder_of(path));
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;
@@ -115,6 +122,7 @@ std::string sha256_file(const std::string& path) {
   std::string buffer(size_t{1} << 20, '\0');
   while (const size_t got = read_some(file.fd, buffer.data(), buffer.size(), path)) {
     digest.add(buffer.data(), got);
+    check_interrupted();
   }
   return digest.hex();
 }
@@ -125,69 +133,36 @@ std::string sha256(std::string_view bytes) {
   return digest.hex();
 }
 
-namespace {
-
-// Staging directories of processes that were killed before they could clean up.
-void remove_abandoned(const fs::path& final_path) {
-  const std::string prefix = final_path.filename().string() + ".partial-";
-  const fs::path parent = final_path.has_parent_path() ? final_path.parent_path() : ".";
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(parent, error)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with(prefix)) continue;
-    const std::string digits = name.substr(prefix.size());
-    const bool number = !digits.empty() && digits.size() < 10 &&
-                        digits.find_first_not_of("0123456789") == digits.npos;
-    const bool dead = number && ::kill(std::stoi(digits), 0) != 0 && errno == ESRCH;
-    std::error_code ignored;
-    if (dead) fs::remove_all(entry.path(), ignored);
-  }
+void sync_path(const std::string& path) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  PRUNUS_CHECK(file.fd >= 0, Io, path, ": cannot open: ", std::strerror(errno));
+  const bool synced = ::fsync(file.fd) == 0 || errno == EINVAL || errno == EROFS;
+  PRUNUS_CHECK(synced, Io, path, ": cannot flush to the disk: ", std::strerror(errno));
 }
 
-}  // namespace
-
-StagedDirectory::StagedDirectory(std::string path, bool replace)
-    : path_(std::move(path)), replace_(replace) {
-  PRUNUS_CHECK(!path_.empty(), InvalidArgument, "--out is empty, expected a directory to write");
-  while (path_.size() > 1 && path_.back() == '/') path_.pop_back();
-  std::error_code ignored;
-  const bool occupied = fs::exists(path_, ignored) &&
-                        !(fs::is_directory(path_, ignored) && fs::is_empty(path_, ignored));
-  PRUNUS_CHECK(!occupied || replace_, InvalidArgument, path_,
-               ": already exists; choose another --out, or pass --force to replace it");
-  remove_abandoned(path_);
-  staging_ = c10::str(path_, ".partial-", ::getpid());
+void sync_tree(const std::string& dir) {
   std::error_code error;
-  fs::remove_all(staging_, ignored);
-  for (fs::path parent = fs::path(staging_).parent_path();
-       !parent.empty() && !fs::exists(parent, ignored); parent = parent.parent_path()) {
-    made_parents_.push_back(parent.string());
+  fs::recursive_directory_iterator item(dir, error);
+  for (; !error && item != fs::recursive_directory_iterator(); item.increment(error)) {
+    if (item->is_symlink(error)) continue;
+    sync_path(item->path().string());
   }
-  fs::create_directories(staging_, error);
-  PRUNUS_CHECK(!error, Io, staging_, ": cannot create directory: ", error.message());
+  PRUNUS_CHECK(!error, Io, dir, ": cannot list the directory: ", error.message());
+  sync_path(dir);
 }
 
-StagedDirectory::~StagedDirectory() {
-  if (committed_) return;
-  std::error_code ignored;
-  fs::remove_all(staging_, ignored);
-  for (const std::string& parent : made_parents_) fs::remove(parent, ignored);
-}
-
-void StagedDirectory::commit() {
+void require_space(const std::string& path, uint64_t bytes, const std::string& what) {
   std::error_code error;
-  const std::string old = c10::str(path_, ".replaced-", ::getpid());
-  const bool existed = fs::exists(path_, error);
-  if (existed) fs::rename(path_, old, error);
-  PRUNUS_CHECK(!error, Io, path_, ": cannot move the old result aside: ", error.message());
-  fs::rename(staging_, path_, error);
-  if (error && existed) {
-    std::error_code ignored;
-    fs::rename(old, path_, ignored);
+  fs::path place = fs::absolute(path, error);
+  while (!error && !fs::exists(place, error) && place.has_relative_path()) {
+    place = place.parent_path();
   }
-  PRUNUS_CHECK(!error, Io, path_, ": cannot rename the result into place: ", error.message());
-  committed_ = true;
-  if (existed) fs::remove_all(old, error);
+  const fs::space_info space = fs::space(place, error);
+  if (error) return;
+  PRUNUS_CHECK(space.available >= bytes, Io, path, ": ", what, " needs ",
+               human_bytes(static_cast<int64_t>(bytes)), " on the disk, and ",
+               human_bytes(static_cast<int64_t>(space.available)),
+               " are free; make room or choose another place");
 }
 
 }  // namespace prunus

@@ -13,7 +13,26 @@ namespace {
 std::atomic<bool> quiet{false};
 std::atomic<bool> interrupted{false};
 
-void on_signal(int) { interrupted.store(true); }
+// The next one of its kind ends the process at once: SA_RESETHAND.
+void on_signal(int) {
+  constexpr char kText[] = "\nstopping at the next step; once more to stop at once\n";
+  if (!interrupted.exchange(true) && !quiet.load() && ::isatty(STDERR_FILENO)) {
+    if (::write(STDERR_FILENO, kText, sizeof kText - 1) < 0) return;  // no terminal any more
+  }
+}
+
+void catch_signal(int number) {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
+  ::sigemptyset(&action.sa_mask);
+  ::sigaction(number, &action, nullptr);
+}
+
+bool is_ignored(int number) {
+  struct sigaction action {};
+  return ::sigaction(number, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
 
 constexpr double kSilentSeconds = 2.0;
 constexpr double kTerminalSeconds = 0.25;
@@ -61,12 +80,14 @@ void Progress::show(double elapsed_s) {
 }
 
 void install_interrupt_handler() {
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
+  catch_signal(SIGINT);
+  catch_signal(SIGTERM);
+  if (!is_ignored(SIGHUP)) catch_signal(SIGHUP);
+  std::signal(SIGPIPE, SIG_IGN);
 }
 
 void check_interrupted() {
-  PRUNUS_CHECK(!interrupted.load(), Interrupted, "interrupted; nothing was written");
+  PRUNUS_CHECK(!interrupted.load(), Interrupted, "stopped before the end");
 }
 
 }  // namespace prunus

@@ -39,8 +39,10 @@ class Progress {
   double last_shown_s_ = 0;
 };
 
-/// Makes Ctrl-C and SIGTERM set a flag instead of ending the process; check_interrupted() throws
-/// Interrupted once it is set. Installed by the command line only.
+/// Makes Ctrl-C, SIGTERM and SIGHUP (unless nohup ignores it) set a flag instead of ending the
+/// process; check_interrupted() throws Interrupted once it is set. A second one of the same kind
+/// ends the process at once. A closed pipe is a write error and no signal. Installed by the command
+/// line only.
 void install_interrupt_handler();
 void check_interrupted();
 

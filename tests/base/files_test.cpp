@@ -76,42 +76,18 @@ TEST_F(Files, HashesAreThoseOfTheStandard) {
   EXPECT_EQ(kind_of([&] { sha256_file(at("none")); }), ErrorKind::NotFound);
 }
 
-TEST_F(Files, AStagedDirectoryAppearsOnlyWithCommit) {
-  {
-    StagedDirectory staged(at("out/"), false);
-    write_file(staged.staging_path() + "/f", "new");
-    EXPECT_FALSE(fs::exists(at("out")));
-    staged.commit();
-  }
-  EXPECT_EQ(read_file(at("out/f")), "new");
-  EXPECT_EQ(count(), 1);
+TEST_F(Files, SyncingATreeReachesEveryFileAndFailsWhereNothingIs) {
+  fs::create_directories(at("a/b"));
+  write_file(at("a/b/f"), "x");
+  sync_tree(at("a"));
+  EXPECT_EQ(kind_of([&] { sync_tree(at("none")); }), ErrorKind::Io);
+  EXPECT_EQ(kind_of([&] { sync_path(at("none")); }), ErrorKind::Io);
 }
 
-TEST_F(Files, AnAbandonedStagedDirectoryLeavesNothing) {
-  { StagedDirectory staged(at("out"), false); }
-  EXPECT_EQ(count(), 0);
-}
-
-TEST_F(Files, AStagedDirectoryReplacesOnlyWhenAllowed) {
-  fs::create_directory(at("out"));
-  { StagedDirectory(at("out"), false).commit(); }  // an empty directory is in nobody's way
-  write_file(at("out/old"), "old");
-  EXPECT_EQ(kind_of([&] { StagedDirectory(at("out"), false); }), ErrorKind::InvalidArgument);
-  EXPECT_EQ(kind_of([&] { StagedDirectory(at("out/old"), false); }), ErrorKind::InvalidArgument);
-  {
-    StagedDirectory staged(at("out"), true);
-    write_file(staged.staging_path() + "/f", "new");
-    EXPECT_EQ(read_file(at("out/old")), "old");  // untouched until commit
-    staged.commit();
-  }
-  EXPECT_EQ(read_file(at("out/f")), "new");
-  EXPECT_FALSE(fs::exists(at("out/old")));
-  EXPECT_EQ(count(), 1);
-}
-
-TEST_F(Files, AStagedDirectoryThatCannotBeMadeIsAnIoError) {
-  write_file(at("file"), "");
-  EXPECT_EQ(kind_of([&] { StagedDirectory(at("file/out"), false); }), ErrorKind::Io);
+TEST_F(Files, SpaceIsAskedForBeforeTheWork) {
+  require_space(at("not/there/yet"), 1, "nothing");
+  EXPECT_EQ(kind_of([&] { require_space(at("not/there/yet"), uint64_t{1} << 62, "all"); }),
+            ErrorKind::Io);
 }
 
 }  // namespace
