@@ -1,5 +1,6 @@
 #include "prunus/pipeline/run.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include <ATen/ATen.h>
@@ -12,6 +13,7 @@
 #include "prunus/base/progress.h"
 #include "prunus/base/quantity.h"
 #include "prunus/base/rng.h"
+#include "prunus/base/staged_directory.h"
 #include "prunus/io/checkpoint.h"
 #include "prunus/pipeline/output.h"
 #include "prunus/pipeline/run_record.h"
@@ -158,6 +160,7 @@ void execute(const Model& model, const Plan& plan, const std::string& model_dir,
              const std::string& staging, const at::Tensor& ids, at::Device device,
              RunRecord& record) {
   const Model pruned = shrink(model, plan.keeps());
+  require_space(staging, static_cast<uint64_t>(pruned.bytes()), "the pruned model");
   record.stage("write", [&] { write_model(pruned, model_dir, staging); });
   const OutputCheck check =
       record.stage("check", [&] { return check_output(pruned, staging, ids, device); });
@@ -173,7 +176,7 @@ void finish(const Model& model, const Plan& plan, const std::string& model_dir,
   record.set("parameters_removed", 1.0 - fraction(pruned.parameters(), model.parameters()));
   if (weights_written) record.set("result_files", hash_model_files(staging));
   write_file(staging + "/plan.json", to_json(plan).dump() + "\n");
-  write_file(staging + "/run.json", record.json().dump(2) + "\n");
+  record.write(staging);
 }
 
 PruneOptions resolved(const PruneJob& job, const Model& model) {
@@ -202,9 +205,6 @@ std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneOptions&
       .resumable = trail_fits(job, options, model, job.work_dir.empty() ? staging : job.work_dir)});
 }
 
-// A rerun would fail in the same way: what was worked out is of no use.
-bool is_final(ErrorKind kind) { return kind != ErrorKind::Interrupted && kind != ErrorKind::Io; }
-
 // Plans, and leaves the state of an interrupted run in the work folder.
 PlanResult plan_in(WorkFolder& work, const Model& model, const Calibration& calibration,
                    const PruneOptions& options) {
@@ -219,43 +219,63 @@ at::Tensor check_ids(const std::vector<TokenBatch>& batches, const ModelConfig& 
   return ids.narrow(0, 0, 1).narrow(1, 0, std::min<int64_t>(64, ids.size(1)));
 }
 
+// What the weights take at least, whatever will be chosen.
+void check_space(const PruneJob& job, const PruneOptions& options, const Model& model,
+                 const std::string& staging) {
+  if (job.dry_run) return;
+  double kept = 0;
+  if (options.target_bytes) {
+    kept = static_cast<double>(*options.target_bytes);
+  } else if (options.structure != Structure::Layer) {
+    const double most =
+        std::max({options.ratio, options.attn_ratio.value_or(0), options.ffn_ratio.value_or(0)});
+    kept = (1 - most) * static_cast<double>(model.bytes());
+  }
+  require_space(staging, static_cast<uint64_t>(std::max(0.0, kept)), "the pruned model");
+}
+
+Json prune_into(const PruneJob& job, const PruneOptions& options, const Model& model,
+                const Calibration& calibration, WorkFolder* work, const std::string& staging,
+                RunRecord& record) {
+  PlanResult planned = record.stage("plan", [&] {
+    return work != nullptr ? plan_in(*work, model, calibration, options)
+                           : make_plan(model, PlanContext{}, options);
+  });
+  planned.plan.config_sha256 = sha256_file(job.model_dir + "/config.json");
+  record.set("ratio", planned.ratio);
+  if (work != nullptr) record.set("calibration_loss", planned.calibration_loss);
+  if (work != nullptr && work->resumed()) record.set("resumed", true);
+  if (!job.dry_run) {
+    execute(model, planned.plan, job.model_dir, staging,
+            check_ids(calibration.batches(0), model.config()), options.device, record);
+  }
+  finish(model, planned.plan, job.model_dir, staging, !job.dry_run, record);
+  return record.json();
+}
+
 }  // namespace
 
 Json run_prune(const PruneJob& job) {
-  StagedDirectory out(job.out_dir, job.force);
+  StagedDirectory out(
+      {.path = job.out_dir,
+       .replace = job.force,
+       .inputs = {job.model_dir, job.calib_file, work_path(job.out_dir, job.work_dir)}});
   const Model model = open_model(job.model_dir);
   const PruneOptions options = resolved(job, model);
+  check_space(job, options, model, out.staging_path());
   RunRecord record("prune", options_json(job, options));
   const Calibration calibration =
       record.stage("calibration text", [&] { return Calibration(job, options, record); });
   std::unique_ptr<WorkFolder> work;
   if (needs_calibration(options))
     work = work_folder(job, options, model, calibration, out.staging_path());
-  try {
-    PlanResult planned = record.stage("plan", [&] {
-      return work ? plan_in(*work, model, calibration, options)
-                  : make_plan(model, PlanContext{}, options);
-    });
-    planned.plan.config_sha256 = sha256_file(job.model_dir + "/config.json");
-    record.set("ratio", planned.ratio);
-    if (work) record.set("calibration_loss", planned.calibration_loss);
-    if (work && work->resumed()) record.set("resumed", true);
-    if (!job.dry_run) {
-      execute(model, planned.plan, job.model_dir, out.staging_path(),
-              check_ids(calibration.batches(0), model.config()), options.device, record);
-    }
-    finish(model, planned.plan, job.model_dir, out.staging_path(), !job.dry_run, record);
+  return with_last_words(work.get(), [&] {
+    const Json result =
+        prune_into(job, options, model, calibration, work.get(), out.staging_path(), record);
     out.commit();
     if (work) work->discard();
-  } catch (const Error& error) {
-    if (work && is_final(error.kind())) work->discard();
-    if (work && !is_final(error.kind()) && work->holds_state()) {
-      log_info(c10::str("state kept in ", work->path(),
-                        "; the same command with --resume goes on from there"));
-    }
-    throw;
-  }
-  return record.json();
+    return result;
+  });
 }
 
 Json run_apply(const ApplyJob& job) {
@@ -263,7 +283,8 @@ Json run_apply(const ApplyJob& job) {
                              {"plan", job.plan_file},
                              {"out", job.out_dir},
                              {"device", job.device.str()}});
-  StagedDirectory out(job.out_dir, job.force);
+  StagedDirectory out(
+      {.path = job.out_dir, .replace = job.force, .inputs = {job.model_dir, job.plan_file}});
   const Model model = open_model(job.model_dir);
   const Plan plan = plan_from_json(read_json(job.plan_file), job.plan_file);
   check_plan(plan, model);
@@ -273,11 +294,13 @@ Json run_apply(const ApplyJob& job) {
         job.plan_file +
         ": the plan was made for a model with another config.json; sizes fit, so it is applied");
   }
-  execute(model, plan, job.model_dir, out.staging_path(), probe_ids(model.config()), job.device,
-          record);
-  finish(model, plan, job.model_dir, out.staging_path(), true, record);
-  out.commit();
-  return record.json();
+  return with_last_words(nullptr, [&] {
+    execute(model, plan, job.model_dir, out.staging_path(), probe_ids(model.config()), job.device,
+            record);
+    finish(model, plan, job.model_dir, out.staging_path(), true, record);
+    out.commit();
+    return record.json();
+  });
 }
 
 }  // namespace prunus

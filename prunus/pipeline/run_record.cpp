@@ -1,5 +1,6 @@
 #include "prunus/pipeline/run_record.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 
@@ -46,6 +47,17 @@ Json RunRecord::json() const {
   Json copy = *json_;
   copy["peak_memory_bytes"] = peak_memory_bytes();
   return copy;
+}
+
+void RunRecord::write(const std::string& dir) {
+  std::vector<std::string> files = {"run.json"};
+  for (const auto& item : std::filesystem::recursive_directory_iterator(dir)) {
+    if (!item.is_directory()) files.push_back(item.path().lexically_relative(dir).string());
+  }
+  std::sort(files.begin(), files.end());
+  files.erase(std::unique(files.begin(), files.end()), files.end());
+  set("files", files);
+  write_file(dir + "/run.json", json().dump(2) + "\n");
 }
 
 Json describe_model(const Model& model) {

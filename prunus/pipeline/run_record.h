@@ -27,6 +27,9 @@ class RunRecord {
   void set(const std::string& key, Json value);
   /// The record so far, with peak memory as of now.
   Json json() const;
+  /// Writes run.json into `dir`, the last file of an output: its "files" names all that are there,
+  /// so that a later run knows what it may replace (base/staged_directory.h). Throws Io.
+  void write(const std::string& dir);
 
  private:
   class StageClock {

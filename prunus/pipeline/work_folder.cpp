@@ -1,9 +1,6 @@
 #include "prunus/pipeline/work_folder.h"
 
-#include <fcntl.h>
 #include <filesystem>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <ATen/Parallel.h>
 
@@ -66,22 +63,15 @@ Json model_identity(const std::string& model_dir, at::Device device) {
   return identity;
 }
 
-WorkFolder::Lock::~Lock() {
-  if (file >= 0) ::close(file);
-}
-
 WorkFolder::WorkFolder(Options options) : options_(std::move(options)) { open_or_make(); }
 
 void WorkFolder::open_or_make() {
   const std::string& path = options_.path;
   std::error_code error;
   check_ours(path);
-  fs::create_directories(path, error);
-  PRUNUS_CHECK(!error, Io, path, ": cannot create directory: ", error.message());
-  lock_.file = ::open((path + kLock).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  PRUNUS_CHECK(lock_.file >= 0, Io, path, kLock, ": cannot create");
-  PRUNUS_CHECK(::flock(lock_.file, LOCK_EX | LOCK_NB) == 0, InvalidArgument, path,
-               ": another prunus is at work on this output; wait for it, or choose another --out");
+  lock_ = FileLock::take_in(path);
+  PRUNUS_CHECK(lock_, InvalidArgument, path, ": another prunus is at work on this output (",
+               FileLock::holder(path + kLock), "); wait for it, or choose another --out");
   PRUNUS_CHECK(options_.resume || options_.force || !holds_state(), InvalidArgument, path,
                ": an interrupted run left its state here; pass --resume to go on with it, or "
                "--force to throw it away");
@@ -120,14 +110,23 @@ WorkFolder::~WorkFolder() {
 bool WorkFolder::holds_state() const {
   std::error_code error;
   if (!fs::exists(options_.path + kIdentity, error)) return false;
-  for (const auto& entry : fs::recursive_directory_iterator(options_.path, error)) {
-    const std::string name = entry.path().filename().string();
+  fs::recursive_directory_iterator item(options_.path, error);
+  for (; !error && item != fs::recursive_directory_iterator(); item.increment(error)) {
+    const std::string name = item->path().filename().string();
     if (name.ends_with(".json") && name.starts_with("step-")) return true;
     if (name == "state.json" || name.starts_with("repaired-")) return true;  // of prunus recover
     const bool block = name.starts_with("hidden-") || name.starts_with("gradient-");
     if (block && name.ends_with(".tensors") && name != "hidden-0.tensors") return true;
   }
   return false;
+}
+
+std::string what_is_left(const WorkFolder* folder, ErrorKind kind) {
+  if (folder != nullptr && folder->holds_state()) {
+    return c10::str("; the state is kept in ", folder->path(),
+                    ": the same command with --resume goes on from there");
+  }
+  return kind == ErrorKind::Interrupted ? "; nothing was written" : "";
 }
 
 std::string WorkFolder::step_path(int64_t step) const {

@@ -3,6 +3,9 @@
 #include <optional>
 #include <string>
 
+#include "prunus/base/error.h"
+#include "prunus/base/file_lock.h"
+#include "prunus/base/progress.h"
 #include "prunus/calib/stream_store.h"
 #include "prunus/pipeline/prune.h"
 
@@ -33,14 +36,14 @@ class WorkFolder {
   /// holds state and neither resume nor force is given; it is the state of another job (the
   /// differing key is named).
   explicit WorkFolder(Options options);
-  /// Removes the folder unless it holds state worth going on from.
+  /// Removes the folder where it is discarded or holds no state worth going on from.
   ~WorkFolder();
   WorkFolder(const WorkFolder&) = delete;
   WorkFolder& operator=(const WorkFolder&) = delete;
 
   /// The same folder as make_plan sees it.
   PlanContext context(std::function<std::vector<TokenBatch>(int64_t)> calibration);
-  /// Nothing of it is needed any more: it will be removed.
+  /// The output stands: nothing of the folder is needed any more, it will be removed.
   void discard() { discarded_ = true; }
   bool resumed() const { return resumed_; }
   bool holds_state() const;
@@ -51,16 +54,28 @@ class WorkFolder {
   void check_identity() const;
   std::string step_path(int64_t step) const;
 
-  // Lets go of the folder also where the constructor throws.
-  struct Lock {
-    int file = -1;
-    ~Lock();
-  };
-
   Options options_;
-  Lock lock_;
+  std::optional<FileLock> lock_;
   bool resumed_ = false;
   bool discarded_ = false;
 };
+
+/// "; the state is kept in …", "; nothing was written" after an interruption without state, or "".
+std::string what_is_left(const WorkFolder* folder, ErrorKind kind);
+
+/// Runs a job that reads and writes; `folder` may be null. Whatever it throws, the state in the
+/// folder stays (only discard() lets it go), and the last words say what is left: the message of an
+/// Error gets it at its end, other exceptions a line on stderr before them.
+template <typename Work>
+auto with_last_words(const WorkFolder* folder, Work work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    throw Error(error.kind(), error.what() + what_is_left(folder, error.kind()));
+  } catch (...) {
+    log_info("failed" + what_is_left(folder, ErrorKind::Io));
+    throw;
+  }
+}
 
 }  // namespace prunus

@@ -12,6 +12,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/staged_directory.h"
 #include "prunus/io/hf_directory.h"
 #include "prunus/pipeline/output.h"
 #include "prunus/pipeline/run_record.h"
@@ -187,7 +188,10 @@ PretrainJob pretrain_defaults() {
 }
 
 Json run_pretrain(PretrainJob job) {
-  StagedDirectory out(job.out_dir, job.force);
+  StagedDirectory out({.path = job.out_dir,
+                       .replace = job.force,
+                       .inputs = {config_file(job.config), tokenizer_dir(job), job.data,
+                                  job.valid_file, work_path(job.out_dir, job.work_dir)}});
   RunRecord record("train", options_json(job));
   const Json json = model_json(job);
   ModelConfig config = parse_config(json, config_file(job.config));
@@ -206,14 +210,16 @@ Json run_pretrain(PretrainJob job) {
                    .ram_bytes = -1,
                    .resumable = true});
   make_skeleton(work.path() + "/skeleton", job, json);
-  const DataSplit data =
-      record.stage("data", [&] { return prepare(job, model, *tokenizer, work.path(), record); });
-  train(job, model, data, work.path(), out.staging_path(), record);
-  record.set("result_files", hash_model_files(out.staging_path()));
-  write_file(out.staging_path() + "/run.json", record.json().dump(2) + "\n");
-  out.commit();
-  work.discard();
-  return record.json();
+  return with_last_words(&work, [&] {
+    const DataSplit data =
+        record.stage("data", [&] { return prepare(job, model, *tokenizer, work.path(), record); });
+    train(job, model, data, work.path(), out.staging_path(), record);
+    record.set("result_files", hash_model_files(out.staging_path()));
+    record.write(out.staging_path());
+    out.commit();
+    work.discard();
+    return record.json();
+  });
 }
 
 }  // namespace prunus

@@ -11,6 +11,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/base/progress.h"
+#include "prunus/base/staged_directory.h"
 #include "prunus/io/checkpoint.h"
 #include "prunus/pipeline/output.h"
 #include "prunus/pipeline/run_record.h"
@@ -49,25 +50,15 @@ class Recovery {
   }
 
   Json run() {
-    try {
-      if (job_.mode == RecoverMode::SubBlock) {
-        repair();
-      } else {
-        train();
-      }
-    } catch (const Error& error) {
-      const bool final = error.kind() != ErrorKind::Interrupted && error.kind() != ErrorKind::Io &&
-                         error.kind() != ErrorKind::Numeric;
-      if (final) work_->discard();
-      throw;
+    if (job_.mode == RecoverMode::SubBlock) {
+      repair();
+    } else {
+      train();
     }
     return record_.json();
   }
 
-  void commit(StagedDirectory& out) {
-    out.commit();
-    work_->discard();
-  }
+  WorkFolder& work() { return *work_; }
 
  private:
   const Model* teacher() const { return teacher_.get(); }
@@ -96,8 +87,20 @@ class Recovery {
     return json;
   }
 
+  // On the disk: values, two states of the optimiser, the state before while the next is written,
+  // the best values; and the result.
+  void require_room(int64_t trained) const {
+    constexpr uint64_t kStateBytes = 2 * 3 * sizeof(float) + sizeof(float);
+    require_space(work_->path(), static_cast<uint64_t>(trained) * kStateBytes,
+                  "the training's state");
+    if (!job_.adapter_only) {
+      require_space(staging_, static_cast<uint64_t>(model_.bytes()), "the result");
+    }
+  }
+
   // Says what the run will take, decides about recomputing, refuses what cannot fit.
   void plan_memory_of(int64_t trained) {
+    require_room(trained);
     MemoryRequest request{.full = job_.mode == RecoverMode::Full,
                           .trained = trained,
                           .lora = job_.lora,
@@ -202,6 +205,7 @@ class Recovery {
 
   void repair() {
     const std::vector<int64_t> layers = dense_layers(job_.model_dir, model_, *teacher_);
+    require_room(0);
     RepairedLayers repaired(model_, work_->path());
     if (!data_.valid.empty()) {
       record_.set("valid_loss_before", mean_nll(model_, data_.valid, job_.device));
@@ -238,7 +242,7 @@ class Recovery {
       record_.set("source_files", hash_model_files(job_.model_dir));
       if (!job_.adapter_only) record_.set("result_files", hash_model_files(staging_));
     });
-    write_file(staging_ + "/run.json", record_.json().dump(2) + "\n");
+    record_.write(staging_);
   }
 
   RecoverJob& job_;
@@ -255,15 +259,23 @@ class Recovery {
 
 Json run_recover(RecoverJob job) {
   check_job(job);
-  StagedDirectory out(job.out_dir, job.force);
+  StagedDirectory out(
+      {.path = job.out_dir,
+       .replace = job.force,
+       .inputs = {job.model_dir, job.teacher_dir, job.adapter_dir, job.valid_file,
+                  job.data == "self" ? "" : job.data, work_path(job.out_dir, job.work_dir)}});
   Recovery recovery(job, out.staging_path());
-  const Json record = recovery.run();
-  recovery.commit(out);
-  return record;
+  return with_last_words(&recovery.work(), [&] {
+    const Json record = recovery.run();
+    out.commit();
+    recovery.work().discard();
+    return record;
+  });
 }
 
 Json run_merge(const MergeJob& job) {
-  StagedDirectory out(job.out_dir, job.force);
+  StagedDirectory out(
+      {.path = job.out_dir, .replace = job.force, .inputs = {job.model_dir, job.adapter_dir}});
   RunRecord record("merge", {{"model", job.model_dir},
                              {"adapter", job.adapter_dir},
                              {"out", job.out_dir},
@@ -273,6 +285,7 @@ Json run_merge(const MergeJob& job) {
       std::make_shared<MergedSource>(model.shared_source(), read_peft(job.adapter_dir, model));
   const Model merged(model.config(), source);
   const std::string& staging = out.staging_path();
+  require_space(staging, static_cast<uint64_t>(model.bytes()), "the merged model");
   record.stage("write", [&] { write_model(merged, job.model_dir, staging); });
   record.set("output_check", to_json(record.stage("check", [&] {
                return check_output(merged, staging, probe_ids(model.config()), job.device);
@@ -285,7 +298,7 @@ Json run_merge(const MergeJob& job) {
   record.set("source", describe_model(model));
   record.set("result", describe_model(merged));
   record.set("result_files", hash_model_files(staging));
-  write_file(staging + "/run.json", record.json().dump(2) + "\n");
+  record.write(staging);
   out.commit();
   return record.json();
 }

@@ -117,7 +117,7 @@ class CliTest : public ::testing::Test {
     EXPECT_EQ(run.out, "");
     for (const std::string& name : names_in(dir.path())) {
       EXPECT_FALSE(name.starts_with("out")) << name << " was left behind";
-      EXPECT_EQ(name.find(".partial-"), name.npos) << name << " was left behind";
+      EXPECT_EQ(name.find(".partial"), name.npos) << name << " was left behind";
     }
   }
 
@@ -133,7 +133,7 @@ class CliTest : public ::testing::Test {
     EXPECT_LT(json_of(path + "/run.json").at("output_check").at("max_abs_diff"), 1e-5);
     EXPECT_NO_THROW(open_model(path));
     for (const std::string& name : names_in(dir.path()))
-      EXPECT_EQ(name.find(".partial-"), name.npos);
+      EXPECT_EQ(name.find(".partial"), name.npos);
   }
 
   test::TempDir dir;

@@ -25,7 +25,7 @@ class Rules : public CliTest {
   bool staging_appears() const {
     for (int i = 0; i < 3000; ++i) {
       for (const std::string& name : names_in(dir.path())) {
-        if (name.starts_with("out.partial-")) return true;
+        if (name.starts_with("out.partial")) return true;
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
@@ -109,25 +109,79 @@ TEST_F(Rules, WhatStandsIsNotOverwritten) {
   EXPECT_EQ(read(single), "a file");
 }
 
-TEST_F(Rules, ForceReplacesTheWholeDirectoryAndOnlyBySuccess) {
-  fs::create_directory(dir / "old");
-  const std::string inside = file("old/diary.txt", "dear diary");
+TEST_F(Rules, ForceReplacesAnEarlierResultAndOnlyBySuccess) {
+  const std::string old = dir / "old";
+  expect_model(run({"prune", model, "--out", old, "--method", "l1", "--ratio", "0.5"}), old);
+  const std::string before = read(old + "/model.safetensors");
   const auto forced = [&](const std::string& ratio) {
-    return run(
-        {"prune", model, "--out", dir / "old", "--method", "l2", "--ratio", ratio, "--force"});
+    return run({"prune", model, "--out", old, "--method", "l2", "--ratio", ratio, "--force"});
   };
   expect_failed(forced("0.99"), 2, "lower --ratio");
-  EXPECT_EQ(read(inside), "dear diary");
-  expect_model(forced("0.25"), dir / "old");
-  EXPECT_FALSE(fs::exists(inside));
+  EXPECT_EQ(read(old + "/model.safetensors"), before);
+  expect_model(forced("0.25"), old);
+  EXPECT_NE(read(old + "/model.safetensors"), before);
   EXPECT_EQ(names_in(dir.path()), (std::vector<std::string>{"model", "old"}));
 }
 
-TEST_F(Rules, ADirectoryCanBePrunedOntoItself) {
+TEST_F(Rules, ForceDeletesNothingThatNoRunHasWritten) {
+  const std::string old = dir / "old";
+  expect_model(run({"prune", model, "--out", old, "--method", "l1"}), old);
+  const std::string diary = file("old/diary.txt", "dear diary");
+  const std::string text = file("text.txt", some_text(40));
+  const std::string plan = file("plan.json", read(old + "/plan.json"));
+  const std::vector<Arguments> lines = {
+      {"prune", model, "--out", old, "--method", "l1", "--force"},
+      {"apply", model, "--plan", plan, "--out", old, "--force"},
+      {"merge", model, "--adapter", model, "--out", old, "--force"},
+      {"recover", model, "--data", text, "--out", old, "--force"},
+      {"train", "--config", model, "--data", text, "--out", old, "--force"},
+      {"tokenizer", "--data", text, "--out", old, "--vocab-size", "300", "--force"}};
+  for (const Arguments& line : lines) {
+    SCOPED_TRACE(line[0]);
+    expect_failed(run(line), 2, "diary.txt");
+  }
+  EXPECT_EQ(read(diary), "dear diary");
+}
+
+TEST_F(Rules, AnOutputNeitherIsNorHoldsNorLiesInAnInput) {
   const std::string before = read(model + "/model.safetensors");
-  expect_model(run({"prune", model, "--out", model, "--method", "l2", "--force"}), model);
-  EXPECT_NE(read(model + "/model.safetensors"), before);
-  EXPECT_EQ(names_in(dir.path()), std::vector<std::string>{"model"});
+  fs::create_directory(dir / "texts");
+  const std::string text = file("texts/text.txt", some_text(40));
+  for (const char* force : {"", "--force"}) {
+    const auto with = [&](Arguments line) {
+      if (*force != 0) line.emplace_back(force);
+      return run(line);
+    };
+    const Arguments prune_l2 = {"prune", model, "--method", "l2", "--out"};
+    for (const std::string& bad : {model, model + "/", model + "/out", dir.path()}) {
+      Arguments line = prune_l2;
+      line.push_back(bad);
+      expect_failed(with(line), 2, "input of this run");
+    }
+    expect_failed(with({"prune", model, "--calib", text, "--out", dir / "texts"}), 2, "input");
+    expect_failed(with({"recover", model, "--data", text, "--out", model}), 2, "input");
+    expect_failed(with({"recover", model, "--data", text, "--out", dir / "texts"}), 2, "input");
+    expect_failed(with({"recover", model, "--data", text, "--teacher", dir / "texts", "--out",
+                        dir / "texts/out"}),
+                  2, "input");
+    expect_failed(with({"merge", model, "--adapter", dir / "texts", "--out", dir / "texts"}), 2,
+                  "input");
+    expect_failed(with({"train", "--config", model, "--data", text, "--out", model}), 2, "input");
+    expect_failed(with({"tokenizer", "--data", text, "--out", dir / "texts"}), 2, "input");
+    expect_failed(with({"apply", model, "--plan", text, "--out", dir / "texts"}), 2, "input");
+  }
+  EXPECT_EQ(read(model + "/model.safetensors"), before);
+  EXPECT_EQ(names_in(dir / "texts"), std::vector<std::string>{"text.txt"});
+}
+
+TEST_F(Rules, ASecondRunOnTheSameOutputIsRefused) {
+  Process first(long_run());
+  ASSERT_TRUE(staging_appears());
+  const Outcome second = run({"prune", model, "--out", out, "--method", "l1"});
+  EXPECT_EQ(second.exit_code, 2);
+  EXPECT_THAT(second.err, HasSubstr("another run is writing it (process "));
+  first.send(SIGKILL);
+  first.wait();
 }
 
 TEST_F(Rules, ParentsOfTheOutputAreMadeAndGoAgainWithAFailure) {
@@ -176,14 +230,16 @@ TEST_F(Rules, AnOutputThatCannotBeMadeIsAnError) {
 
 TEST_F(Rules, AnInterruptedRunLeavesOnlyWhatResumingNeeds) {
   const Arguments line = long_run();
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     SCOPED_TRACE(signal);
     Process process(line);
     ASSERT_TRUE(staging_appears());
     process.send(signal);
     const Outcome end = process.wait();
     EXPECT_EQ(end.exit_code, 130);
-    EXPECT_THAT(end.err, HasSubstr("interrupted"));
+    const bool state = fs::exists(out + ".work");
+    EXPECT_THAT(end.err, HasSubstr("interrupted: stopped before the end; "));
+    EXPECT_THAT(end.err, HasSubstr(state ? "state is kept in " + out + ".work" : "nothing was"));
     for (const std::string& name : names_in(dir.path())) {
       EXPECT_TRUE(!name.starts_with("out") || name == "out.work") << name << " was left behind";
     }

@@ -81,16 +81,26 @@ TEST_F(TokenizerCommand, DigitsAreJoinedOnRequest) {
   EXPECT_EQ(load_tokenizer(out)->encode("77").size(), 1U);
 }
 
-TEST_F(TokenizerCommand, ReplacesADirectoryOnlyByForce) {
+TEST_F(TokenizerCommand, ReplacesItsResultOnlyByForce) {
+  const auto line = [&](const std::string& size, Arguments more) {
+    Arguments all{"tokenizer", "--data", text, "--out", out, "--vocab-size", size};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  EXPECT_EQ(run(line("320", {})).exit_code, 0);
+  const Outcome again = run(line("330", {}));
+  EXPECT_EQ(again.exit_code, 2);
+  EXPECT_THAT(again.err, HasSubstr("--force"));
+  EXPECT_EQ(load_tokenizer(out)->vocab_size(), 320);
+  EXPECT_EQ(run(line("330", {"--force"})).exit_code, 0);
+  EXPECT_EQ(load_tokenizer(out)->vocab_size(), 330);
+}
+
+TEST_F(TokenizerCommand, NeverReplacesAModelOfOthers) {
   const std::string config = read(model + "/config.json");
-  const Arguments line{"tokenizer", "--data", text, "--out", model, "--vocab-size", "320"};
-  expect_failed(run(line), 2, "--force");
+  expect_failed(run({"tokenizer", "--data", text, "--out", model, "--vocab-size", "320", "--force"}),
+                2, "no prunus run has written");
   EXPECT_EQ(read(model + "/config.json"), config);
-  Arguments forced = line;
-  forced.emplace_back("--force");
-  EXPECT_EQ(run(forced).exit_code, 0);
-  EXPECT_FALSE(fs::exists(model + "/config.json"));
-  EXPECT_TRUE(fs::exists(model + "/tokenizer.json"));
 }
 
 TEST_F(TokenizerCommand, RefusesInOneLineAndLeavesNothing) {

@@ -225,7 +225,7 @@ std::function<void()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   PruneJob& job = options->job;
   app.add_option("MODEL", job.model_dir, "Hugging Face model directory")->required();
-  app.add_option("--out", job.out_dir, "directory to write; must not exist yet")->required();
+  app.add_option("--out", job.out_dir, "directory to write; new, or empty")->required();
   declare_how_much(app, *options);
   declare_what(app, *options);
   declare_importance(app, *options);
@@ -233,7 +233,7 @@ std::function<void()> declare(CLI::App& app) {
   app.add_flag("--resume", job.resume,
                "go on where an interrupted or killed run of the same command stopped");
   app.add_flag("--dry-run", job.dry_run, "write OUT/plan.json and stop; see `prunus apply`");
-  app.add_flag("--force", job.force, "replace OUT if it exists, and the state of an older run");
+  app.add_flag("--force", job.force, "replace OUT where it is an earlier result, and the state of an older run");
   app.add_flag("--json", options->json, "print run.json's content to stdout");
   add_common_options(app, options->common);
   CLI::App* parsed = &app;

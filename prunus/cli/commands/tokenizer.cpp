@@ -6,10 +6,11 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "prunus/base/files.h"
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
+#include "prunus/base/staged_directory.h"
 #include "prunus/cli/command.h"
+#include "prunus/pipeline/run_record.h"
 #include "prunus/text/dataset.h"
 #include "prunus/text/tokenizer_trainer.h"
 
@@ -65,13 +66,21 @@ void print_summary(const Json& result) {
 void run(Options& options) {
   start(options.common);
   const Timer timer;
-  StagedDirectory out(options.out_dir, options.force);
+  StagedDirectory out({.path = options.out_dir, .replace = options.force, .inputs = options.data});
+  RunRecord record("tokenizer", {{"data", options.data},
+                                 {"out", options.out_dir},
+                                 {"vocab_size", options.train.vocab_size},
+                                 {"character_coverage", options.train.character_coverage},
+                                 {"join_digits", options.join_digits},
+                                 {"model_max_length", options.train.model_max_length}});
   const auto documents = read_all(options.data);
   options.train.split_digits = !options.join_digits;
   const auto trained = train_tokenizer(documents, options.train, out.staging_path());
   Json result = {
       {"pieces", trained.pieces}, {"characters", trained.characters}, {"learned", trained.learned}};
   result.update(measure(documents, out.staging_path()));
+  record.set("tokenizer", result);
+  record.write(out.staging_path());
   out.commit();
   result["seconds"] = timer.seconds();
   result["peak_memory_bytes"] = peak_memory_bytes();
@@ -90,7 +99,7 @@ std::function<void()> declare(CLI::App& app) {
                  "text to learn from: plain text, or jsonl with a `text` field; several are read "
                  "one after the other")
       ->required();
-  app.add_option("--out", options->out_dir, "directory to write; must not exist yet")->required();
+  app.add_option("--out", options->out_dir, "directory to write; new, or empty")->required();
   app.add_option("--vocab-size", train.vocab_size,
                  "pieces in all: 3 special ones, 256 bytes, the characters, the rest learned");
   app.add_option("--character-coverage", train.character_coverage,
@@ -100,7 +109,7 @@ std::function<void()> declare(CLI::App& app) {
                "let several digits share a piece (default: one piece a digit, as in Llama 2)");
   app.add_option("--model-max-length", train.model_max_length,
                  "context length to name in tokenizer_config.json");
-  app.add_flag("--force", options->force, "replace OUT if it exists");
+  app.add_flag("--force", options->force, "replace OUT where it is an earlier result");
   app.add_flag("--json", options->json, "print the summary as JSON to stdout");
   add_common_options(app, options->common);
   return [options] { run(*options); };
