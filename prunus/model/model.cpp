@@ -163,17 +163,12 @@ Model::Model(ModelConfig config, std::shared_ptr<const WeightSource> source)
   }
 }
 
-const TensorInfo* Model::find(Role role, int layer) const {
+const TensorInfo& Model::tensor(Role role, int layer) const {
   if (role == Role::LmHead && config_.tie_word_embeddings) role = Role::EmbedTokens;
   const int at = index_.at(static_cast<size_t>(layer + 1))[static_cast<size_t>(role)];
-  return at < 0 ? nullptr : &tensors_[static_cast<size_t>(at)];
-}
-
-const TensorInfo& Model::tensor(Role role, int layer) const {
-  const TensorInfo* found = find(role, layer);
-  PRUNUS_CHECK(found != nullptr, InvalidArgument, "the model has no ", role_name(role),
+  PRUNUS_CHECK(at >= 0, InvalidArgument, "the model has no ", role_name(role),
                layer < 0 ? std::string(" outside its layers") : c10::str(" in layer ", layer));
-  return *found;
+  return tensors_[static_cast<size_t>(at)];
 }
 
 void check_finite(const at::Tensor& tensor, const std::string& what) {

@@ -40,8 +40,6 @@ class Model {
   /// The tensor with this role in this layer (−1: outside). LmHead of a tied model is EmbedTokens.
   /// Throws InvalidArgument where the model has no such tensor.
   const TensorInfo& tensor(Role role, int layer = -1) const;
-  /// The same, or null where the model has no such tensor.
-  const TensorInfo* find(Role role, int layer = -1) const;
   const WeightSource& source() const { return *source_; }
   std::shared_ptr<const WeightSource> shared_source() const { return source_; }
 

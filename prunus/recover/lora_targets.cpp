@@ -45,8 +45,8 @@ class Targets {
   explicit Targets(const Model& model) : model_(model), modules_(peft_modules(model)) {}
 
   void add_role(Role role) {
-    for (int layer = 0; layer < model_.layer_count(); ++layer) {
-      if (const TensorInfo* weight = model_.find(role, layer)) add(*weight);
+    for (const TensorInfo& tensor : model_.tensors()) {
+      if (tensor.spec->role == role) add(tensor);
     }
   }
 
