@@ -49,19 +49,29 @@ def read_logits(source: str):
     return torch.tensor(json.loads(pathlib.Path(source).read_text(encoding="utf-8"))["logits"])
 
 
-def load(options):
-    """The model with its adapter; nothing missing, nothing left over."""
-    base = transformers.AutoModelForCausalLM.from_pretrained(
-        options.model, dtype=torch.float32, attn_implementation="eager")
-    model = peft.PeftModel.from_pretrained(base, options.adapter)
-    stored = safetensors.torch.load_file(options.adapter / "adapter_model.safetensors")
+def load_adapter(base, directory: pathlib.Path):
+    """A model with its adapter; nothing missing, nothing left over. A module tree that is no model
+    of transformers will do, too."""
+    config = peft.PeftConfig.from_pretrained(directory)
+    if not isinstance(base, transformers.PreTrainedModel):
+        config.task_type = None  # a task needs the methods of a language model
+    config.inference_mode = True
+    model = peft.get_peft_model(base, config)
+    stored = safetensors.torch.load_file(directory / "adapter_model.safetensors")
+    peft.set_peft_model_state_dict(model, stored)
     held = peft.get_peft_model_state_dict(model)
     wrong = set(stored) ^ set(held)
     wrong |= {name for name in set(stored) & set(held)
               if not torch.equal(stored[name].float(), held[name].float())}
     if wrong:
         raise ValueError(f"missing, left over or unequal in PEFT: {sorted(wrong)[:5]}")
-    model.eval()
+    return model.eval()
+
+
+def load(options):
+    base = transformers.AutoModelForCausalLM.from_pretrained(
+        options.model, dtype=torch.float32, attn_implementation="eager")
+    model = load_adapter(base, options.adapter)
     return model.merge_and_unload() if options.merged else model
 
 

@@ -168,6 +168,16 @@ void write_experts(Json& json, const ModelConfig& config) {
   if (dense > 0) json["decoder_sparse_step"] = 1;
 }
 
+// A head may have been given weights of its own.
+void write_tied(Json& json, const ModelConfig& config) {
+  const Switch& tied = config.family->tied;
+  const std::string key(tied.key);
+  if (key.empty()) return;
+  const bool said = json.contains(key) && !json[key].is_null();
+  const bool before = said ? json[key] == true : tied.value;
+  if (before != config.tie_word_embeddings) json[key] = config.tie_word_embeddings;
+}
+
 // Stock loaders of some families insist that the heads divide hidden_size.
 void write_family(Json& json, const ModelConfig& config) {
   const Family& family = *config.family;
@@ -199,6 +209,7 @@ Json rewrite_config(const Json& original, const ModelConfig& config) {
   for (const SizeKey& key : size_keys(*config.family)) write_size(json, config, key);
   write_windows(json, config);
   write_experts(json, config);
+  write_tied(json, config);
   write_family(json, config);
   write_own_keys(json, config);
   return json;

@@ -32,12 +32,8 @@ std::vector<int64_t> file_shape(const TensorInfo& tensor) {
 
 at::Tensor joined(const FileTensor& file, const WeightSource& source) {
   std::vector<at::Tensor> parts;
-  const int64_t groups = file.parts[0]->stored.groups;
-  for (const TensorInfo* part : file.parts) {
-    const at::Tensor value = source.read(*part);
-    parts.push_back(value.unflatten(0, {groups, -1}));
-  }
-  return parts.size() == 1 ? parts[0].flatten(0, 1) : at::cat(parts, 1).flatten(0, 1);
+  for (const TensorInfo* part : file.parts) parts.push_back(source.read(*part));
+  return joined_rows(parts, file.parts[0]->stored.groups);
 }
 
 }  // namespace
@@ -113,14 +109,24 @@ std::vector<std::string> file_names(const TensorInfo& tensor) {
   return names;
 }
 
-at::Tensor part_of(const at::Tensor& stored, const TensorInfo& tensor) {
-  const StoredPlace& place = tensor.stored;
-  const at::Tensor rows = place.transposed && tensor.spec->rank == 2 ? stored.t() : stored;
+at::Tensor part_rows(const at::Tensor& rows, const StoredPlace& place) {
   if (place.rows == place.of) return rows.contiguous();
   return rows.unflatten(0, {place.groups, place.of})
       .narrow(1, place.begin, place.rows)
       .flatten(0, 1)
       .contiguous();
+}
+
+at::Tensor joined_rows(const std::vector<at::Tensor>& parts, int64_t groups) {
+  if (parts.size() == 1) return parts[0];
+  std::vector<at::Tensor> grouped;
+  for (const at::Tensor& part : parts) grouped.push_back(part.unflatten(0, {groups, -1}));
+  return at::cat(grouped, 1).flatten(0, 1);
+}
+
+at::Tensor part_of(const at::Tensor& stored, const TensorInfo& tensor) {
+  const StoredPlace& place = tensor.stored;
+  return part_rows(place.transposed && tensor.spec->rank == 2 ? stored.t() : stored, place);
 }
 
 at::Tensor file_value(const FileTensor& file, const WeightSource& source) {

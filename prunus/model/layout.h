@@ -29,6 +29,13 @@ std::vector<FileTensor> file_tensors(const std::vector<TensorInfo>& tensors);
 /// Not for weights made of one tensor per expert.
 at::Tensor part_of(const at::Tensor& stored, const TensorInfo& tensor);
 
+/// The rows of one weight out of rows that stand as those of [out, in] in its tensor of the file
+/// (a bias, or a factor of a low-rank update of the whole tensor). [of · groups, …] → [rows, …].
+at::Tensor part_rows(const at::Tensor& rows, const StoredPlace& place);
+
+/// The reverse: the rows of all parts of one tensor, in their order, as the file has them.
+at::Tensor joined_rows(const std::vector<at::Tensor>& parts, int64_t groups);
+
 /// What the file holds under this name, contiguous, in the parts' dtype.
 at::Tensor file_value(const FileTensor& tensor, const WeightSource& source);
 

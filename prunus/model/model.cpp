@@ -166,8 +166,8 @@ Model::Model(ModelConfig config, std::shared_ptr<const WeightSource> source)
 const TensorInfo& Model::tensor(Role role, int layer) const {
   if (role == Role::LmHead && config_.tie_word_embeddings) role = Role::EmbedTokens;
   const int at = index_.at(static_cast<size_t>(layer + 1))[static_cast<size_t>(role)];
-  PRUNUS_CHECK(at >= 0, InvalidArgument, "the model has no tensor of role ", static_cast<int>(role),
-               " in layer ", layer);
+  PRUNUS_CHECK(at >= 0, InvalidArgument, "the model has no ", role_name(role),
+               layer < 0 ? std::string(" outside its layers") : c10::str(" in layer ", layer));
   return tensors_[static_cast<size_t>(at)];
 }
 

@@ -1,22 +1,17 @@
 #include "prunus/recover/lora.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
 #include "prunus/base/error.h"
-#include "prunus/base/named.h"
+#include "prunus/model/layout.h"
+#include "prunus/recover/lora_targets.h"
 
 namespace prunus {
 namespace {
 
-constexpr std::pair<std::string_view, Role> kTargets[] = {
-    {"q_proj", Role::QProj},       {"k_proj", Role::KProj},       {"v_proj", Role::VProj},
-    {"o_proj", Role::OProj},       {"gate_proj", Role::GateProj}, {"up_proj", Role::UpProj},
-    {"down_proj", Role::DownProj},
-};
 constexpr std::string_view kSuffix = ".weight";
 constexpr int64_t kMaxRank = int64_t{1} << 16;  // far above any width: the option was mistyped
 
@@ -27,11 +22,6 @@ void check_options(const LoraOptions& options) {
                "lora: alpha is ", options.alpha, ", expected a number above 0");
   PRUNUS_CHECK(options.dropout >= 0 && options.dropout < 1, InvalidArgument, "lora: dropout is ",
                options.dropout, ", expected [0, 1)");
-  PRUNUS_CHECK(!options.targets.empty(), InvalidArgument, "lora: no target weights");
-  for (const Role role : options.targets) {
-    PRUNUS_CHECK(lora_target_name(role) != "?", InvalidArgument, "lora: role ",
-                 static_cast<int>(role), " cannot have an adapter, only the seven projections can");
-  }
 }
 
 // Finaliser of splitmix64 (Steele, Lea & Flood, OOPSLA 2014): every input bit moves every output
@@ -75,36 +65,36 @@ double LoraOptions::scale() const {
   return alpha / (rslora ? std::sqrt(rank) : rank);
 }
 
-std::vector<Role> parse_lora_targets(std::string_view text) {
-  if (text == "all") return LoraOptions{}.targets;
-  std::vector<Role> roles;
-  for (size_t at = 0; at <= text.size();) {
-    const size_t end = std::min(text.find(',', at), text.size());
-    const std::string_view name = text.substr(at, end - at);
-    const Role role = parse_named(kTargets, name, "--lora-targets");
-    PRUNUS_CHECK(std::find(roles.begin(), roles.end(), role) == roles.end(), InvalidArgument,
-                 "--lora-targets '", text, "' names ", name, " twice");
-    roles.push_back(role);
-    at = end + 1;
-  }
-  return roles;
-}
-
-std::string_view lora_target_name(Role role) { return name_of(kTargets, role); }
-
 LoraAdapter LoraAdapter::make(const Model& model, const LoraOptions& options, uint64_t seed,
                               at::Device device) {
   check_options(options);
   LoraAdapter adapter{options, {}};
-  for (int layer = 0; layer < model.layer_count(); ++layer) {
-    for (const Role role : options.targets) {
-      LoraPair pair = make_pair(model.tensor(role, layer), options, seed);
-      pair.a = pair.a.to(device);
-      pair.b = pair.b.to(device);
-      adapter.pairs.emplace(std::pair(layer, role), std::move(pair));
-    }
+  for (const auto& [layer, role] : lora_targets(model, options.targets)) {
+    LoraPair pair = make_pair(model.tensor(role, layer), options, seed);
+    pair.a = pair.a.to(device);
+    pair.b = pair.b.to(device);
+    adapter.pairs.emplace(std::pair(layer, role), std::move(pair));
   }
   return adapter;
+}
+
+void LoraAdapter::check_trainable(const std::string& where) const {
+  constexpr const char* kMerge = "; merge it first (prunus merge) and recover the result";
+  PRUNUS_CHECK(replaced.empty(), Unsupported, where, ": brings the whole tensor '",
+               replaced.begin()->first,
+               "' (modules_to_save or a trained bias), and adapters alone "
+               "are trained here",
+               kMerge);
+  PRUNUS_CHECK(added.empty(), Unsupported, where, ": adds to the bias '", added.begin()->first,
+               "' (lora_bias), and adapters alone are trained here", kMerge);
+  for (const auto& [place, pair] : pairs) {
+    const auto& [layer, role] = place;
+    PRUNUS_CHECK(layer >= 0 && is_lora_role(role), Unsupported, where, ": has an adapter on ",
+                 role_name(role), ", and only those on the layers' projections are trained",
+                 kMerge);
+    PRUNUS_CHECK(!pair.magnitude.defined(), Unsupported, where, ": has DoRA magnitudes on ",
+                 role_name(role), " of layer ", layer, ", and plain LoRA alone is trained", kMerge);
+  }
 }
 
 std::vector<Parameter> LoraAdapter::parameters(const Model& model) {
@@ -130,11 +120,9 @@ int64_t LoraAdapter::parameter_count() const {
 }
 
 std::string lora_tensor_name(const TensorInfo& weight, char part) {
-  PRUNUS_CHECK(weight.stored.plain(), Unsupported, "an adapter for '", weight.name,
-               "': the checkpoint holds this weight inside another tensor, and PEFT's adapters are "
-               "named after whole ones; use recover --full");
-  std::string_view module = weight.name;
-  if (module.ends_with(kSuffix)) module.remove_suffix(kSuffix.size());
+  std::string module = weight.name;
+  const auto at = module.rfind(kSuffix);
+  if (at != std::string::npos) module.erase(at, kSuffix.size());
   return c10::str("base_model.model.", module, ".lora_", part, ".weight");
 }
 

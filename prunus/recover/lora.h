@@ -2,7 +2,6 @@
 #include <cstdint>
 #include <map>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -25,42 +24,47 @@ struct LoraOptions {
   bool rslora = false;   ///< s = alpha / √r
   double dropout = 0.0;  ///< share of A's inputs set to zero in training, [0, 1)
   Init init = Init::Kaiming;
-  /// Weights that get an adapter, in every layer.
-  std::vector<Role> targets = {Role::QProj,    Role::KProj,  Role::VProj,   Role::OProj,
-                               Role::GateProj, Role::UpProj, Role::DownProj};
+  std::string targets = "all";  ///< weights that get an adapter, see lora_targets.h
   double scale() const;
 };
-
-/// "q_proj,down_proj" or "all" → roles. Throws InvalidArgument naming the known names.
-std::vector<Role> parse_lora_targets(std::string_view text);
-/// "q_proj" … "down_proj": the last part of the module's name in PEFT's files.
-std::string_view lora_target_name(Role role);
 
 /// The two factors on one weight [out, in].
 struct LoraPair {
   at::Tensor a;      ///< FP32 [r, in]
   at::Tensor b;      ///< FP32 [out, r]
   double scale = 1;  ///< s
+  /// DoRA (Liu et al., arXiv:2402.09353, eq. 5): FP32 lengths that the rows of W + s·B·A get,
+  /// [out]; of an embedding its columns, [in]. Undefined: plain LoRA. Merging only, never trained.
+  at::Tensor magnitude = {};
 };
 
-/// Adapters of a whole model by layer and role.
+/// Adapters of a whole model by layer (−1: outside the layers) and role.
 struct LoraAdapter {
   LoraOptions options;
   std::map<std::pair<int, Role>, LoraPair> pairs;
+  /// What an adapter file may bring besides, by the name of the model's tensor; merging only.
+  std::map<std::string, at::Tensor> replaced = {};  ///< whole tensors that were trained, any dtype
+  std::map<std::string, at::Tensor> added = {};     ///< FP32, added to biases
 
   /// A drawn, B zero: the model is unchanged at first. One stream of numbers per pair, so that what
   /// one pair gets depends on the seed, its layer and its role alone.
-  /// Throws InvalidArgument for options out of range or a role the model does not have.
+  /// Throws InvalidArgument for options out of range, and as lora_targets().
   static LoraAdapter make(const Model& model, const LoraOptions& options, uint64_t seed,
                           at::Device device);
 
-  /// Every factor as a trainable leaf, layer by layer; names as in PEFT's files. Marks the tensors
-  /// of this adapter as requiring gradients.
+  /// Throws Unsupported naming the first thing that can be merged but not trained on: pairs outside
+  /// the layers' projections, DoRA, whole tensors. `where` names the adapter.
+  void check_trainable(const std::string& where) const;
+
+  /// Every factor as a trainable leaf, layer by layer; names as in PEFT's files where the weight is
+  /// a module of its own. Marks the tensors of this adapter as requiring gradients.
   std::vector<Parameter> parameters(const Model& model);
   int64_t parameter_count() const;
 };
 
-/// "base_model.model.<module>.lora_A.weight" for part "A" or "B" of the adapter on this weight.
+/// What a factor on this weight is called in training, part "A" or "B":
+/// "base_model.model.<module>.lora_A.weight". A part of a fused weight has its role in the module's
+/// name ("….qkv_proj#q_proj").
 std::string lora_tensor_name(const TensorInfo& weight, char part);
 
 /// What merging did to the zeros of sparse weights (docs/recover.md).

@@ -5,14 +5,15 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "prunus/model/weights.h"
+#include "prunus/model/model.h"
 #include "prunus/recover/lora.h"
 
 namespace prunus {
 
-/// A model's weights with an adapter merged in: W + s·B·A, rounded to the file's dtype, one tensor
-/// at a time when it is read. Zeros of a sparse weight (zero_mask.h) stay zero, and what the
-/// adapter would have put there is counted.
+/// A model's weights with an adapter merged in, rounded to the file's dtype, one tensor at a time
+/// when it is read: W + s·B·A, with DoRA m · (W + s·B·A) / ‖W + s·B·A‖ row by row (an embedding
+/// column by column), and what the adapter replaces or adds to. Zeros of a sparse weight
+/// (zero_mask.h) stay zero, and what the adapter would have put there is counted.
 class MergedSource : public WeightSource {
  public:
   MergedSource(std::shared_ptr<const WeightSource> base, LoraAdapter adapter);
@@ -45,5 +46,12 @@ class ReplacedSource : public WeightSource {
   std::shared_ptr<const WeightSource> base_;
   std::map<std::string, at::Tensor> tensors_;
 };
+
+/// A model whose head is tied, seen as one with a head of its own that holds the same values; any
+/// other as it is. An adapter may change one of the two alone.
+Model untied(const Model& model);
+
+/// Whether an adapter changes the embedding of tokens or the head.
+bool touches_vocabulary(const LoraAdapter& adapter, const Model& model);
 
 }  // namespace prunus

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include <ATen/ATen.h>
 
@@ -36,6 +37,7 @@ class Recovery {
         tokenizer_(load_tokenizer(job.model_dir)),
         record_("recover", options_json(job)) {
     if (!job.teacher_dir.empty()) open_teacher();
+    if (job.mode == RecoverMode::Lora) open_adapter();
     work_ = std::make_unique<WorkFolder>(
         WorkFolder::Options{.path = work_path(job.out_dir, job.work_dir),
                             .identity = identity().dump(2),
@@ -75,6 +77,20 @@ class Recovery {
             : std::vector<Seam>();
     PRUNUS_CHECK(job_.trainer.loss.seam <= 0 || !job_.trainer.seams.empty(), InvalidArgument,
                  "--seam-weight: no layer was removed between kept ones, so there is no seam");
+  }
+
+  // What cannot be trained or written is refused before any work.
+  void open_adapter() {
+    adapter_ = job_.adapter_dir.empty()
+                   ? LoraAdapter::make(model_, job_.lora, job_.seed, job_.device)
+                   : read_peft(job_.adapter_dir, untied(model_));
+    adapter_->check_trainable(job_.adapter_dir);
+    adapter_->options.dropout = job_.lora.dropout;
+    for (auto& [place, pair] : adapter_->pairs) {
+      pair.a = pair.a.to(job_.device);
+      pair.b = pair.b.to(job_.device);
+    }
+    if (job_.adapter_only) write_adapter(*adapter_);
   }
 
   Json identity() const {
@@ -124,12 +140,8 @@ class Recovery {
       plan_memory_of(model_.parameters());
       return TrainModel(model_, job_.device, job_.model);
     }
-    LoraAdapter adapter = job_.adapter_dir.empty()
-                              ? LoraAdapter::make(model_, job_.lora, job_.seed, job_.device)
-                              : read_peft(job_.adapter_dir, model_);
-    adapter.options.dropout = job_.lora.dropout;
-    plan_memory_of(adapter.parameter_count());
-    return TrainModel(model_, job_.device, job_.model, std::move(adapter));
+    plan_memory_of(adapter_->parameter_count());
+    return TrainModel(model_, job_.device, job_.model, std::move(*adapter_));
   }
 
   void train() {
@@ -151,25 +163,17 @@ class Recovery {
     if (trained.sparse_weights() > 0) record_.set("sparse_weights", trained.sparse_weights());
     log.copy_to(staging_ + "/train.jsonl");
     if (job_.adapter_only) {
-      write_adapter(trained);
+      record_.stage("write", [&] { write_adapter(*trained.adapter()); });
+      finish(model_);
     } else {
       write_merged(trained);
     }
   }
 
-  void write_adapter(const TrainModel& trained) {
-    record_.stage("write",
-                  [&] { write_peft(*trained.adapter(), model_, job_.model_dir, staging_); });
-    // What is read back is what was meant.
-    const LoraAdapter again = read_peft(staging_, model_);
-    for (const auto& [place, pair] : trained.adapter()->pairs) {
-      const LoraPair& other = again.pairs.at(place);
-      PRUNUS_CHECK(at::equal(other.a, pair.a.detach().cpu()) &&
-                       at::equal(other.b, pair.b.detach().cpu()) && other.scale == pair.scale,
-                   OutputCheck, staging_, ": the adapter of layer ", place.first,
-                   " reads back differently");
-    }
-    finish(model_);
+  // What is read back is what was meant.
+  void write_adapter(const LoraAdapter& adapter) {
+    write_peft(adapter, model_, job_.model_dir, staging_);
+    check_written_peft(adapter, model_, staging_);
   }
 
   void write_merged(const TrainModel& trained) {
@@ -252,6 +256,7 @@ class Recovery {
   std::unique_ptr<Tokenizer> tokenizer_;
   RunRecord record_;
   std::unique_ptr<WorkFolder> work_;
+  std::optional<LoraAdapter> adapter_;  // until it is trained
   DataSplit data_;
 };
 
@@ -281,9 +286,17 @@ Json run_merge(const MergeJob& job) {
                              {"out", job.out_dir},
                              {"device", job.device.str()}});
   const Model model = open_model(job.model_dir);
-  const auto source =
-      std::make_shared<MergedSource>(model.shared_source(), read_peft(job.adapter_dir, model));
-  const Model merged(model.config(), source);
+  const Model apart = untied(model);
+  LoraAdapter adapter = read_peft(job.adapter_dir, apart);
+  const bool own_head = model.config().tie_word_embeddings && touches_vocabulary(adapter, apart);
+  if (own_head) {
+    log_info(
+        "the adapter changes the embedding or the head, which are one tensor in the model: the "
+        "result has a head of its own");
+  }
+  const Model& base = own_head ? apart : model;
+  const auto source = std::make_shared<MergedSource>(base.shared_source(), std::move(adapter));
+  const Model merged(base.config(), source);
   const std::string& staging = out.staging_path();
   require_space(staging, static_cast<uint64_t>(model.bytes()), "the merged model");
   record.stage("write", [&] { write_model(merged, job.model_dir, staging); });

@@ -35,14 +35,12 @@ constexpr const char* kSelfRows = "/self.tensors";
 constexpr int64_t kRowTokens = 256;  // where the model's context allows
 
 Json lora_json(const RecoverJob& job) {
-  std::vector<std::string> targets;
-  for (const Role role : job.lora.targets) targets.emplace_back(lora_target_name(role));
   return {{"r", job.lora.r},
           {"alpha", job.lora.alpha},
           {"rslora", job.lora.rslora},
           {"dropout", job.lora.dropout},
           {"init", job.lora.init == LoraOptions::Init::Gaussian ? "gaussian" : "kaiming"},
-          {"targets", targets},
+          {"targets", job.lora.targets},
           {"from", job.adapter_dir}};
 }
 

@@ -116,6 +116,7 @@ BlockWeights TrainModel::frozen_block(int layer) {
     FrozenWeight& frozen = frozen_[{layer, role}];
     frozen = options_.int8_base ? FrozenWeight::int8(stored.to(device_))
                                 : FrozenWeight::stored(stored.to(device_));
+    weights[role] = frozen.data();  // the decoder asks which parts there are
     if (options_.int8_base || !device_.is_cpu()) base_.source().release(tensor);
   }
   return weights;

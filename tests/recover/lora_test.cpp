@@ -26,27 +26,6 @@ TEST(Lora, ScaleIsAlphaOverRankOrItsRoot) {
   EXPECT_EQ((LoraOptions{.r = 16, .alpha = 8, .rslora = true}.scale()), 2);
 }
 
-TEST(Lora, TargetsAreNamedAsInPeft) {
-  EXPECT_EQ(parse_lora_targets("q_proj,down_proj"),
-            (std::vector<Role>{Role::QProj, Role::DownProj}));
-  EXPECT_EQ(parse_lora_targets("all"),
-            parse_lora_targets("q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"));
-  EXPECT_EQ(lora_target_name(Role::GateProj), "gate_proj");
-  for (const Role role : LoraOptions{}.targets) {
-    EXPECT_EQ(parse_lora_targets(lora_target_name(role)), std::vector<Role>{role});
-  }
-}
-
-TEST(Lora, TargetsThatAreNoneAreRefused) {
-  expect_error(ErrorKind::InvalidArgument, "--lora-targets 'lm_head' is not known; known: q_proj",
-               [] { parse_lora_targets("q_proj,lm_head"); });
-  expect_error(ErrorKind::InvalidArgument, "'' is not known", [] { parse_lora_targets(""); });
-  expect_error(ErrorKind::InvalidArgument, "'' is not known",
-               [] { parse_lora_targets("q_proj,"); });
-  expect_error(ErrorKind::InvalidArgument, "names q_proj twice",
-               [] { parse_lora_targets("q_proj,q_proj"); });
-}
-
 TEST(Lora, FactorsHaveTheWeightsShapes) {
   const Model model = wide_model();
   const LoraAdapter adapter = make(model, {.r = 3, .alpha = 6});
@@ -85,7 +64,7 @@ TEST(Lora, GaussianDeviatesByOneOverTheRank) {
 TEST(Lora, WhatAPairGetsDependsOnItsSeedLayerAndRoleAlone) {
   const Model model = wide_model();
   const LoraAdapter all = make(model, {}, 5);
-  const LoraAdapter one = make(model, {.targets = {Role::UpProj}}, 5);
+  const LoraAdapter one = make(model, {.targets = "up_proj"}, 5);
   ASSERT_EQ(one.pairs.size(), 2u);
   for (const auto& [place, pair] : one.pairs) {
     EXPECT_TRUE(at::equal(pair.a, all.pairs.at(place).a));
@@ -108,7 +87,7 @@ TEST(Lora, NoTwoPairsAndNoTwoSeedsGetTheSameNumbers) {
 
 TEST(Lora, ParametersShareTheFactorsAndWantGradients) {
   const Model model = wide_model();
-  LoraAdapter adapter = make(model, {.r = 2, .targets = {Role::DownProj, Role::QProj}});
+  LoraAdapter adapter = make(model, {.r = 2, .targets = "down_proj,q_proj"});
   const std::vector<Parameter> parameters = adapter.parameters(model);
   ASSERT_EQ(parameters.size(), 8u);
   EXPECT_EQ(parameters[0].name, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight");
@@ -133,8 +112,7 @@ TEST(Lora, RefusesOptionsOutOfRange) {
   expect_refused("alpha is inf", {.alpha = std::numeric_limits<double>::infinity()});
   expect_refused("dropout is 1", {.dropout = 1});
   expect_refused("dropout is -0.1", {.dropout = -0.1});
-  expect_refused("no target weights", {.targets = {}});
-  expect_refused("cannot have an adapter", {.targets = {Role::EmbedTokens}});
+  expect_refused("'embed_tokenz' is not known", {.targets = "embed_tokenz"});
 }
 
 }  // namespace

@@ -75,7 +75,7 @@ TEST_P(PeftGolden, IsReadValueByValue) {
   EXPECT_EQ(adapter.options.alpha, 8);
   EXPECT_EQ(adapter.options.dropout, 0);
   EXPECT_FALSE(adapter.options.rslora);
-  EXPECT_EQ(adapter.options.targets, LoraOptions{}.targets);
+  EXPECT_EQ(adapter.options.targets, "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj");
   ASSERT_EQ(adapter.pairs.size(), 14u);
   for (const auto& [place, pair] : adapter.pairs) EXPECT_EQ(pair.scale, 2);
   const LoraPair& pair = adapter.pairs.at({1, Role::KProj});
@@ -121,7 +121,6 @@ void expect_equal(const LoraAdapter& got, const LoraAdapter& expected) {
   EXPECT_EQ(got.options.rslora, expected.options.rslora);
   EXPECT_EQ(got.options.dropout, expected.options.dropout);
   EXPECT_EQ(got.options.init, expected.options.init);
-  EXPECT_EQ(got.options.targets, expected.options.targets);
   ASSERT_EQ(got.pairs.size(), expected.pairs.size());
   for (const auto& [place, pair] : expected.pairs) {
     const LoraPair& other = got.pairs.at(place);
@@ -145,7 +144,7 @@ TEST(Peft, ReturnsWhatWasWritten) {
                                                      .rslora = true,
                                                      .dropout = 0.05,
                                                      .init = LoraOptions::Init::Gaussian,
-                                                     .targets = {Role::KProj, Role::UpProj}});
+                                                     .targets = "k_proj,up_proj"});
   const TempDir dir;
   write_peft(adapter, model, "pruned", dir.path());
   expect_equal(read_peft(dir.path(), model), adapter);
@@ -169,7 +168,9 @@ TEST(Peft, ReturnsPairsOfDifferentRankAndScale) {
   EXPECT_EQ(config.at("rank_pattern").dump(), R"({"model.layers.0.self_attn.o_proj":7})");
   EXPECT_EQ(config.at("alpha_pattern").size(), 2u);
   EXPECT_EQ(config.at("alpha_pattern").at("model.layers.0.self_attn.o_proj"), 49);
-  EXPECT_EQ(config.at("target_modules").size(), 13u);
+  EXPECT_EQ(config.at("target_modules").dump(),
+            R"(["q_proj","k_proj","v_proj","o_proj","gate_proj","up_proj",)"
+            R"("model.layers.0.mlp.down_proj"])");
 }
 
 TEST(Peft, OverwritesAnAdapterThatIsStillInUse) {
@@ -235,7 +236,7 @@ TEST(Peft, ModulesMayBeNamedInEveryWayPeftKnows) {
   });
   const LoraAdapter adapter = files.read();
   EXPECT_EQ(adapter.pairs.size(), 3u);
-  EXPECT_EQ(adapter.options.targets, (std::vector<Role>{Role::QProj, Role::DownProj}));
+  EXPECT_EQ(adapter.options.targets, "q_proj,down_proj");
 }
 
 TEST(Peft, LayersToTransformLeavesOthersOut) {
@@ -313,15 +314,22 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         field("type", kUnsupported, "peft_type", "IA3", "'peft_type' is 'IA3'"),
         field("task", kUnsupported, "task_type", "SEQ_CLS", "'task_type' is 'SEQ_CLS'"),
-        field("dora", kUnsupported, "use_dora", true, "'use_dora' = true"),
-        field("bias", kUnsupported, "bias", "lora_only", "'bias' is 'lora_only'"),
-        field("saved", kUnsupported, "modules_to_save", {"lm_head"}, "'modules_to_save'"),
-        field("transposed", kUnsupported, "fan_in_fan_out", true, "'fan_in_fan_out'"),
-        field("regex", kUnsupported, "target_modules", ".*_proj", "regular expression"),
+        field("dora", kCorrupt, "use_dora", true, "lora_magnitude_vector.weight' is missing"),
+        field("factor_bias", kCorrupt, "lora_bias", true, "lora_B.bias' is missing"),
+        field("bias", kCorrupt, "bias", "some", "'bias' is 'some'"),
+        field("saved", kCorrupt, "modules_to_save", {"lm_head"},
+              "lm_head.weight' is missing, although 'modules_to_save'"),
+        field("saved_numbers", kCorrupt, "modules_to_save", {3}, "'modules_to_save' is [3]"),
+        field("regex", kUnsupported, "target_modules", "(q", "missing closing parenthesis"),
+        field("excluded", kCorrupt, "exclude_modules", "model.*q_proj", "belongs to no weight"),
+        field("qalora", kUnsupported, "use_qalora", true, "'use_qalora' = true"),
+        field("tokens", kUnsupported, "trainable_token_indices", {1, 2},
+              "'trainable_token_indices' = [1,2]"),
+        field("parameters", kUnsupported, "target_parameters", {"experts"}, "'target_parameters'"),
         field("no_modules", kUnsupported, "target_modules", nullptr, "'target_modules'"),
         field("new_field", kUnsupported, "use_quantum", 1, "'use_quantum' = 1"),
         field("pissa", kUnsupported, "init_lora_weights", "pissa", "\"pissa\""),
-        field("pattern", kUnsupported, "rank_pattern", {{".*q_proj", 2}}, "'.*q_proj'"),
+        field("pattern", kUnsupported, "rank_pattern", {{"q_proj)", 2}}, "'rank_pattern'"),
         field("rank", kCorrupt, "r", 0, "'r' is 0"),
         field("alpha", kCorrupt, "lora_alpha", "8", "'lora_alpha'"),
         field("dropout", kCorrupt, "lora_dropout", 1.0, "'lora_dropout' is 1.0"),
@@ -333,7 +341,7 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Tensors, PeftFault,
     testing::Values(
-        Fault{"blocks", kUnsupported, "'layers_pattern' = \"h\"",
+        Fault{"blocks", kCorrupt, "belongs to no weight",
               [](Files& files) {
                 files.config["layers_to_transform"] = 0;
                 files.config["layers_pattern"] = "h";
@@ -355,11 +363,33 @@ INSTANTIATE_TEST_SUITE_P(
                 files.tensors["base_model.model.model.layers.2.mlp.up_proj.lora_A.weight"] =
                     at::zeros({2, 16});
               }},
-        Fault{"head", kUnsupported, "lm_head.lora_A.weight",
+        Fault{"layers_of_regex", kCorrupt, "needs a list of names",
+              [](Files& files) {
+                files.config["target_modules"] = ".*_proj";
+                files.config["layers_to_transform"] = 0;
+              }},
+        Fault{"magnitude", kCorrupt, "lora_magnitude_vector' is [3], expected [16]",
+              [](Files& files) {
+                files.config["use_dora"] = true;
+                for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"}) {
+                  const std::string path = "base_model.model.model.layers.0.self_attn.";
+                  files.tensors[path + name + ".lora_magnitude_vector"] = at::ones({3});
+                }
+              }},
+        Fault{"whole", kCorrupt, "self_attn.q_proj.weight' belongs to no weight",
+              [](Files& files) {
+                files.tensors["base_model.model.model.layers.0.self_attn.q_proj.weight"] =
+                    at::ones({16, 16});
+              }},
+        Fault{"resized", kCorrupt, "lm_head.weight' is [40, 16], expected [29, 16]",
+              [](Files& files) {
+                files.tensors["base_model.model.lm_head.weight"] = at::ones({40, 16});
+              }},
+        Fault{"head", kCorrupt, "lm_head.lora_A.weight",
               [](Files& files) {
                 files.tensors["base_model.model.lm_head.lora_A.weight"] = at::zeros({2, 16});
               }},
-        Fault{"nothing", kCorrupt, "names no projection",
+        Fault{"nothing", kCorrupt, "names no module",
               [](Files& files) {
                 files.config["target_modules"] = {"fc1"};
                 files.tensors.clear();

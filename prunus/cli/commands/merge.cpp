@@ -31,7 +31,7 @@ void run(Options& options) {
 std::function<void()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL", options->job.model_dir, "the model the adapter belongs to")->required();
-  app.add_option("--adapter", options->job.adapter_dir, "LoRA adapter in PEFT's format")
+  app.add_option("--adapter", options->job.adapter_dir, "LoRA or DoRA adapter in PEFT's format")
       ->required();
   app.add_option("--out", options->job.out_dir, "directory to write")->required();
   app.add_flag("--force", options->job.force, "replace what stands at --out");

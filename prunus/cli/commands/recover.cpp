@@ -56,7 +56,7 @@ void take_lora(LoraOptions& lora, const Options& options) {
   if (options.lora_r) lora.alpha = 2 * static_cast<double>(lora.r);
   take(lora.alpha, options.lora_alpha);
   lora.rslora = options.rslora;
-  if (options.lora_targets) lora.targets = parse_lora_targets(*options.lora_targets);
+  take(lora.targets, options.lora_targets);
   if (options.lora_init) {
     lora.init =
         *options.lora_init == "gaussian" ? LoraOptions::Init::Gaussian : LoraOptions::Init::Kaiming;
@@ -168,16 +168,21 @@ void declare_what(CLI::App& app, Options& options) {
       ->group(group);
   app.add_option("--lora-dropout", options.lora_dropout, "share of A's inputs set to zero (0)")
       ->group(group);
-  app.add_option("--lora-targets", options.lora_targets,
-                 "weights with adapters: all (default), or some of "
-                 "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj")
+  app.add_option(
+         "--lora-targets", options.lora_targets,
+         "weights with adapters: all (default: every projection of the model but experts), "
+         "or names with commas between them: q_proj, k_proj, v_proj, o_proj, gate_proj, "
+         "up_proj, down_proj, shared_… of a shared expert, or the family's own (c_attn, fc1, "
+         "query_key_value); or a regular expression of PEFT for a module's whole path")
       ->group(group);
   app.add_option("--lora-init", options.lora_init,
                  "of A: kaiming (default; uniform, as PEFT) or gaussian (as the LoRA paper)")
       ->check(CLI::IsMember({"kaiming", "gaussian"}))
       ->group(group);
   app.add_flag("--rslora", options.rslora, "the update is alpha / √r times B·A")->group(group);
-  app.add_option("--adapter", options.adapter_dir, "go on from this PEFT adapter")->group(group);
+  app.add_option("--adapter", options.adapter_dir,
+                 "go on from this PEFT adapter (plain LoRA on the layers' projections)")
+      ->group(group);
   app.add_flag("--adapter-only", options.adapter_only,
                "write the adapter in PEFT's format and not the merged model")
       ->group(group);
