@@ -7,6 +7,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/stand_in.h"
 
 namespace prunus {
 namespace {
@@ -43,6 +44,7 @@ class Watcher {
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& where) {
+  check_no_stand_in(text, where);
   // The parser takes a zero byte for the end of its input and would ignore what follows.
   PRUNUS_CHECK(text.find('\0') == std::string_view::npos, Corrupt, where, ": contains a zero byte");
   try {

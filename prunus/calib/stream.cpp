@@ -137,8 +137,10 @@ std::vector<TokenBatch> make_batches(const std::vector<std::vector<int64_t>>& wi
 std::vector<at::Tensor> BlockStream::embed(const std::vector<TokenBatch>& batches) const {
   std::vector<at::Tensor> hidden;
   hidden.reserve(batches.size());
-  for (const TokenBatch& batch : batches)
-    hidden.push_back(prunus::embed(model_, batch.ids, device_));
+  const EmbeddingEnd end(model_, device_);  // its weights are read once for all batches
+  for (const TokenBatch& batch : batches) {
+    hidden.push_back(end.finish(embedding_rows(model_, batch.ids, device_)));
+  }
   return hidden;
 }
 

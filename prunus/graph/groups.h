@@ -30,6 +30,8 @@ struct GroupSet {
   int64_t units = 0;
   std::vector<GroupMember> members = {};  ///< in table order
   int64_t shares = 1;
+  /// Stock kernels want so many slices, or a multiple, to be left (pipeline/allocate.h).
+  int64_t kernel_multiple = 1;
 
   /// "layers.3.ffn", "hidden".
   std::string name() const;

@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "prunus/base/error.h"
+#include "prunus/base/progress.h"
 #include "prunus/io/hf_directory.h"
 #include "prunus/io/quote.h"
 #include "prunus/io/safetensors_dtype.h"
@@ -45,7 +46,7 @@ bool exists(const std::string& path) {
                      : "");
 }
 
-// Both directions: the file holds what the index says, and the index knows all the file holds.
+// Every tensor of a file stands in the index, and in this file.
 void check_against_index(const SafetensorsFile& file, const std::string& file_name,
                          const WeightMap& weight_map) {
   for (const auto& entry : file.entries()) {
@@ -56,11 +57,24 @@ void check_against_index(const SafetensorsFile& file, const std::string& file_na
                  " is stored here, but ", kIndexFile, " places it in ", quote(listed->second),
                  "; stored twice, or files of two models mixed?");
   }
+}
+
+// Names that an index kept after the tensors had gone (merged, tied). A model that needs one of
+// them misses it all the same, and says so.
+void warn_of_stale_names(const std::string& dir, const WeightMap& weight_map,
+                         const Checkpoint& checkpoint) {
+  constexpr size_t kShown = 3;
+  std::vector<std::string> stale;
   for (const auto& [name, shard] : weight_map) {
-    PRUNUS_CHECK(shard != file_name || file.find(name) != nullptr, Corrupt, file.path(),
-                 ": tensor ", quote(name), " is missing, although ", kIndexFile,
-                 " places it here; files of two models mixed?");
+    if (!checkpoint.contains(name)) stale.push_back(quote(name));
   }
+  if (stale.empty()) return;
+  const size_t shown = std::min(kShown, stale.size());
+  std::string names = stale[0];
+  for (size_t i = 1; i < shown; ++i) names += ", " + stale[i];
+  if (stale.size() > shown) names += c10::str(" and ", stale.size() - shown, " more");
+  log_warning(c10::str(joined(dir, kIndexFile), ": names ", stale.size(), " of ", weight_map.size(),
+                       " tensors that no file holds: ", names));
 }
 
 }  // namespace
@@ -85,6 +99,7 @@ Checkpoint Checkpoint::open(const std::string& dir) {
     check_against_index(*file, shard, weight_map);
     checkpoint.add(std::move(file));
   }
+  warn_of_stale_names(dir, weight_map, checkpoint);
   return checkpoint;
 }
 

@@ -16,8 +16,9 @@ namespace prunus {
 class Checkpoint {
  public:
   /// Throws NotFound where the directory, the weights or a shard is missing; Corrupt where a file
-  /// breaks its format, a shard's name leaves the directory, a tensor is stored twice, or index and
-  /// shards disagree in either direction; Io.
+  /// breaks its format, a shard's name leaves the directory, a tensor is stored twice, or in
+  /// another shard than the index says; Io. Names in the index of tensors that no shard holds are a
+  /// warning.
   static Checkpoint open(const std::string& dir);
 
   const std::string& dir() const { return dir_; }

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fnmatch.h>
 #include <system_error>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -13,27 +14,40 @@ namespace prunus {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kNotCompanions[] = {
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "config.json",
-    "run.json",
-    "plan.json",
-    "pytorch_model*.bin*",
-    "*.pt",
-    "*.pth",
-    "*.gguf",
-    "*.ckpt",
-    "*.h5",
-    "*.msgpack",
-    "consolidated.*",
-    "README.md",
-    ".*",
+// What stock software looks for beside the weights of a language model. Everything else stays
+// behind: other forms of the unpruned weights, adapters, training states, notes about the original.
+constexpr const char* kCompanions[] = {
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "tokenizer.model.v*",
+    "tekken.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "*.tiktoken",
+    "*.py",  // of models whose code comes with them
+    "generation_config.json",
+    "chat_template*.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "LICEN[CS]E*",
+    "COPYING*",
+    "NOTICE*",
+    "USE_POLICY*",
 };
+// Folders that travel with all files of these endings in them.
+constexpr std::pair<const char*, const char*> kCompanionFolders[] = {
+    {"additional_chat_templates", "*.jinja"}};
 
 bool is_companion(const std::string& name) {
-  return std::none_of(std::begin(kNotCompanions), std::end(kNotCompanions),
-                      [&](const char* glob) { return ::fnmatch(glob, name.c_str(), 0) == 0; });
+  return std::any_of(std::begin(kCompanions), std::end(kCompanions),
+                     [&](const char* glob) { return ::fnmatch(glob, name.c_str(), 0) == 0; });
 }
 
 }  // namespace
@@ -78,6 +92,15 @@ Json read_config(const std::string& dir) {
 std::vector<std::string> companion_files(const std::string& dir) {
   auto names = regular_files(dir);
   std::erase_if(names, [](const std::string& name) { return !is_companion(name); });
+  for (const auto& [folder, glob] : kCompanionFolders) {
+    const std::string path = (fs::path(dir) / folder).string();
+    std::error_code ignored;
+    if (!fs::is_directory(path, ignored)) continue;
+    for (const std::string& name : regular_files(path)) {
+      if (::fnmatch(glob, name.c_str(), 0) == 0) names.push_back(std::string(folder) + "/" + name);
+    }
+  }
+  std::sort(names.begin(), names.end());
   return names;
 }
 
@@ -86,6 +109,7 @@ void copy_companions(const std::string& from_dir, const std::string& to_dir) {
     const fs::path from = fs::path(from_dir) / name;
     const fs::path to = fs::path(to_dir) / name;
     std::error_code error;
+    if (fs::is_directory(to_dir, error)) fs::create_directory(to.parent_path(), error);
     fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
     PRUNUS_CHECK(!error, Io, from.string(), ": cannot copy to ", to.string(), ": ",
                  error.message());

@@ -18,9 +18,9 @@ std::vector<std::string> regular_files(const std::string& dir);
 Json read_config(const std::string& dir);
 
 /// Names of the files that go next to new weights untouched, sorted: tokenizer, generation
-/// settings, chat template, licence. All regular files at top level except weights in any format,
-/// the files Prunus writes itself (config.json, run.json, plan.json), README.md and dot files.
-/// Throws NotFound, Io.
+/// settings, chat templates (also those in additional_chat_templates/), licence. The list is in
+/// docs/formats/config.md; nothing else travels: other weights, adapters, training states and the
+/// README belong to the model as it was. Throws NotFound, Io.
 std::vector<std::string> companion_files(const std::string& dir);
 
 /// Copies companion_files(from_dir) into `to_dir`, which exists; replaces files of the same name.

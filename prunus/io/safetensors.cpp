@@ -1,10 +1,12 @@
 #include "prunus/io/safetensors.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include <ATen/ATen.h>
 
 #include "prunus/base/error.h"
+#include "prunus/base/stand_in.h"
 #include "prunus/io/safetensors_header.h"
 
 namespace prunus {
@@ -17,6 +19,8 @@ int64_t TensorEntry::numel() const {
 
 std::shared_ptr<SafetensorsFile> SafetensorsFile::open(const std::string& path) {
   auto map = std::make_shared<const MappedFile>(MappedFile::open(path));
+  const auto bytes = map->bytes().first(std::min<uint64_t>(map->size_bytes(), 128));
+  check_no_stand_in({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
   return std::shared_ptr<SafetensorsFile>(new SafetensorsFile(std::move(map)));
 }
 

@@ -7,6 +7,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/base/json.h"
+#include "prunus/base/stand_in.h"
 #include "prunus/io/quote.h"
 
 namespace prunus {
@@ -116,6 +117,7 @@ class IndexReader final : public nlohmann::json_sax<Json> {
 
 WeightMap read_safetensors_index(const std::string& path) {
   const std::string text = read_file(path, kMaxIndexBytes);
+  check_no_stand_in(text, path);
   // The parser takes a zero byte for the end of its input.
   PRUNUS_CHECK(text.find('\0') == std::string::npos, Corrupt, path, ": contains a zero byte");
   IndexReader reader(path);

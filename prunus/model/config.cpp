@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <set>
 
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/base/progress.h"
 #include "prunus/model/config_parts.h"
+#include "prunus/model/stock_fields.h"
 
 namespace prunus {
 namespace {
@@ -23,8 +26,18 @@ std::string known_families() {
   return known;
 }
 
+// What a model without its head is saved as: "LlamaModel" of "LlamaForCausalLM".
+std::string base_class(const Family& family) {
+  for (const std::string_view ending : {"ForCausalLM", "LMHeadModel"}) {
+    if (!family.architecture.ends_with(ending)) continue;
+    return std::string(family.architecture.substr(0, family.architecture.size() - ending.size())) +
+           "Model";
+  }
+  return std::string(family.architecture);
+}
+
 bool has_architecture(const Family& family, const Json& name) {
-  if (name == family.architecture) return true;
+  if (name == family.architecture || name == base_class(family)) return true;
   return std::any_of(family.other_architectures.begin(), family.other_architectures.end(),
                      [&](std::string_view other) { return name == other; });
 }
@@ -35,7 +48,10 @@ const Family& family_of(ConfigFields& fields) {
   const std::vector<const Family*> candidates = find_families(type);
   PRUNUS_CHECK(!candidates.empty(), Unsupported, fields.where(), ": model_type '", type,
                "' is not supported; known: ", known_families(),
-               ". `prunus inspect` shows the tensors of any checkpoint");
+               ". `prunus inspect` shows the tensors of any checkpoint",
+               fields.has("auto_map") ? ". auto_map names code that comes with the model, which "
+                                        "Prunus does not run"
+                                      : "");
   const bool named = fields.has("architectures");
   const Json list = named ? fields.json().at("architectures") : Json();
   fields.ignore({"architectures"});
@@ -77,7 +93,7 @@ Activation activation_of(ConfigFields& fields, const Family& family) {
   }
   const std::string name = fields.text(key, "");
   if (name == "silu" || name == "swish") return Activation::Silu;
-  if (name == "gelu") return Activation::Gelu;
+  if (name == "gelu") return family.gelu_means_tanh ? Activation::GeluTanh : Activation::Gelu;
   if (name == "gelu_pytorch_tanh" || name == "gelu_new" || name == "gelu_fast") {
     return Activation::GeluTanh;
   }
@@ -175,14 +191,6 @@ void check_factors(const Rope& rope, int64_t pairs, const std::string& where) {
   }
 }
 
-// Whether heads may lose rotated pairs of channels, which takes that all are rotated.
-bool labels_pairs(const Family& family) {
-  const auto table = family.tensors();
-  return std::any_of(table.begin(), table.end(), [](const TensorSpec& spec) {
-    return spec.role == Role::QProj && spec.axes[0].factors == axes::QueryHeads.factors;
-  });
-}
-
 // The options of a family that turn on a config's numbers.
 void read_scales(ConfigFields& fields, const Family& family, ModelConfig& config) {
   // An explicit null switches an option off; only an absent key takes the family's default.
@@ -241,15 +249,27 @@ void ignore_inert(ConfigFields& fields) {
                  "unsloth_fixed"});
 }
 
-// Every spelling of the sizes: the one that counts is asked for where it is used.
-void ignore_alternatives(ConfigFields& fields, const ConfigKeys& keys) {
-  for (std::string_view names : {keys.vocab_size, keys.hidden_size, keys.layers, keys.heads,
-                                 keys.ffn, keys.positions, keys.eps, keys.activation}) {
-    while (names.find('|') != std::string_view::npos) {
-      fields.ignore({std::string(names.substr(0, names.find('|'))).c_str()});
-      names.remove_prefix(names.find('|') + 1);
-      fields.ignore({std::string(names).c_str()});
-    }
+// Once a run for the same fields: a file is opened several times, and so is what was made of it.
+void warn_of_passed_over(const ModelConfig& config, const std::string& where) {
+  static std::mutex mutex;
+  static std::set<std::string> said;
+  std::string names;
+  bool code = false;
+  for (const std::string& name : config.passed_over) {
+    code = code || name == "auto_map";
+    if (name != "auto_map") names += (names.empty() ? "" : ", ") + name;
+  }
+  const std::lock_guard lock(mutex);
+  const std::string type(config.family->model_type);
+  if (!names.empty() && said.insert(type + ": " + names).second) {
+    log_warning(c10::str(where, ": passed over, as the stock class of model_type '", type,
+                         "' does not read it: ", names));
+  }
+  if (code && said.insert(type + " with code").second) {
+    log_warning(c10::str(where,
+                         ": auto_map names code that comes with the model; Prunus does not "
+                         "run it and computes what the stock class of model_type '",
+                         type, "' computes"));
   }
 }
 
@@ -261,16 +281,22 @@ void check_no_quantisation(const ConfigFields& fields) {
 
 }  // namespace
 
-std::string config_key(const Json& json, std::string_view alternatives) {
-  const std::string_view first = alternatives.substr(0, alternatives.find('|'));
-  while (!alternatives.empty()) {
+std::vector<std::string> alternatives_of(std::string_view alternatives) {
+  std::vector<std::string> names;
+  while (true) {
     const auto end = alternatives.find('|');
-    const std::string key(alternatives.substr(0, end));
-    if (json.contains(key) && !json.at(key).is_null()) return key;
-    alternatives =
-        end == std::string_view::npos ? std::string_view() : alternatives.substr(end + 1);
+    names.emplace_back(alternatives.substr(0, end));
+    if (end == std::string_view::npos) return names;
+    alternatives.remove_prefix(end + 1);
   }
-  return std::string(first);
+}
+
+std::string config_key(const Json& json, std::string_view alternatives) {
+  const std::vector<std::string> names = alternatives_of(alternatives);
+  for (const std::string& key : names) {
+    if (json.contains(key) && !json.at(key).is_null()) return key;
+  }
+  return names.front();
 }
 
 bool ModelConfig::uniform() const {
@@ -327,7 +353,6 @@ ModelConfig parse_config(const Json& json, const std::string& where) {
   const Family& family = *config.family;
   check_no_quantisation(fields);
   check_fixed(fields, family);
-  ignore_alternatives(fields, family.keys);
   config.vocab_size = size_at(fields, family.keys.vocab_size, int64_t{1} << 31);
   config.hidden_size = size_at(fields, family.keys.hidden_size, kMaxSize);
   if (!family.embedding_width_key.empty()) {
@@ -357,9 +382,6 @@ ModelConfig parse_config(const Json& json, const std::string& where) {
     const double share = read_ropes(fields, family, config);
     read_rope_pairs(fields, config);
     const auto rotated = static_cast<int64_t>(static_cast<double>(config.head_dim) * share);
-    const bool cuttable = labels_pairs(family);
-    PRUNUS_CHECK(!cuttable || share == 1.0, Unsupported, where, ": partial_rotary_factor = ", share,
-                 " is not supported for model_type '", family.model_type, "', only 1");
     PRUNUS_CHECK(rotated % 2 == 0 && rotated > 0 && rotated <= config.head_dim, Corrupt, where,
                  ": ", rotated, " of ", config.head_dim,
                  " channels of a head would be rotated; expected an even number of them");
@@ -370,7 +392,9 @@ ModelConfig parse_config(const Json& json, const std::string& where) {
   if (family.positions == Positions::Alibi) read_alibi_heads(fields, config);
   read_scales(fields, family, config);
   ignore_inert(fields);
-  fields.refuse_unknown();
+  judge_unknown(fields, family);
+  config.passed_over = fields.passed_over();
+  warn_of_passed_over(config, where);
   return config;
 }
 

@@ -86,6 +86,8 @@ struct ModelConfig {
   int64_t experts_per_token = 0;
   bool renormalised_router = false;
   std::vector<LayerShape> layers;
+  /// Fields of config.json that were passed over, since the stock class does not read them either.
+  std::vector<std::string> passed_over = {};
 
   /// True where all layers have the same head counts and width: any stock loader can read it.
   bool uniform() const;
@@ -98,11 +100,15 @@ struct ModelConfig {
 /// The key among the alternatives "a|b" that `json` has, else the first.
 std::string config_key(const Json& json, std::string_view alternatives);
 
+/// The names in "a|b".
+std::vector<std::string> alternatives_of(std::string_view alternatives);
+
 /// Reads config.json (v4 and v5 spellings of the rope fields). `where` names the file in messages.
+/// Fields that the family's stock class does not read are passed over with a warning, once a run.
 /// Per-layer sizes: lists under layer_num_attention_heads, layer_num_key_value_heads,
 /// layer_intermediate_size (docs/formats/config.md).
 /// Throws Corrupt: a field is missing, has the wrong type or an impossible value.
-/// Throws Unsupported: a field that changes, or may change, the mathematics and is not implemented.
+/// Throws Unsupported: a field that the stock class reads, with a value that is not implemented.
 ModelConfig parse_config(const Json& json, const std::string& where);
 
 /// The original config.json with the sizes of `config`. A uniform model stays a stock model: scalar

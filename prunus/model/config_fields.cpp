@@ -118,14 +118,18 @@ void ConfigFields::ignore(std::initializer_list<const char*> keys) {
   known_.insert(keys.begin(), keys.end());
 }
 
-void ConfigFields::refuse_unknown() const {
+std::vector<std::string> ConfigFields::unknown() const {
+  std::vector<std::string> keys;
   for (const auto& [key, value] : object_->items()) {
-    const bool inert = value.is_null() || value == false || value.empty() || value == "";
-    PRUNUS_CHECK(inert || known_.contains(key), Unsupported, where_, ": field '", key,
-                 "' = ", value.dump().substr(0, 80),
-                 " may change the mathematics and Prunus does not implement it; if it is only a "
-                 "note, remove it from the file");
+    const bool says_nothing = value.is_null() || value.empty() || value == "";
+    if (!says_nothing && !known_.contains(key)) keys.push_back(key);
   }
+  return keys;
+}
+
+void ConfigFields::refuse(const std::string& key, const std::string& why) const {
+  PRUNUS_FAIL(Unsupported, where_, ": field '", key, "' = ", object_->at(key).dump().substr(0, 80),
+              " ", why);
 }
 
 }  // namespace prunus

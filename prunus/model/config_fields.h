@@ -10,7 +10,7 @@
 namespace prunus {
 
 /// Typed access to a JSON object that remembers which keys were asked for, so that what nobody
-/// understood can be refused afterwards. `where` is the file's name in messages.
+/// understood can be judged afterwards. `where` is the file's name in messages.
 class ConfigFields {
  public:
   ConfigFields(const Json& object, std::string where);
@@ -35,15 +35,21 @@ class ConfigFields {
 
   /// Marks keys as known to have no effect on the mathematics.
   void ignore(std::initializer_list<const char*> keys);
-  /// Throws Unsupported naming the first key that was never asked for and is not null, false, or
-  /// empty: it may change the mathematics.
-  void refuse_unknown() const;
+  /// The keys that were never asked for and say something: not null, "", [] or {}.
+  std::vector<std::string> unknown() const;
+  /// Throws Unsupported naming a key that nobody implements: it may change the mathematics.
+  [[noreturn]] void refuse(const std::string& key, const std::string& why) const;
+
+  /// Notes a field that is passed over because the stock class does not read it either.
+  void pass_over(const std::string& name) { passed_over_.push_back(name); }
+  const std::vector<std::string>& passed_over() const { return passed_over_; }
 
  private:
   const Json* find(const std::string& key);
   const Json* object_;
   std::string where_;
   std::set<std::string> known_;
+  std::vector<std::string> passed_over_;
 };
 
 }  // namespace prunus

@@ -5,6 +5,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/model/config_parts.h"
+#include "prunus/model/stock_fields.h"
 
 namespace prunus {
 namespace {
@@ -22,8 +23,12 @@ void read_windows(ConfigFields& fields, const Family& family, std::vector<LayerS
   int64_t pattern = 0;
   const auto types = fields.texts("layer_types", layers.size());
   if (family.window == WindowRule::Pattern) {
-    pattern = fields.integer("sliding_window_pattern", 1, kMaxSize, family.default_window_pattern);
-    pattern = fields.integer("_sliding_window_pattern", 1, kMaxSize, pattern);
+    const Json* stock = stock_fields(family.model_type);
+    const bool read = stock == nullptr || stock->contains("sliding_window_pattern");
+    pattern = family.default_window_pattern;
+    if (read) pattern = fields.integer("sliding_window_pattern", 1, kMaxSize, pattern);
+    // What the stock class computed the list of types from; it is read from the list alone.
+    fields.ignore({"_sliding_window_pattern"});
   }
   if (family.window == WindowRule::Gated) {
     const auto count = static_cast<int64_t>(layers.size());
@@ -50,9 +55,10 @@ void read_windows(ConfigFields& fields, const Family& family, std::vector<LayerS
 void read_experts(ConfigFields& fields, const Family& family, ModelConfig& config) {
   if (!family.mixture) return;
   const ConfigKeys& keys = family.keys;
-  const int64_t experts = fields.integer(std::string(keys.experts), 1, kMaxSize);
+  const int64_t experts = size_at(fields, keys.experts, kMaxSize);
   config.experts_per_token =
-      fields.integer("num_experts_per_tok", 1, experts, std::min<int64_t>(experts, 2));
+      fields.integer("num_experts_per_tok", 1, experts,
+                     std::min<int64_t>(experts, family.default_experts_per_token));
   config.renormalised_router = switch_of(fields, family.renormalised_router);
   const int64_t step = fields.integer("decoder_sparse_step", 1, kMaxSize, 1);
   std::set<int64_t> dense;
@@ -87,6 +93,13 @@ void read_experts(ConfigFields& fields, const Family& family, ModelConfig& confi
 int64_t size_at(ConfigFields& fields, std::string_view keys, int64_t high,
                 std::optional<int64_t> fallback) {
   const std::string key = config_key(fields.json(), keys);
+  for (const std::string& other : alternatives_of(keys)) {
+    fields.ignore({other.c_str()});
+    if (!fields.has(other) || !fields.has(key)) continue;
+    const Json &one = fields.json().at(key), &two = fields.json().at(other);
+    PRUNUS_CHECK(one == two, Corrupt, fields.where(), ": '", key, "' is ", one.dump(), " and '",
+                 other, "' is ", two.dump(), "; they are two names of the same size");
+  }
   if (fallback && !fields.has(key)) {
     fields.ignore({key.c_str()});
     return *fallback;
@@ -100,7 +113,7 @@ bool switch_of(ConfigFields& fields, const Switch& rule) {
 
 std::vector<LayerShape> layers_of(ConfigFields& fields, const Family& family, ModelConfig& config) {
   const ConfigKeys& keys = family.keys;
-  const int64_t count = fields.integer(config_key(fields.json(), keys.layers), 1, kMaxLayers);
+  const int64_t count = size_at(fields, keys.layers, kMaxLayers);
   LayerShape same;
   same.num_attention_heads = size_at(fields, keys.heads, kMaxSize);
   const std::string kv_key =

@@ -16,18 +16,26 @@ inline constexpr int64_t kMaxSize = int64_t{1} << 24;
 inline constexpr int64_t kMaxLayers = 4096;
 inline constexpr int64_t kMaxPositions = int64_t{1} << 40;
 
-/// A size under one of the alternative names "a|b".
+/// A size under one of the alternative names "a|b". Throws Corrupt where two of them disagree.
 int64_t size_at(ConfigFields& fields, std::string_view keys, int64_t high,
                 std::optional<int64_t> fallback = std::nullopt);
 
 bool switch_of(ConfigFields& fields, const Switch& rule);
+
+/// Judges what nobody asked for as the stock class of the family would: a field that it does not
+/// read is passed over (noted in `fields`); one that it reads must have the stock default. Without
+/// a stock class nothing says that a field is harmless. Throws Unsupported.
+void judge_unknown(ConfigFields& fields, const Family& family);
+/// The same for rotary parameters, an object `name` inside `fields`.
+void judge_unknown_rope(ConfigFields& fields, const ConfigFields& rope, const std::string& name,
+                        const Family& family);
 
 /// Sizes, windows and experts of every layer; hidden_size and what belongs to all layers is in, and
 /// comes into, `config`.
 std::vector<LayerShape> layers_of(ConfigFields& fields, const Family& family, ModelConfig& config);
 
 /// Rotary embedding of the whole model and, where the family has one, of the windowed layers; gives
-/// the share of a head's channels that are rotated.
+/// the share of a head's channels that are rotated: 1 where the stock class knows no other.
 double read_ropes(ConfigFields& fields, const Family& family, ModelConfig& config);
 
 }  // namespace prunus

@@ -6,6 +6,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/model/config.h"
+#include "prunus/model/stock_fields.h"
 
 namespace prunus {
 namespace {
@@ -47,12 +48,9 @@ std::vector<SizeKey> size_keys(const Family& family) {
 // Under every alternative name that is there, else under the first.
 void write_value(Json& json, std::string_view alternatives, int64_t value) {
   bool written = false;
-  for (std::string_view rest = alternatives; !rest.empty();) {
-    const auto end = rest.find('|');
-    const std::string key(rest.substr(0, end));
+  for (const std::string& key : alternatives_of(alternatives)) {
     if (json.contains(key)) json[key] = value;
     written = written || json.contains(key);
-    rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
   }
   if (!written) json[config_key(json, alternatives)] = value;
 }
@@ -157,6 +155,12 @@ void write_own_keys(Json& json, const ModelConfig& config) {
 
 void write_experts(Json& json, const ModelConfig& config) {
   if (!config.family->mixture) return;
+  // A spelling that the stock class does not read needs the other beside it.
+  const std::string given = config_key(json, config.family->keys.experts);
+  const Json* stock = stock_fields(config.family->model_type);
+  if (stock != nullptr && !stock->contains(given)) {
+    json[alternatives_of(config.family->keys.experts).front()] = json.at(given);
+  }
   json["num_experts_per_tok"] = config.experts_per_token;
   const auto dense = std::count_if(config.layers.begin(), config.layers.end(), is_dense);
   if (dense == 0 && !json.contains("mlp_only_layers")) return;
@@ -197,6 +201,22 @@ void write_family(Json& json, const ModelConfig& config) {
   for (const auto key : {family.qkv_bias.key, family.mlp_bias.key}) json.erase(std::string(key));
 }
 
+// What the weights of the original showed: a head of its own where the config tied it, or a model
+// saved without its head's class.
+void write_what_was_found(Json& json, const ModelConfig& config) {
+  const Family& family = *config.family;
+  const std::string tied(family.tied.key);
+  const bool says =
+      json.contains(tied) && json[tied].is_boolean() ? json[tied].get<bool>() : family.tied.value;
+  if (!tied.empty() && says != config.tie_word_embeddings) json[tied] = config.tie_word_embeddings;
+  if (!json.contains("architectures") || !json["architectures"].is_array()) return;
+  const Json named = json["architectures"].empty() ? Json() : json["architectures"][0];
+  const bool known = named == family.architecture ||
+                     std::find(family.other_architectures.begin(), family.other_architectures.end(),
+                               named) != family.other_architectures.end();
+  if (!known) json["architectures"] = {family.architecture};
+}
+
 }  // namespace
 
 Json rewrite_config(const Json& original, const ModelConfig& config) {
@@ -204,6 +224,7 @@ Json rewrite_config(const Json& original, const ModelConfig& config) {
   const ConfigKeys& keys = config.family->keys;
   write_value(json, keys.hidden_size, config.hidden_size);
   write_value(json, keys.layers, static_cast<int64_t>(config.layers.size()));
+  write_what_was_found(json, config);
   const std::string width(config.family->embedding_width_key);
   if (!width.empty() && json.contains(width)) json[width] = config.hidden_size;
   for (const SizeKey& key : size_keys(*config.family)) write_size(json, config, key);

@@ -168,8 +168,6 @@ struct Family {
   std::span<const std::string_view> derived_buffers = {};
   /// A key that must equal hidden_size where it is present: the width of the embedding's rows.
   std::string_view embedding_width_key = {};
-  /// Tensor names of some published checkpoints lack this prefix of the table's names.
-  std::string_view optional_prefix = {};
 
   Switch qkv_bias = {};
   Switch out_bias = {};
@@ -189,11 +187,16 @@ struct Family {
   Switch parallel_residual = {};
   bool gated = true;  ///< down(act(gate)·up); else down(act(up))
   Activation default_activation = Activation::Silu;
+  bool gelu_means_tanh = false;  ///< the stock class takes "gelu" for "gelu_pytorch_tanh"
 
   Positions positions = Positions::Rope;
-  int64_t position_offset = 0;          ///< row of the first position in a table of learned ones
+  int64_t position_offset = 0;  ///< row of the first position in a table of learned ones
+  bool partial_rotary = false;  ///< the config may give a share of channels that are rotated
   double default_partial_rotary = 1.0;  ///< share of a head's channels that are rotated
-  bool interleaved_rope = false;        ///< rotated pairs are (2i, 2i + 1), not (i, i + d/2)
+  /// The length before stretching where no key beside the rotary parameters gives it; what they
+  /// say themselves does not count then. 0: what they say, else max_position_embeddings.
+  int64_t default_original_positions = 0;
+  bool interleaved_rope = false;  ///< rotated pairs are (2i, 2i + 1), not (i, i + d/2)
   /// Windowed layers have the rotary base of this key, and no scaling.
   std::string_view rope_ratio_key = {};  ///< multiplies the rotary base
   std::string_view local_rope_theta_key = {};
@@ -218,7 +221,8 @@ struct Family {
   double default_rms_norm_eps = 1e-6;
   double default_rope_theta = 10000.0;
 
-  bool mixture = false;             ///< feed-forward parts are mixtures of experts
+  bool mixture = false;  ///< feed-forward parts are mixtures of experts
+  int64_t default_experts_per_token = 2;
   Switch renormalised_router = {};  ///< the chosen experts' probabilities are divided by their sum
   std::string_view shared_ffn_key = {};  ///< intermediate size of the shared expert
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <set>
 
 #include <ATen/ATen.h>
@@ -9,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/base/progress.h"
 #include "prunus/io/hf_directory.h"
 #include "prunus/model/layout.h"
 
@@ -46,12 +48,29 @@ bool is_derived_buffer(const Family& family, const std::string& name) {
                      [&](std::string_view ending) { return name.ends_with(ending); });
 }
 
-// Tied models may carry their head all the same; loaders use the embedding.
-std::string_view head_name(const Family& family) {
+std::string name_of(const Family& family, Role role) {
   for (const TensorSpec& spec : family.tensors()) {
-    if (spec.role == Role::LmHead) return spec.name;
+    if (spec.role == role) return std::string(spec.name);
   }
   return {};
+}
+
+// Where a tensor of the model is in the checkpoint.
+const TensorEntry& stored_entry(const CheckpointSource& source, const Model& model,
+                                const std::string& table_name) {
+  const Family& family = *model.config().family;
+  const std::string name = source.name_in_file(table_name);
+  const Checkpoint& checkpoint = source.checkpoint();
+  PRUNUS_CHECK(checkpoint.contains(name) || table_name != name_of(family, Role::LmHead), NotFound,
+               checkpoint.dir(), ": no tensor '", name, "', and ", family.tied.key,
+               " of config.json, which is ", family.tied.value ? "true" : "false", " in a ",
+               family.model_type,
+               " model without the key, is false. If the model's head is its "
+               "embedding, add \"",
+               family.tied.key,
+               "\": true to config.json; a model saved "
+               "without its head cannot be used");
+  return checkpoint.entry(name);
 }
 
 void check_tensors(const CheckpointSource& source, const Model& model) {
@@ -61,26 +80,59 @@ void check_tensors(const CheckpointSource& source, const Model& model) {
   for (const FileTensor& tensor : file_tensors(model.tensors())) {
     const std::string name = source.name_in_file(tensor.name);
     known.insert(name);
-    const TensorEntry& entry = checkpoint.entry(name);
+    const TensorEntry& entry = stored_entry(source, model, tensor.name);
     PRUNUS_CHECK(entry.shape == tensor.shape, Corrupt, checkpoint.dir(), ": tensor '", name,
                  "' has shape ", shape_text(entry.shape), ", config.json asks for ",
                  shape_text(tensor.shape));
   }
   for (const TensorInfo& tensor : model.tensors()) source.dtype(tensor);
-  if (model.config().tie_word_embeddings) known.insert(std::string(head_name(family)));
+  // A head that a tied model stores has the embedding's bytes: see settle_head().
+  if (model.config().tie_word_embeddings) {
+    known.insert(source.name_in_file(name_of(family, Role::LmHead)));
+  }
   for (const std::string& name : checkpoint.names()) {
+    const bool adapter = name.find(".lora_") != std::string::npos;
     PRUNUS_CHECK(known.contains(name) || is_derived_buffer(family, name), Unsupported,
                  checkpoint.dir(), ": tensor '", name, "' has no place in a ", family.model_type,
-                 " model with this config.json; leaving it out would change the mathematics");
+                 " model with this config.json; leaving it out would change the mathematics",
+                 adapter ? ". It belongs to an adapter that was saved unmerged: merge it with PEFT "
+                           "(merge_and_unload), or save it on its own and use `prunus merge`"
+                         : "");
   }
 }
 
-// The prefix of the table's names that the checkpoint's names lack, or nothing.
-std::string missing_prefix(const Checkpoint& checkpoint, const ModelConfig& config) {
-  const std::string prefix(config.family->optional_prefix);
-  const std::string first = tensors_of(config).front().stored.file_tensor;
-  if (prefix.empty() || checkpoint.contains(first) || !first.starts_with(prefix)) return {};
-  return checkpoint.contains(first.substr(prefix.size())) ? prefix : std::string();
+bool same_bytes(const Checkpoint& checkpoint, const std::string& one, const std::string& other) {
+  constexpr size_t kPiece = size_t{1} << 24;
+  const TensorEntry &left = checkpoint.entry(one), &right = checkpoint.entry(other);
+  if (left.dtype_name != right.dtype_name || left.shape != right.shape) return false;
+  const at::Tensor a = checkpoint.read(one), b = checkpoint.read(other);
+  const auto* x = static_cast<const std::byte*>(a.const_data_ptr());
+  const auto* y = static_cast<const std::byte*>(b.const_data_ptr());
+  bool same = true;
+  for (size_t at = 0; same && at < a.nbytes(); at += kPiece) {
+    same = std::memcmp(x + at, y + at, std::min(kPiece, a.nbytes() - at)) == 0;
+  }
+  checkpoint.release(one);
+  checkpoint.release(other);
+  return same;
+}
+
+// What a tied model's checkpoint shows of its head, as transformers takes it.
+void settle_head(const Checkpoint& checkpoint, TensorNames& names, ModelConfig& config) {
+  if (!config.tie_word_embeddings) return;
+  const std::string head = name_of(*config.family, Role::LmHead);
+  const std::string embedding = name_of(*config.family, Role::EmbedTokens);
+  const bool has_head = !head.empty() && checkpoint.contains(names.in_file(head));
+  if (!has_head) return;
+  if (!checkpoint.contains(names.in_file(embedding))) {
+    names.substitute(embedding, head);
+    return;
+  }
+  if (same_bytes(checkpoint, names.in_file(embedding), names.in_file(head))) return;
+  config.tie_word_embeddings = false;
+  log_info(c10::str(checkpoint.dir(), ": config.json ties the head to the embedding, but '",
+                    names.in_file(head), "' holds other values: it is used as it is stored, and ",
+                    "what is written will say ", config.family->tied.key, " false"));
 }
 
 }  // namespace
@@ -239,10 +291,6 @@ int64_t Model::bytes() const {
   return count;
 }
 
-std::string CheckpointSource::name_in_file(const std::string& name) const {
-  return name.starts_with(dropped_prefix_) ? name.substr(dropped_prefix_.size()) : name;
-}
-
 at::Tensor CheckpointSource::read(const TensorInfo& tensor) const {
   const std::vector<std::string> names = file_names(tensor);
   if (tensor.stored.experts == 0) {
@@ -275,8 +323,13 @@ void CheckpointSource::release(const TensorInfo& tensor) const {
 Model open_model(const std::string& dir) {
   ModelConfig config = parse_config(read_config(dir), dir + "/config.json");
   Checkpoint checkpoint = Checkpoint::open(dir);
-  std::string prefix = missing_prefix(checkpoint, config);
-  auto source = std::make_shared<CheckpointSource>(std::move(checkpoint), std::move(prefix));
+  TensorNames names(checkpoint.names(), *config.family, dir);
+  if (!names.wrappers().empty()) {
+    log_info(c10::str(dir, ": tensor names carry ", names.wrappers(),
+                      " of a wrapper; read, and written, without"));
+  }
+  settle_head(checkpoint, names, config);
+  auto source = std::make_shared<CheckpointSource>(std::move(checkpoint), std::move(names));
   Model model(std::move(config), source);
   check_tensors(*source, model);
   return model;

@@ -10,6 +10,7 @@
 
 #include "prunus/io/checkpoint.h"
 #include "prunus/model/config.h"
+#include "prunus/model/tensor_names.h"
 #include "prunus/model/weights.h"
 
 namespace prunus {
@@ -28,7 +29,9 @@ class BlockWeights {
 };
 
 /// A model that need not fit in memory: its configuration, the list of its tensors, and a source
-/// that produces each of them on demand.
+/// that produces each of them on demand. For one thread at a time: also the const functions note
+/// which tensors were checked, and sources may keep what they read (weights.h). What they return
+/// may be used by any thread.
 class Model {
  public:
   Model(ModelConfig config, std::shared_ptr<const WeightSource> source);
@@ -82,26 +85,28 @@ std::vector<TensorInfo> tensors_of(const ModelConfig& config);
 /// A checkpoint on disk as a source of weights.
 class CheckpointSource : public WeightSource {
  public:
-  /// The checkpoint's names lack `dropped_prefix` where the family's table has it.
-  explicit CheckpointSource(Checkpoint checkpoint, std::string dropped_prefix = {})
-      : checkpoint_(std::move(checkpoint)), dropped_prefix_(std::move(dropped_prefix)) {}
+  /// `names`: what the checkpoint calls the tensors of the family's table.
+  explicit CheckpointSource(Checkpoint checkpoint, TensorNames names = {})
+      : checkpoint_(std::move(checkpoint)), names_(std::move(names)) {}
   at::Tensor read(const TensorInfo& tensor) const override;
   at::ScalarType dtype(const TensorInfo& tensor) const override;
   void prefetch(const TensorInfo& tensor) const override;
   void release(const TensorInfo& tensor) const override;
   const Checkpoint& checkpoint() const { return checkpoint_; }
   /// What a tensor of the family's table is called in this checkpoint.
-  std::string name_in_file(const std::string& name) const;
+  std::string name_in_file(const std::string& name) const { return names_.in_file(name); }
 
  private:
   Checkpoint checkpoint_;
-  std::string dropped_prefix_;
+  TensorNames names_;
 };
 
 /// Opens a Hugging Face directory: config.json, then every tensor's presence, dtype and shape.
-/// No weight is read. Throws as parse_config and Checkpoint::open; Corrupt for a missing tensor or
-/// a wrong shape; Unsupported for a tensor the family's table does not know, or one it calls
-/// absent.
+/// No weight is read, but for one thing: where the config ties the head to the embedding and the
+/// checkpoint has both, their bytes are compared, and if they differ the model is untied, as
+/// transformers does. A tied model that stores its head alone has that as its embedding.
+/// Throws as parse_config and Checkpoint::open; NotFound for a missing tensor; Corrupt for a wrong
+/// shape; Unsupported for a tensor the family's table does not know, or one it calls absent.
 Model open_model(const std::string& dir);
 
 /// Throws Corrupt naming `what` if the tensor holds NaN or infinity. One pass over memory.

@@ -239,7 +239,11 @@ class Places {
         seq_(x.size(2)),
         row_(x.stride(0)),
         head_(x.stride(1)),
-        place_(x.stride(2)) {}
+        place_(x.stride(2)) {
+    TORCH_INTERNAL_ASSERT(x.stride(3) == 1 || x.size(3) == 1,
+                          "attend_small_heads: channels of a head must lie together, got strides ",
+                          x.strides());
+  }
   const float* at(int64_t head, int64_t place) const {
     return data_ + place / seq_ * row_ + head * head_ + place % seq_ * place_;
   }
@@ -299,6 +303,8 @@ void attend_small_heads(const at::Tensor& q, const at::Tensor& k, const at::Tens
   const int64_t dim = q.size(3), kv_heads = k.size(1);
   const int64_t times = q.size(1) / kv_heads;
   const int64_t width = q.size(1) * dim;
+  TORCH_INTERNAL_ASSERT(out.is_contiguous() && out.numel() == q.numel(),
+                        "attend_small_heads: `out` must be contiguous and as large as the queries");
   const Places queries(q), keys(k), values(v);
   const auto factor = static_cast<float>(scale * std::numbers::log2e);
   float* to = out.mutable_data_ptr<float>();

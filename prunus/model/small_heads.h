@@ -25,11 +25,11 @@ std::vector<int64_t> small_heads_lanes();
 bool takes_small_heads(const at::Tensor& queries);
 
 /// softmax(scale · q·kᵀ)·v of every asking place on its path up to itself, on libtorch's threads.
-/// q [batch, heads, seq, d]; k, v [batch, kv_heads, seq, d], any strides but 1 in the last;
-/// out [batch, seq, heads·d], contiguous: written at the asking places only.
-/// FP32 sums, exponentials within 2e-7; what is not finite gives NaN. Memory: a path's keys and
-/// values of one head, and eight rows of scores, per thread. `lanes`: one of small_heads_lanes(), 0
-/// the first; throws InvalidArgument for others.
+/// q [batch, heads, seq, d]; k, v [batch, kv_heads, seq, d], the last dimension contiguous, others
+/// of any stride; out [batch, seq, heads·d], contiguous: written at the asking places only. FP32
+/// sums, exponentials within 2e-7; what is not finite gives NaN. Memory: a path's keys and values
+/// of one head, and eight rows of scores, per thread. `lanes`: one of small_heads_lanes(), 0 the
+/// first; throws InvalidArgument for others.
 void attend_small_heads(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                         std::span<const AttentionPath> paths, double scale, at::Tensor& out,
                         int64_t lanes = 0);

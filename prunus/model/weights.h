@@ -37,6 +37,8 @@ struct TensorInfo {
 
 /// Where weights come from: a mapped checkpoint, or another source seen through a keep-list
 /// (graph/shrink.h). Nothing is held that was not read, and reading again is always possible.
+/// One thread at a time may call a source: some keep the tensor that they read last. The tensors
+/// that they give may be read by any thread.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;

@@ -40,6 +40,7 @@ namespace {
 // Units to keep so that the slices kept are a multiple of round_to: no fewer than `kept`, no more
 // than there are. A rotated pair is two slices of every head.
 int64_t rounded(const GroupSet& set, int64_t kept, int64_t round_to) {
+  if (round_to == 0) round_to = set.kernel_multiple;
   const int64_t width = set.width() * (set.label == AxisLabel::RopePair ? 2 : 1);
   const int64_t step = round_to / std::gcd(round_to, width);
   return std::min(set.units_per_share(), (kept + step - 1) / step * step);
@@ -59,9 +60,9 @@ void couple_head_dim(const std::vector<ScoredSet>& sets, std::vector<int64_t>& c
 std::vector<int64_t> counts_at(const std::vector<ScoredSet>& sets, const PruneOptions& options,
                                const std::vector<double>& ratios) {
   const bool reference = options.compat == Compat::LlmPruner;
-  std::vector<int64_t> counts =
-      find_budget(options.global ? "global" : "uniform")
-          .remove({sets, ratios, options.normalisation, reference, options.round_to});
+  std::vector<int64_t> counts = find_budget(options.global ? "global" : "uniform")
+                                    .remove({sets, ratios, options.normalisation, reference,
+                                             std::max<int64_t>(1, options.round_to)});
   if (!reference) {
     for (size_t i = 0; i < sets.size(); ++i) {
       const int64_t units = sets[i].set.units_per_share();
@@ -87,7 +88,34 @@ void check_not_empty(const std::vector<ScoredSet>& sets, const PruneOptions& opt
   }
 }
 
+// grouped_mm, with which stock software runs all experts at once, wants rows of whole 16 bytes:
+// those of the experts' inner width, and those of the hidden size that they read.
+int64_t kernel_multiple(const Model& model, const GroupSet& set) {
+  constexpr int64_t kRowBytes = 16;
+  const auto& layers = model.config().layers;
+  const auto mixture = std::find_if(layers.begin(), layers.end(),
+                                    [](const LayerShape& layer) { return layer.experts > 0; });
+  const bool hidden = set.label == AxisLabel::Hidden && mixture != layers.end();
+  const bool inner =
+      set.label == AxisLabel::Ffn && layers[static_cast<size_t>(set.layer)].experts > 0;
+  if (!hidden && !inner) return 1;
+  const int layer = hidden ? static_cast<int>(mixture - layers.begin()) : set.layer;
+  const at::ScalarType dtype = model.source().dtype(model.tensor(Role::DownProj, layer));
+  return kRowBytes / static_cast<int64_t>(c10::elementSize(dtype));
+}
+
 }  // namespace
+
+void warn_of_rounding(const std::vector<GroupSet>& sets, const PruneOptions& options) {
+  for (const GroupSet& set : sets) {
+    if (options.round_to == 0 || options.round_to % set.kernel_multiple == 0) continue;
+    log_warning(c10::str(set.name(), ": --round-to ", options.round_to,
+                         " may leave rows that are no multiple of 16 bytes, which the stock "
+                         "kernels for experts refuse; --round-to ",
+                         set.kernel_multiple, " or none avoids it"));
+    return;
+  }
+}
 
 std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& options) {
   const std::vector<AxisLabel> labels = labels_of(options);
@@ -101,6 +129,7 @@ std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& option
                  set.name(),
                  ": every KV group has one query head; --granularity query-head has "
                  "nothing to remove here, use kv-group");
+    set.kernel_multiple = kernel_multiple(model, set);
     sets.push_back(std::move(set));
   }
   const bool whole_heads =

@@ -15,6 +15,10 @@ double ratio_of(const GroupSet& set, const PruneOptions& options);
 /// Throws InvalidArgument where there are none, or the granularity finds nothing to remove.
 std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& options);
 
+/// Warns where --round-to leaves expert matrices whose rows are no multiple of 16 bytes, which the
+/// stock kernels for experts refuse; without --round-to they are rounded so (kernel_multiple).
+void warn_of_rounding(const std::vector<GroupSet>& sets, const PruneOptions& options);
+
 /// Units to remove from each share of each set: the budget's counts, rounded (--round-to), never
 /// all of a set. `fraction` in (0, 1] scales the ratios (step of an iterative run).
 /// Throws InvalidArgument where a set would lose everything; with compat it loses nothing instead,

@@ -82,7 +82,7 @@ void check_layer_wise(const PruneOptions& options) {
   PRUNUS_CHECK(chosen && !both, InvalidArgument,
                "--structure layer needs --keep-first N or --drop-layers LIST (one of them)");
   const bool other = options.target_params || options.target_bytes || options.steps != 1 ||
-                     options.round_to != 1 || !options.reduction.empty();
+                     options.round_to > 1 || !options.reduction.empty();
   PRUNUS_CHECK(!other, InvalidArgument,
                "--structure layer drops the layers it is told: no target, steps, rounding or "
                "reduction");
@@ -94,7 +94,7 @@ void check_compat(const PruneOptions& options) {
                "--compat llm-pruner removes whole heads or KV groups: no --granularity");
   PRUNUS_CHECK(options.normalisation == Normalisation::None, InvalidArgument,
                "--compat llm-pruner ranks scores as they are: no --normalize");
-  PRUNUS_CHECK(!(options.global && options.round_to != 1), InvalidArgument,
+  PRUNUS_CHECK(!(options.global && options.round_to > 1), InvalidArgument,
                "--compat llm-pruner: rounding under --global would remove the channels of lowest "
                "index, which nobody wants; drop one of --global and --round-to");
   PRUNUS_CHECK(
@@ -159,7 +159,7 @@ PruneOptions resolve(const PruneOptions& given, int64_t layer_count) {
   check_range(*options.attn_layers, layer_count, "--attn-layers");
   check_range(*options.ffn_layers, layer_count, "--ffn-layers");
   PRUNUS_CHECK(options.steps >= 1, InvalidArgument, "--steps ", options.steps, ", expected ≥ 1");
-  PRUNUS_CHECK(options.round_to >= 1, InvalidArgument, "--round-to ", options.round_to,
+  PRUNUS_CHECK(options.round_to >= 0, InvalidArgument, "--round-to ", options.round_to,
                ", expected ≥ 1");
   PRUNUS_CHECK(options.normalisation == Normalisation::None || options.global, InvalidArgument,
                "--normalize makes sets comparable with each other: it needs --global");

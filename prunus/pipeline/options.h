@@ -59,8 +59,10 @@ struct PruneOptions {
 
   bool global = false;  ///< one ranking over all group sets, instead of one per set
   Normalisation normalisation = Normalisation::None;  ///< of the global ranking
-  int64_t steps = 1;     ///< reach the ratio in so many rounds, scoring anew in each
-  int64_t round_to = 1;  ///< keep multiples of so many slices (channels) in each set
+  int64_t steps = 1;  ///< reach the ratio in so many rounds, scoring anew in each
+  /// Keep multiples of so many slices (channels) in each set; 0: any number, but in mixtures of
+  /// experts what stock kernels need.
+  int64_t round_to = 0;
 
   std::optional<int64_t> keep_first = std::nullopt;  ///< Structure::Layer: the first N layers stay
   std::vector<int64_t> drop_layers = {};             ///< Structure::Layer: these go

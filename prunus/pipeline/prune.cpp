@@ -83,6 +83,7 @@ class Planner {
   // left.
   void announce() {
     const std::vector<GroupSet> sets = select_sets(model_, options_);
+    warn_of_rounding(sets, options_);
     result_.ratio = options_.ratio;
     if (options_.global) {
       if (options_.target_params || options_.target_bytes) {

@@ -99,7 +99,8 @@ at::Tensor sample_rows(const at::Tensor& logits, const at::Tensor& uniform, doub
 // The model in memory, and rows sampled side by side from it.
 class RowSampler {
  public:
-  RowSampler(const Model& model, at::Device device) : model_(model), device_(device) {
+  RowSampler(const Model& model, at::Device device)
+      : model_(model), device_(device), embedding_end_(model, device) {
     for (int layer = 0; layer < model.layer_count(); ++layer) {
       blocks_.push_back(model.load_block(layer, device));
       check_interrupted();
@@ -133,8 +134,8 @@ class RowSampler {
   at::Tensor next_logits(const at::Tensor& last, int64_t position,
                          std::vector<LayerCache>& cache) const {
     const Decoder decoder(model_.config());
-    at::Tensor hidden =
-        embed(model_, last.unsqueeze(1), device_, at::full({1, 1}, position, at::kLong));
+    const at::Tensor rows = embedding_rows(model_, last.unsqueeze(1), device_);
+    at::Tensor hidden = embedding_end_.finish(rows, at::full({1, 1}, position, at::kLong));
     for (size_t i = 0; i < blocks_.size(); ++i) {
       hidden = decoder.block(static_cast<int>(i), blocks_[i], hidden, nullptr, &cache[i], position);
     }
@@ -145,6 +146,7 @@ class RowSampler {
 
   const Model& model_;
   at::Device device_;
+  EmbeddingEnd embedding_end_;
   std::vector<BlockWeights> blocks_;
   std::optional<FinalNorm> norm_;
   at::Tensor head_;  // [vocab, hidden]

@@ -6,6 +6,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/stand_in.h"
 
 namespace prunus::text {
 namespace {
@@ -41,6 +42,7 @@ class Watcher {
 
 json read_large_json(const std::string& path) {
   const std::string content = read_file(path, kMaxBytes);
+  check_no_stand_in(content, path);
   try {
     Watcher watcher(path);
     return json::parse(content, std::ref(watcher));

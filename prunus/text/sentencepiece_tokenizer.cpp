@@ -8,6 +8,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/stand_in.h"
 #include "prunus/text/added_tokens.h"
 #include "prunus/text/special_ids.h"
 #include "prunus/text/token_model.h"
@@ -57,6 +58,7 @@ class SentencePieceTokenizer : public Tokenizer {
 SentencePieceTokenizer::SentencePieceTokenizer(const std::string& path,
                                                const SidecarFiles& sidecar) {
   const std::string content = read_file(path, kMaxModelBytes);
+  check_no_stand_in(content, path);
   PRUNUS_CHECK(
       !looks_like_ranks(content), Unsupported, path,
       ": is a tiktoken rank file, not sentencepiece; put the model's tokenizer.json beside "

@@ -7,6 +7,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/stand_in.h"
 #include "prunus/text/json_tokenizer.h"
 
 namespace prunus::text {
@@ -23,6 +24,7 @@ constexpr const char* kQwen2Words =
 
 json read_merges_txt(const std::string& path) {
   const std::string content = read_file(path, kMaxMergesBytes);
+  check_no_stand_in(content, path);
   json merges = json::array();
   for (size_t at = 0; at < content.size();) {
     const size_t end = std::min(content.find('\n', at), content.size());

@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include "prunus/io/hf_directory.h"
 #include "prunus/io/safetensors_index.h"
 
 #include "tests/io/fixture.h"
@@ -131,7 +132,6 @@ TEST(Checkpoint, IndexAndShardsMustAgree) {
   put(dir / "y.safetensors", shard({"b", "c"}));
   const std::vector<std::pair<std::string, const char*>> cases{
       {R"({"a":"x.safetensors"})", "'b' is not in"},
-      {R"({"a":"x.safetensors","b":"x.safetensors","d":"x.safetensors"})", "'d' is missing"},
       {R"({"a":"x.safetensors","b":"x.safetensors","c":"y.safetensors"})", "stored twice"},
       {R"({"a":"x.safetensors","b":"y.safetensors","c":"y.safetensors"})", "stored twice"},
   };
@@ -140,6 +140,38 @@ TEST(Checkpoint, IndexAndShardsMustAgree) {
     const auto error = error_of([&] { Checkpoint::open(dir.path()); });
     EXPECT_EQ(error.kind(), ErrorKind::Corrupt) << weight_map;
     EXPECT_THAT(error.what(), HasSubstr(message)) << weight_map;
+  }
+}
+
+TEST(Checkpoint, WarnsOfNamesInTheIndexThatNoFileHolds) {
+  const TempDir dir;
+  put(dir / "x.safetensors", shard({"a"}));
+  put(dir / kIndex, R"({"weight_map":{"a":"x.safetensors","b":"x.safetensors","c":"x.safetensors",)"
+                    R"("d":"x.safetensors","e":"x.safetensors"}})");
+  testing::internal::CaptureStderr();
+  const Checkpoint checkpoint = Checkpoint::open(dir.path());
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(checkpoint.names(), std::vector<std::string>{"a"});
+  EXPECT_THAT(said, HasSubstr("names 4 of 5 tensors that no file holds: 'b', 'c', 'd' and 1 more"));
+}
+
+TEST(Checkpoint, NamesWhatStandsInForAFile) {
+  const TempDir dir;
+  const std::string pointer =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, '0') +
+      "\nsize 1044992\n";
+  for (const std::string& page :
+       {pointer, std::string("<!DOCTYPE html><html></html>"), std::string("\n<HTML lang=x>")}) {
+    const char* expected = page == pointer ? "git lfs pull" : "is a web page";
+    put(dir / "model.safetensors", page);
+    EXPECT_THAT(error_of([&] { Checkpoint::open(dir.path()); }).what(), HasSubstr(expected));
+    fs::remove(dir / "model.safetensors");
+    put(dir / kIndex, page);
+    const auto error = error_of([&] { Checkpoint::open(dir.path()); });
+    EXPECT_EQ(error.kind(), ErrorKind::Corrupt);
+    EXPECT_THAT(error.what(), HasSubstr(expected));
+    put(dir / "config.json", page);
+    EXPECT_THAT(error_of([&] { read_config(dir.path()); }).what(), HasSubstr(expected));
   }
 }
 

@@ -58,6 +58,14 @@ TEST(HfDirectory, KnowsWhichFilesTravelWithNewWeights) {
                            "consolidated.00.pth",
                            "consolidated.safetensors",
                            "consolidated.json",
+                           "adapter_config.json",
+                           "model.onnx",
+                           "rust_model.ot",
+                           "optimizer.bin",
+                           "training_args.bin",
+                           "trainer_state.json",
+                           "model.safetensors.bak",
+                           "merges.txt",
                            "x.pt",
                            "x.gguf",
                            "x.ckpt",
@@ -68,10 +76,14 @@ TEST(HfDirectory, KnowsWhichFilesTravelWithNewWeights) {
     put(dir / name, name);
   }
   fs::create_directory(dir / "original");
+  fs::create_directory(dir / "additional_chat_templates");
+  put(dir / "additional_chat_templates/tool_use.jinja", "");
+  put(dir / "additional_chat_templates/notes.txt", "");
   fs::create_symlink(dir / "LICENSE", dir / "vocab.json");  // as in the Hugging Face cache
   fs::create_symlink(dir / "nowhere", dir / "dangling.txt");
   EXPECT_EQ(companion_files(dir.path()),
-            (std::vector<std::string>{"LICENSE", "chat_template.jinja", "generation_config.json",
+            (std::vector<std::string>{"LICENSE", "additional_chat_templates/tool_use.jinja",
+                                      "chat_template.jinja", "generation_config.json", "merges.txt",
                                       "tokenizer.json", "tokenizer.model", "vocab.json"}));
 }
 
@@ -82,12 +94,15 @@ TEST(HfDirectory, CopiesCompanionsByteForByte) {
   fs::permissions(put(from / "tokenizer.model", bytes), fs::perms::owner_read);
   fs::create_symlink(from / "tokenizer.model", from / "vocab.json");
   put(from / "model.safetensors", "");
+  fs::create_directory(from / "additional_chat_templates");
+  put(from / "additional_chat_templates/rag.jinja", "rag");
   put(to / "vocab.json", "old");
   copy_companions(from.path(), to.path());
   EXPECT_EQ(read_file(to / "tokenizer.model"), bytes);
   EXPECT_EQ(read_file(to / "vocab.json"), bytes);
   EXPECT_FALSE(fs::is_symlink(to / "vocab.json"));
   EXPECT_FALSE(fs::exists(to / "model.safetensors"));
+  EXPECT_EQ(read_file(to / "additional_chat_templates/rag.jinja"), "rag");
   EXPECT_NE(fs::status(to / "tokenizer.model").permissions() & fs::perms::owner_write,
             fs::perms::none);
   EXPECT_EQ(error_of([&] { copy_companions(from.path(), to / "none"); }).kind(), ErrorKind::Io);

@@ -46,6 +46,14 @@ TEST(SizeAt, TakesTheFirstAlternativeThatIsThere) {
                [&] { size_at(fields, "n_inner|ffn_dim", 100); });
 }
 
+TEST(SizeAt, RefusesTwoSpellingsThatDisagree) {
+  const Json json = {{"n_embed", 8}, {"hidden_size", 16}, {"n_layer", 2}, {"num_layers", 2}};
+  ConfigFields fields(json, "config.json");
+  EXPECT_EQ(size_at(fields, "n_layer|num_layers", 100), 2);
+  expect_error(ErrorKind::Corrupt, "'hidden_size' is 16 and 'n_embed' is 8; they are two names of",
+               [&] { size_at(fields, "hidden_size|n_embed", 100); });
+}
+
 TEST(SwitchOf, IsTheFamilysValueUnlessItsKeyIsThere) {
   const Json json = {{"bias", true}, {"number", 1}};
   ConfigFields fields(json, "config.json");
@@ -118,9 +126,10 @@ TEST(Windows, AreOnAllLayersButEveryNthUnderAPattern) {
   EXPECT_EQ(windows(json, "gemma2"), (Sizes{8, 0, 8}));       // its own pattern: 2
   EXPECT_EQ(windows(json, "gemma3_text"), (Sizes{8, 8, 8}));  // 6
   json["sliding_window_pattern"] = 3;
-  EXPECT_EQ(windows(json, "gemma2"), (Sizes{8, 8, 0}));
-  json["_sliding_window_pattern"] = 1;  // as newer exports call it
-  EXPECT_EQ(windows(json, "gemma2"), (Sizes{0, 0, 0}));
+  EXPECT_EQ(windows(json, "gemma3_text"), (Sizes{8, 8, 0}));
+  EXPECT_EQ(windows(json, "gemma2"), (Sizes{8, 0, 8}));  // its stock class does not read the key
+  json["_sliding_window_pattern"] = 1;                   // nor does any read this one
+  EXPECT_EQ(windows(json, "gemma3_text"), (Sizes{8, 8, 0}));
 }
 
 TEST(Windows, AreOffWhereTheyAreNullAndTheFamilysWhereTheyAreAbsent) {
@@ -182,8 +191,23 @@ TEST(Experts, HaveWidthsOfTheirOwn) {
                         .experts = 8}));
 }
 
-TEST(Experts, AreChosenTwoATimeUnlessTheConfigSaysOtherwise) {
-  EXPECT_EQ(read(mixture(), "qwen2_moe").experts_per_token, 2);
+TEST(Experts, AreCountedUnderEitherName) {
+  for (const char* family : {"qwen2_moe", "qwen3_moe", "mixtral"}) {
+    Json json = mixture();
+    EXPECT_EQ(read(json, family).layers[0].experts, 6) << family;
+    json["num_local_experts"] = 6;
+    EXPECT_EQ(read(json, family).layers[0].experts, 6) << family;
+    json.erase("num_experts");
+    EXPECT_EQ(read(json, family).layers[0].experts, 6) << family;
+    json["num_experts"] = 5;
+    expect_refused(json, "two names of the same size", family);
+  }
+}
+
+TEST(Experts, AreChosenAsManyAtATimeAsTheStockClassDoesUnlessTheConfigSaysOtherwise) {
+  EXPECT_EQ(read(mixture(), "qwen2_moe").experts_per_token, 4);
+  EXPECT_EQ(read(mixture(), "mixtral").experts_per_token, 2);
+  EXPECT_EQ(read(mixture(), "qwen3_moe").experts_per_token, 6);  // 8, but there are no more
   EXPECT_EQ(read(with(mixture(), "num_experts", 1), "qwen2_moe").experts_per_token, 1);
   EXPECT_EQ(read(with(mixture(), "num_experts_per_tok", 6), "qwen2_moe").experts_per_token, 6);
   EXPECT_FALSE(read(mixture(), "qwen2_moe").renormalised_router);

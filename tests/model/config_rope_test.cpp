@@ -77,17 +77,64 @@ TEST(ReadRopes, WorksOutYarnsAttentionFactor) {
   EXPECT_EQ(scaled(yarn).attention_factor, 1.25);
 }
 
-TEST(ReadRopes, FindsTheOriginalLengthInsideElseBesideElseInThePositions) {
-  Json json = {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}, {"beta_fast", 16}}}};
+TEST(ReadRopes, TakesDynamicScalingFromThePositionsWhateverElseIsSaid) {
+  Json json = {
+      {"rope_scaling",
+       {{"rope_type", "dynamic"}, {"factor", 4.0}, {"original_max_position_embeddings", 16}}}};
   EXPECT_EQ(read(json).rope.original_max_position_embeddings, 64);
   json["original_max_position_embeddings"] = 32;
-  EXPECT_EQ(read(json).rope.original_max_position_embeddings, 32);
+  EXPECT_EQ(read(json).rope.original_max_position_embeddings, 64);
+}
+
+TEST(ReadRopes, FindsTheOriginalLengthBesideElseInsideElseInThePositions) {
+  Json json = {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}, {"beta_fast", 16}}}};
+  EXPECT_EQ(read(json).rope.original_max_position_embeddings, 64);
   json["rope_scaling"]["original_max_position_embeddings"] = 16;
+  EXPECT_EQ(read(json).rope.original_max_position_embeddings, 16);
+  json["original_max_position_embeddings"] = 32;
   const Rope rope = read(json).rope;
-  EXPECT_EQ(rope.original_max_position_embeddings, 16);
+  EXPECT_EQ(rope.original_max_position_embeddings, 32);
+  json = {{"rope_scaling",
+           {{"rope_type", "llama3"},
+            {"factor", 8.0},
+            {"low_freq_factor", 1.0},
+            {"high_freq_factor", 4.0}}}};
+  EXPECT_EQ(read(json).rope.original_max_position_embeddings, 64);
   EXPECT_EQ(rope.beta_fast, 16);
   EXPECT_EQ(rope.beta_slow, 1);
   EXPECT_TRUE(rope.truncate);
+}
+
+TEST(ReadRopes, TakesPhi3sOriginalLengthFromItsOwnKeyOrDefaultOnly) {
+  Json json = {{"rope_scaling",
+                {{"type", "longrope"},
+                 {"short_factor", {1.0}},
+                 {"long_factor", {2.0}},
+                 {"factor", 2.0},
+                 {"original_max_position_embeddings", 16}}}};
+  EXPECT_EQ(read(json, "phi3").rope.original_max_position_embeddings, 4096);
+  json["original_max_position_embeddings"] = 32;
+  EXPECT_EQ(read(json, "phi3").rope.original_max_position_embeddings, 32);
+}
+
+TEST(ReadRopes, WorksOutAFactorThatIsNull) {
+  Json json = {{"rope_scaling",
+                {{"rope_type", "yarn"},
+                 {"factor", nullptr},
+                 {"mscale", 0},
+                 {"beta_fast", 0},
+                 {"original_max_position_embeddings", 16}}}};
+  EXPECT_EQ(read(json).rope.factor, 4.0);  // 64 / 16
+  EXPECT_EQ(read(json).rope.beta_fast, 32);
+  EXPECT_DOUBLE_EQ(read(json).rope.attention_factor, 0.1 * std::log(4.0) + 1);
+}
+
+TEST(ReadRopes, LeavesHeadsWholeWhereTheStockClassKnowsNoShare) {
+  EXPECT_EQ(read({{"partial_rotary_factor", 0.5}}).share, 1.0);
+  EXPECT_EQ(read({{"partial_rotary_factor", 0.5}}, "phi3").share, 0.5);
+  expect_refused({{"partial_rotary_factor", 0.5},
+                  {"rope_scaling", {{"rope_type", "linear"}, {"factor", 2.0}}}},
+                 ErrorKind::Unsupported, "stock class cannot run it either");
 }
 
 TEST(ReadRopes, KnowsLongropeByItsEarlierNames) {
@@ -129,6 +176,10 @@ TEST(ReadRopes, RefusesSpellingsThatContradictEachOther) {
   EXPECT_EQ(read(json).rope.factor, 2.0);
   json["rope_parameters"]["factor"] = 4.0;
   expect_refused(json, ErrorKind::Corrupt, "rope_scaling and rope_parameters disagree");
+  json["rope_parameters"] = {{"rope_type", "linear"}, {"factor", 2.0}, {"rope_theta", 500.0}};
+  expect_refused(json, ErrorKind::Corrupt, "disagree");
+  json["rope_theta"] = 500.0;
+  EXPECT_EQ(read(json).rope.theta, 500.0);
   json["rope_parameters"] = {{"rope_type", "default"}};
   expect_refused(json, ErrorKind::Corrupt, "disagree");
 }
@@ -166,20 +217,35 @@ TEST(ReadRopes, NamesTheFieldThatIsMissingOrImpossible) {
                  {"high_freq_factor", 4.0},
                  {"original_max_position_embeddings", 32}};
   refuse(llama3, "high_freq_factor must exceed low_freq_factor");
-  llama3.erase("original_max_position_embeddings");
-  refuse(llama3, "'original_max_position_embeddings' is missing");
   expect_refused({{"rope_theta", -1.0}}, ErrorKind::Corrupt, "'rope_theta' is -1.0");
 }
 
-TEST(ReadRopes, RefusesFieldsThatItDoesNotKnow) {
-  for (const char* spelling : {"rope_scaling", "rope_parameters"}) {
-    expect_refused({{spelling, {{"rope_type", "default"}, {"spin", 2}}}}, ErrorKind::Unsupported,
-                   std::string("'") + spelling + "': field 'spin' = 2");
+std::vector<std::string> passed_over(const Json& json, const char* family) {
+  ModelConfig config;
+  config.max_position_embeddings = 64;
+  ConfigFields fields(json, "config.json");
+  read_ropes(fields, *find_family(family), config);
+  return fields.passed_over();
+}
+
+using Names = std::vector<std::string>;
+
+TEST(ReadRopes, PassesOverFieldsThatTheStockClassDoesNotRead) {
+  for (const std::string spelling : {"rope_scaling", "rope_parameters"}) {
+    const Json json = {{spelling, {{"rope_type", "default"}, {"spin", false}, {"beta", 2}}}};
+    EXPECT_EQ(passed_over(json, "llama"), (Names{spelling + ".spin", spelling + ".beta"}));
+    expect_refused(json, ErrorKind::Unsupported, "field 'spin' = false", "chatglm");
   }
-  expect_refused({{"rope_parameters",
-                   {{"full_attention", {{"rope_type", "default"}}},
-                    {"chunked_attention", {{"rope_type", "default"}}}}}},
-                 ErrorKind::Unsupported, "field 'chunked_attention'", "gemma3_text");
+  EXPECT_EQ(passed_over({{"rope_parameters",
+                          {{"full_attention", {{"rope_type", "default"}, {"spin", 2}}},
+                           {"chunked_attention", {{"rope_type", "default"}}}}}},
+                        "gemma3_text"),
+            (Names{"rope_parameters.chunked_attention", "rope_parameters.full_attention.spin"}));
+}
+
+TEST(ReadRopes, RefusesWhatItDoesNotImplement) {
+  expect_refused({{"rope_parameters", {{"full_attention", {{"rope_type", "default"}}}}}},
+                 ErrorKind::Unsupported, "field 'full_attention'");
   expect_refused({{"rope_scaling", {{"rope_type", "spiral"}}}}, ErrorKind::Unsupported,
                  "rope_type 'spiral'");
 }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/model/stock_fields.h"
 
 #include "support/tiny_model.h"
 
@@ -47,18 +48,23 @@ TEST(ParseConfig, RefusesFieldsThatChangeTheMathsByName) {
     json[key] = value;
     return json;
   };
-  expect_refused(with("attn_logit_softcapping", 30.0), ErrorKind::Unsupported,
-                 "attn_logit_softcapping");
-  expect_refused(with("partial_rotary_factor", 0.5), ErrorKind::Unsupported,
-                 "partial_rotary_factor");
+  expect_refused(with("is_causal", false), ErrorKind::Unsupported,
+                 "field 'is_causal' = false changes what the stock class of model_type 'llama' "
+                 "computes (its default is true)");
+  expect_refused(with("text_config", {{"hidden_size", 8}}), ErrorKind::Unsupported, "text_config");
+  Json remote = with("use_rope", false);
+  remote["model_type"] = "baichuan";
+  remote["architectures"] = {"BaiChuanForCausalLM"};
+  expect_refused(remote, ErrorKind::Unsupported, "field 'use_rope' = false may change");
   expect_refused(with("hidden_act", "xielu"), ErrorKind::Unsupported, "hidden_act");
   expect_refused(with("quantization_config", {{"bits", 4}}), ErrorKind::Unsupported,
                  "quantization_config");
   expect_refused(with("rope_scaling", {{"rope_type", "spiral"}, {"factor", 2.0}}),
                  ErrorKind::Unsupported, "rope_type");
-  expect_refused(with("rope_scaling", {{"rope_type", "linear"}, {"factor", 2.0}, {"beta", 2.0}}),
-                 ErrorKind::Unsupported, "beta");
   expect_refused(with("model_type", "mamba"), ErrorKind::Unsupported, "model_type");
+  Json remote_type = with("model_type", "mamba");
+  remote_type["auto_map"] = {{"AutoModelForCausalLM", "modeling_x.X"}};
+  expect_refused(remote_type, ErrorKind::Unsupported, "auto_map names code");
 }
 
 TEST(ParseConfig, RefusesLongropeWithoutAFactorForEveryPair) {
@@ -109,11 +115,117 @@ TEST(ParseConfig, RefusesAFamilysOptionsThatAreNotImplemented) {
   expect_refused(json, ErrorKind::Unsupported, "scale_attn_by_inverse_layer_idx is true");
 }
 
-TEST(ParseConfig, IgnoresUnknownFieldsThatSayNothing) {
+using Names = std::vector<std::string>;
+
+TEST(ParseConfig, PassesOverFieldsThatTheStockClassDoesNotReadAndNamesThem) {
   Json json = tiny_config({});
-  json["some_new_feature"] = false;
+  json["is_causal"] = true;  // the stock default
   json["another"] = nullptr;
-  EXPECT_NO_THROW(parse_config(json, "c"));
+  json["temperature"] = 0.9;  // of generation
+  json["problem_type"] = "regression";
+  EXPECT_EQ(parse_config(json, "c").passed_over, Names{});
+  json["use_rope"] = false;
+  json["transformers.js_config"] = {{"kv_cache_dtype", "float16"}};
+  json["auto_map"] = {{"AutoModelForCausalLM", "modeling_x.X"}};
+  json["partial_rotary_factor"] = 0.5;
+  testing::internal::CaptureStderr();
+  const ModelConfig config = parse_config(json, "c/config.json");
+  EXPECT_EQ(config.passed_over,
+            (Names{"partial_rotary_factor", "use_rope", "transformers.js_config", "auto_map"}));
+  EXPECT_EQ(config.rotary_dim, 0);
+  parse_config(json, "again/config.json");
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("warning: c/config.json: passed over, as the stock class of model_type "
+                      "'llama' does not read it: partial_rotary_factor, use_rope"),
+            std::string::npos)
+      << said;
+  EXPECT_NE(said.find("auto_map names code"), std::string::npos) << said;
+  EXPECT_EQ(said.find("again"), std::string::npos) << said;
+}
+
+// Where a config leaves a field out, the stock class takes its own default; so must we.
+TEST(Families, HaveTheDefaultsOfTheirStockClasses) {
+  int compared = 0;
+  for (const Family* family : families::all()) {
+    const Json* stock = stock_fields(family->model_type);
+    if (stock == nullptr) continue;
+    const auto same = [&](std::string_view keys, const Json& ours) {
+      for (const std::string& key : alternatives_of(keys)) {
+        const auto row = stock->find(key);
+        if (keys.empty() || row == stock->end() || row->at(0).is_null()) continue;
+        EXPECT_EQ(row->at(0), ours) << family->model_type << ": " << key;
+        ++compared;
+      }
+    };
+    for (const Switch* rule :
+         {&family->qkv_bias, &family->out_bias, &family->mlp_bias, &family->tied, &family->qk_norm,
+          &family->final_norm, &family->pre_norm, &family->parallel_residual,
+          &family->renormalised_router}) {
+      same(rule->key, rule->value);
+    }
+    same(family->keys.positions, family->default_max_position_embeddings);
+    same(family->keys.eps, family->default_rms_norm_eps);
+    same(family->score_divisor_key, family->default_score_divisor);
+    same(family->attention_softcap_key, family->default_attention_softcap);
+    same(family->logit_softcap_key, family->default_logit_softcap);
+    same("original_max_position_embeddings", family->default_original_positions);
+    if (family->default_kv_heads != 0) same(family->keys.kv_heads, family->default_kv_heads);
+    if (family->default_head_dim != 0) same(family->keys.head_dim, family->default_head_dim);
+    if (family->mixture) same("num_experts_per_tok", family->default_experts_per_token);
+    if (family->default_sliding_window) same("sliding_window", *family->default_sliding_window);
+  }
+  EXPECT_GT(compared, 60);
+}
+
+TEST(ParseConfig, TakesGemmasGeluForItsTanhForm) {
+  Json json = tiny_config({.family = "gemma"});
+  json["hidden_act"] = "gelu";
+  EXPECT_EQ(parse_config(json, "c").activation, Activation::GeluTanh);
+  json = tiny_config({.family = "gemma2"});
+  json["hidden_act"] = "gelu";  // what counts there is hidden_activation
+  EXPECT_EQ(parse_config(json, "c").activation, Activation::GeluTanh);
+  json["hidden_activation"] = "silu";
+  EXPECT_EQ(parse_config(json, "c").activation, Activation::Silu);
+}
+
+TEST(ParseConfig, KnowsAModelSavedWithoutItsHeadByItsBaseClass) {
+  Json json = tiny_config({});
+  json["architectures"] = {"LlamaModel"};
+  const Json written = rewrite_config(json, parse_config(json, "c"));
+  EXPECT_EQ(written["architectures"], Json({"LlamaForCausalLM"}));
+}
+
+TEST(RewriteConfig, SaysWhetherTheHeadIsTied) {
+  for (const char* family : {"llama", "gemma", "qwen2"}) {
+    const Json original = tiny_config({.family = family, .tied = true});
+    ModelConfig config = parse_config(original, "c");
+    EXPECT_EQ(rewrite_config(original, config)["tie_word_embeddings"], true) << family;
+    config.tie_word_embeddings = false;
+    EXPECT_EQ(rewrite_config(original, config)["tie_word_embeddings"], false) << family;
+    Json silent = original;
+    silent.erase("tie_word_embeddings");
+    config = parse_config(silent, "c");
+    EXPECT_FALSE(rewrite_config(silent, config).contains("tie_word_embeddings")) << family;
+    config.tie_word_embeddings = !config.tie_word_embeddings;
+    EXPECT_EQ(rewrite_config(silent, config)["tie_word_embeddings"], config.tie_word_embeddings);
+  }
+}
+
+TEST(RewriteConfig, WritesExpertsUnderTheNameThatWasThere) {
+  for (const char* family : {"qwen3_moe", "qwen2_moe", "mixtral"}) {
+    Json json = {{"model_type", family},       {"vocab_size", 9},
+                 {"hidden_size", 8},           {"intermediate_size", 8},
+                 {"moe_intermediate_size", 8}, {"shared_expert_intermediate_size", 8},
+                 {"num_hidden_layers", 1},     {"num_attention_heads", 2},
+                 {"num_key_value_heads", 2},   {"head_dim", 4},
+                 {"num_experts_per_tok", 1},   {"num_local_experts", 4}};
+    ModelConfig config = parse_config(json, "c");
+    config.layers[0].experts = 3;
+    const Json written = rewrite_config(json, config);
+    EXPECT_EQ(written["num_local_experts"], 3) << family;
+    // The stock class of Qwen2-MoE reads num_experts alone.
+    EXPECT_EQ(written.contains("num_experts"), family == std::string("qwen2_moe")) << family;
+  }
 }
 
 TEST(ParseConfig, RefusesImpossibleSizes) {

@@ -1,11 +1,16 @@
 #include "prunus/model/model.h"
 
+#include <filesystem>
+#include <map>
+
 #include <ATen/ATen.h>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/base/files.h"
+#include "prunus/io/checkpoint_writer.h"
 
 #include "support/paths.h"
 #include "support/tiny_model.h"
@@ -59,6 +64,108 @@ TEST(OpenModel, NamesTheTensorThatIsMissingMisshapenOrUnknown) {
   config["num_hidden_layers"] = 3;
   save_model(model, config, dir / "missing");
   EXPECT_NE(open_error(dir / "missing", ErrorKind::NotFound).find("layers.2"), std::string::npos);
+}
+
+// A directory with these tensors and a config that ties its head.
+void save_tied(const std::string& dir, const std::map<std::string, at::Tensor>& tensors,
+               Json config = tiny_config({.tied = true})) {
+  std::filesystem::create_directories(dir);
+  std::vector<TensorPlan> plans;
+  for (const auto& [name, value] : tensors) {
+    plans.push_back({name, value.scalar_type(), value.sizes().vec()});
+  }
+  CheckpointWriter writer(dir, std::move(plans), 4096);  // several shards
+  for (const TensorPlan& plan : writer.order()) writer.write(plan.name, tensors.at(plan.name));
+  writer.finish();
+  write_file(dir + "/config.json", config.dump());
+}
+
+const char* kHead = "lm_head.weight";
+const char* kEmbedding = "model.embed_tokens.weight";
+
+TEST(OpenModel, UsesAStoredHeadThatDiffersFromTheEmbedding) {
+  const TempDir dir;
+  const Model tied = tiny_model({.tied = true});
+  auto tensors = copy_weights(tied)->tensors;
+  tensors[kHead] = tensors.at(kEmbedding).clone();
+  save_tied(dir / "equal", tensors);
+  const Model equal = open_model(dir / "equal");
+  EXPECT_TRUE(equal.config().tie_word_embeddings);
+  EXPECT_EQ(equal.tensor(Role::LmHead).name, kEmbedding);
+
+  tensors[kHead][28][15] += 1;
+  save_tied(dir / "differs", tensors);
+  const Model differs = open_model(dir / "differs");
+  EXPECT_FALSE(differs.config().tie_word_embeddings);
+  EXPECT_TRUE(at::equal(differs.load(differs.tensor(Role::LmHead), at::kCPU), tensors[kHead]));
+  EXPECT_EQ(differs.parameters(), tied.parameters() + 29 * 16);
+
+  tensors[kHead] = tensors.at(kEmbedding).to(at::kBFloat16);
+  save_tied(dir / "rounded", tensors);
+  EXPECT_FALSE(open_model(dir / "rounded").config().tie_word_embeddings);
+}
+
+TEST(OpenModel, TakesTheHeadOfATiedModelForAnEmbeddingThatIsMissing) {
+  const TempDir dir;
+  const Model tied = tiny_model({.tied = true});
+  auto tensors = copy_weights(tied)->tensors;
+  tensors[kHead] = tensors.at(kEmbedding);
+  tensors.erase(kEmbedding);
+  save_tied(dir / "m", tensors);
+  const at::Tensor ids = random_ids(tied, 1, 5);
+  EXPECT_TRUE(at::equal(logits_of(open_model(dir / "m"), ids), logits_of(tied, ids)));
+}
+
+TEST(OpenModel, NamesTheKeyWhereTheHeadIsMissing) {
+  const TempDir dir;
+  Json config = tiny_config({.tied = true});
+  config.erase("tie_word_embeddings");
+  save_tied(dir / "m", copy_weights(tiny_model({.tied = true}))->tensors, config);
+  EXPECT_NE(open_error(dir / "m", ErrorKind::NotFound).find("add \"tie_word_embeddings\": true"),
+            std::string::npos);
+}
+
+TEST(OpenModel, ReadsNamesThatWrappersChangedAndTheBaseClassShortened) {
+  const TempDir dir;
+  const Model tied = tiny_model({.tied = true});
+  const at::Tensor ids = random_ids(tied, 1, 5);
+  const at::Tensor expected = logits_of(tied, ids);
+  const std::pair<const char*, const char*> cases[] = {{"module.", ""},
+                                                       {"_orig_mod.", ""},
+                                                       {"module._orig_mod.", ""},
+                                                       {"", "model."},
+                                                       {"base_model.model.", ""},
+                                                       {"module.", "model."},
+                                                       {"model._orig_mod.", "model."}};
+  for (const auto& [added, dropped] : cases) {
+    std::map<std::string, at::Tensor> tensors;
+    for (const auto& [name, value] : copy_weights(tied)->tensors) {
+      std::string stored = added + name.substr(std::string(dropped).size());
+      const bool adapted = std::string(added) == "base_model.model.";
+      const auto at = stored.find("q_proj.");
+      if (adapted && at != std::string::npos) stored.insert(at + 7, "base_layer.");
+      tensors[stored] = value;
+    }
+    save_tied(dir / "m", tensors);
+    const Model model = open_model(dir / "m");
+    EXPECT_EQ(model.tensors().front().name, kEmbedding);
+    EXPECT_TRUE(at::equal(logits_of(model, ids), expected)) << added << " " << dropped;
+    std::filesystem::remove_all(dir / "m");
+  }
+}
+
+TEST(OpenModel, SaysWhatTensorsOfAnAdapterAreAndWhichNamesMeanTheSame) {
+  const TempDir dir;
+  auto tensors = copy_weights(tiny_model({.tied = true}))->tensors;
+  tensors["model.layers.0.self_attn.q_proj.lora_A.default.weight"] = at::ones({2, 16});
+  save_tied(dir / "adapter", tensors);
+  EXPECT_NE(open_error(dir / "adapter", ErrorKind::Unsupported).find("merge_and_unload"),
+            std::string::npos);
+  tensors = copy_weights(tiny_model({.tied = true}))->tensors;
+  tensors["module.model.norm.weight"] = at::ones({16});
+  save_tied(dir / "twice", tensors);
+  EXPECT_NE(open_error(dir / "twice", ErrorKind::Corrupt).find("both called 'model.norm.weight'"),
+            std::string::npos);
 }
 
 TEST(Model, RefusesWeightsThatAreNotFinite) {

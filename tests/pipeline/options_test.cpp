@@ -80,7 +80,7 @@ TEST(Resolve, RefusesValuesOutOfRange) {
   expect_refused({.attn_layers = LayerRange{4, 2}}, "--attn-layers 4:2");
   expect_refused({.ffn_layers = LayerRange{40, 41}}, "--ffn-layers 40:41");
   expect_refused({.steps = 0}, "--steps 0");
-  expect_refused({.round_to = 0}, "--round-to 0");
+  expect_refused({.round_to = -1}, "--round-to -1");
 }
 
 TEST(Resolve, RefusesTwoTargetsAndATargetWithTwoRatios) {

@@ -192,8 +192,10 @@ void declare_how_much(CLI::App& app, Options& options) {
                  "reach the ratio in so many rounds, with fresh text and scores in each")
       ->check(CLI::Range(int64_t{1}, int64_t{10'000}))
       ->group(group);
-  app.add_option("--round-to", prune.round_to,
-                 "keep a multiple of so many channels (of heads: slices), rounding up")
+  app.add_option(
+         "--round-to", prune.round_to,
+         "keep a multiple of so many channels (of heads: slices), rounding up; default: 1, in "
+         "mixtures of experts rows of whole 16 bytes, as stock kernels need")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->group(group);
 }

@@ -70,7 +70,6 @@ extern const Family bloom{
              .activation = {}},
     .fixed_keys = kFixed,
     .inert_keys = kInert,
-    .optional_prefix = "transformer.",
     .qkv_bias = {.value = true},
     .out_bias = {.value = true},
     .mlp_bias = {.value = true},

@@ -78,6 +78,7 @@ extern const Family chatglm{
     .inert_keys = kInert,
     .derived_buffers = kBuffers,
     .qkv_bias = {.value = false, .key = "add_qkv_bias"},
+    .partial_rotary = true,
     .default_partial_rotary = 0.5,
     .interleaved_rope = true,
     .rope_ratio_key = "rope_ratio",

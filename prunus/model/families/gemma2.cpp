@@ -26,7 +26,7 @@ constexpr TensorSpec kTable[] = {
 constexpr FixedKey kFixed[] = {{"attention_bias", "false"},
                                {"use_bidirectional_attention", "false"}};
 
-constexpr std::string_view kInert[] = {"sliding_window_size"};
+constexpr std::string_view kInert[] = {"sliding_window_size", "hidden_act"};
 
 std::span<const TensorSpec> tensors() { return kTable; }
 
@@ -39,7 +39,7 @@ extern const Family gemma2{
     .architecture = "Gemma2ForCausalLM",
     .tensors = tensors,
     .description = "Gemma 2",
-    .keys = {.activation = "hidden_activation|hidden_act"},
+    .keys = {.activation = "hidden_activation"},
     .fixed_keys = kFixed,
     .inert_keys = kInert,
     .tied = {.value = true, .key = "tie_word_embeddings"},

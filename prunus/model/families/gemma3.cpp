@@ -40,7 +40,7 @@ extern const Family gemma3{
     .architecture = "Gemma3ForCausalLM",
     .tensors = tensors,
     .description = "Gemma 3, text only",
-    .keys = {.activation = "hidden_activation|hidden_act"},
+    .keys = {.activation = "hidden_activation"},
     .fixed_keys = kFixed,
     .tied = {.value = true, .key = "tie_word_embeddings"},
     .qk_norm = {.value = true},

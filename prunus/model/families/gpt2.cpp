@@ -71,7 +71,6 @@ extern const Family gpt2{
     .fixed_keys = kFixed,
     .inert_keys = kInert,
     .derived_buffers = kBuffers,
-    .optional_prefix = "transformer.",
     .qkv_bias = {.value = true},
     .out_bias = {.value = true},
     .mlp_bias = {.value = true},

@@ -61,6 +61,7 @@ extern const Family gpt_neox{
     .parallel_residual = {.value = true, .key = "use_parallel_residual"},
     .gated = false,
     .default_activation = Activation::Gelu,
+    .partial_rotary = true,
     .default_partial_rotary = 0.25,
     .default_rms_norm_eps = 1e-5,
 };

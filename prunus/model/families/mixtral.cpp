@@ -38,7 +38,7 @@ extern const Family mixtral{
     .architecture = "MixtralForCausalLM",
     .tensors = tensors,
     .description = "Mixtral 8x7B, 8x22B",
-    .keys = {.experts = "num_local_experts"},
+    .keys = {.experts = "num_local_experts|num_experts"},
     .inert_keys = kInert,
     .window = WindowRule::All,
     .default_kv_heads = 8,

@@ -24,7 +24,7 @@ constexpr TensorSpec kTable[] = {
     matrix("lm_head.weight", Role::LmHead, Vocab, Hidden, When::Untied),
 };
 
-constexpr std::string_view kInert[] = {"embd_pdrop", "resid_pdrop", "auto_map"};
+constexpr std::string_view kInert[] = {"embd_pdrop", "resid_pdrop"};
 
 std::span<const TensorSpec> tensors() { return kTable; }
 
@@ -38,6 +38,8 @@ extern const Family phi3{
     .description = "Phi-3, Phi-3.5, Phi-4",
     .keys = {.head_dim = {}},
     .inert_keys = kInert,
+    .partial_rotary = true,
+    .default_original_positions = 4096,
     .window = WindowRule::All,
     .default_max_position_embeddings = 4096,
     .default_rms_norm_eps = 1e-5,

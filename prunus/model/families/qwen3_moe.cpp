@@ -48,7 +48,7 @@ extern const Family qwen3_moe{
     .architecture = "Qwen3MoeForCausalLM",
     .tensors = tensors,
     .description = "Qwen3-30B-A3B, Qwen3-235B-A22B",
-    .keys = {.experts = "num_experts", .expert_ffn = "moe_intermediate_size"},
+    .keys = {.experts = "num_experts|num_local_experts", .expert_ffn = "moe_intermediate_size"},
     .fixed_keys = kFixed,
     .inert_keys = kInert,
     .qkv_bias = {.value = false, .key = "attention_bias"},
@@ -57,6 +57,7 @@ extern const Family qwen3_moe{
     .default_kv_heads = 4,
     .default_max_position_embeddings = 32768,
     .mixture = true,
+    .default_experts_per_token = 8,
     .renormalised_router = {.value = false, .key = "norm_topk_prob"},
 };
 
