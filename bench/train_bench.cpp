@@ -54,9 +54,8 @@ Json config_110m() {
 const Model& bench_model() {
   static const Model model = [] {
     if (const char* dir = std::getenv("PRUNUS_BENCH_MODEL")) return open_model(dir);
-    ModelConfig config = parse_config(config_110m(), "110 M");
-    const auto layers = static_cast<int64_t>(config.layers.size());
-    return Model(std::move(config), std::make_shared<InitialSource>(layers, 0.02, 1, at::kFloat));
+    const ModelConfig config = parse_config(config_110m(), "110 M");
+    return Model(config, std::make_shared<InitialSource>(config, 0.02, 1, at::kFloat));
   }();
   return model;
 }

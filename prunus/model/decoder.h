@@ -140,6 +140,13 @@ at::Tensor embedding_rows(const Model& model, const at::Tensor& ids, at::Device 
 class EmbeddingEnd {
  public:
   EmbeddingEnd(const Model& model, at::Device device);
+  /// With these weights, undefined where the model has none: the table of positions, and gain and
+  /// bias of the norm. They get gradients where they require them. Keeps a reference to `config`.
+  EmbeddingEnd(const ModelConfig& config, at::Tensor positions, at::Tensor norm, at::Tensor bias)
+      : config_(config),
+        table_(std::move(positions)),
+        weight_(std::move(norm)),
+        bias_(std::move(bias)) {}
   /// rows [batch, seq, hidden_size] → same shape. Throws InvalidArgument as embed().
   at::Tensor finish(const at::Tensor& rows, const at::Tensor& positions = {}) const;
   int64_t bytes() const;  ///< of the weights held

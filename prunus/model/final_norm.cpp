@@ -4,19 +4,29 @@
 
 namespace prunus {
 
-FinalNorm::FinalNorm(const Model& model, at::Device device)
-    : FinalNorm(model, device,
-                model.config().final_norm ? model.load(model.tensor(Role::FinalNorm), device)
-                                          : at::Tensor()) {}
+namespace {
 
-FinalNorm::FinalNorm(const Model& model, at::Device device, at::Tensor weight)
-    : model_(model), decoder_(model.config()) {
-  const bool present = weight.defined();
-  gain_ = present
+// Rows shorter than this are not stretched any further.
+constexpr double kShortest = 1e-7;
+
+at::Tensor loaded(const Model& model, Role role, at::Device device) {
+  const ModelConfig& config = model.config();
+  const bool bias = role == Role::FinalNormBias;
+  const bool present = config.final_norm && (!bias || config.family->norm == NormKind::Layer);
+  return present ? model.load(model.tensor(role), device) : at::Tensor();
+}
+
+}  // namespace
+
+FinalNorm::FinalNorm(const Model& model, at::Device device)
+    : FinalNorm(model, device, loaded(model, Role::FinalNorm, device),
+                loaded(model, Role::FinalNormBias, device)) {}
+
+FinalNorm::FinalNorm(const Model& model, at::Device device, at::Tensor weight, at::Tensor bias)
+    : model_(model), decoder_(model.config()), bias_(std::move(bias)) {
+  gain_ = weight.defined()
               ? decoder_.gain(weight)
               : at::ones({model.config().hidden_size}, at::device(device).dtype(model.precision()));
-  const bool biased = present && model.config().family->norm == NormKind::Layer;
-  if (biased) bias_ = model.load(model.tensor(Role::FinalNormBias), device);
 }
 
 at::Tensor FinalNorm::normalised(const at::Tensor& hidden) const {
@@ -36,7 +46,17 @@ int64_t FinalNorm::bytes() const {
 
 at::Tensor FinalNorm::head_rows(const at::Tensor& rows) const {
   if (!model_.config().family->normalised_head) return rows;
-  return rows / rows.norm(2, {1}, true).clamp_min(1e-7);
+  return rows / rows.norm(2, {1}, true).clamp_min(kShortest);
+}
+
+// Of a row w as long as ‖w‖ only what stands across it counts: (g − u·⟨u, g⟩) / ‖w‖, u = w / ‖w‖.
+at::Tensor FinalNorm::head_rows_backward(const at::Tensor& rows, const at::Tensor& grad) const {
+  if (!model_.config().family->normalised_head) return grad;
+  const at::Tensor length = rows.norm(2, {1}, true);
+  const at::Tensor divisor = length.clamp_min(kShortest);
+  const at::Tensor unit = rows / divisor;
+  const at::Tensor along = (unit * grad).sum(1, true) * (length >= kShortest);
+  return (grad - unit * along) / divisor;
 }
 
 void FinalNorm::cap(at::Tensor& logits) const {

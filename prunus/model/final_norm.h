@@ -12,8 +12,9 @@ class FinalNorm {
  public:
   /// Reads the norm in the model's precision. Keeps a reference to `model`.
   FinalNorm(const Model& model, at::Device device);
-  /// The same with another gain [hidden_size] as the file has it; undefined where there is no norm.
-  FinalNorm(const Model& model, at::Device device, at::Tensor weight);
+  /// The same with another gain and bias [hidden_size] as the file has them; undefined where there
+  /// is no norm or it has no bias.
+  FinalNorm(const Model& model, at::Device device, at::Tensor weight, at::Tensor bias = {});
 
   /// Input of the output projection for hidden states [..., hidden_size].
   at::Tensor operator()(const at::Tensor& hidden) const { return scaled(normalised(hidden)); }
@@ -28,6 +29,8 @@ class FinalNorm {
 
   /// Rows of the output projection as they are used.
   at::Tensor head_rows(const at::Tensor& rows) const;
+  /// dL/d rows of dL/d head_rows(rows), both [n, hidden_size].
+  at::Tensor head_rows_backward(const at::Tensor& rows, const at::Tensor& grad) const;
   /// Overwrites raw logits with the capped ones.
   void cap(at::Tensor& logits) const;
   /// Overwrites dL/d capped logits with dL/d raw logits.

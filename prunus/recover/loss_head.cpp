@@ -5,8 +5,6 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include "prunus/model/final_norm.h"
-
 namespace prunus {
 namespace {
 
@@ -22,34 +20,47 @@ ScoredPlaces scored_places(const TrainBatch& batch, at::Device device) {
   return {places.to(device), batch.ids.flatten().index_select(0, places + 1).to(device)};
 }
 
-LossHead::LossHead(const Model& model, at::Device device, at::ScalarType compute, at::Tensor norm,
-                   at::Tensor matrix)
+LossHead::LossHead(const Model& model, at::Device device, at::ScalarType compute, Weights weights)
     : model_(model),
       info_(model.tensor(Role::LmHead)),
       device_(device),
       compute_(compute),
-      norm_weight_(std::move(norm)),
-      matrix_(std::move(matrix)) {
-  if (matrix_.defined()) return;
+      weights_(std::move(weights)),
+      normalised_(model.config().family->normalised_head) {
+  if (weights_.matrix.defined()) return;
   const at::Tensor stored = model.source().read(info_);
   check_finite(stored, info_.name);
   // On the CPU a mapped head is used where it lies; elsewhere it is copied over once.
   if (!device.is_cpu()) {
-    resident_ = stored.to(device, compute);
-  } else if (stored.scalar_type() == compute) {
+    const at::Tensor there = stored.to(device);
+    resident_ = (normalised_ ? norm().head_rows(there.to(at::kFloat)) : there).to(compute);
+  } else if (stored.scalar_type() == compute && !normalised_) {
     resident_ = stored;
   }
 }
 
+// Without a graph of its weights where no graph is made.
+FinalNorm LossHead::norm() const {
+  const auto weight = [](const at::Tensor& tensor) {
+    return tensor.defined() && !at::GradMode::is_enabled() ? tensor.detach() : tensor;
+  };
+  return FinalNorm(model_, device_, weight(weights_.norm), weight(weights_.norm_bias));
+}
+
+// use(rows as they are used, number of the first, how many)
 template <typename Use>
 void LossHead::for_each_piece(Use use) const {
   const int64_t vocab = info_.shape[0];
-  if (matrix_.defined()) return use(matrix_.detach().to(compute_), 0, vocab);
+  const at::Tensor& matrix = weights_.matrix;
+  if (matrix.defined() && !normalised_) return use(matrix.detach().to(compute_), 0, vocab);
   if (resident_.defined()) return use(resident_, 0, vocab);
   const int64_t rows = std::clamp<int64_t>(kWeightBytes / 4 / info_.shape[1], 1, vocab);
   for (int64_t begin = 0; begin < vocab; begin += rows) {
     const int64_t count = std::min(rows, vocab - begin);
-    use(model_.source().read_rows(info_, begin, count).to(compute_), begin, count);
+    at::Tensor piece = matrix.defined() ? matrix.detach().narrow(0, begin, count)
+                                        : model_.source().read_rows(info_, begin, count);
+    if (normalised_) piece = norm().head_rows(piece.to(at::kFloat));
+    use(piece.to(compute_), begin, count);
   }
 }
 
@@ -63,13 +74,51 @@ at::Tensor LossHead::logits_of(const at::Tensor& normed) const {
 }
 
 void LossHead::add_matrix_gradient(const at::Tensor& grad_logits, const at::Tensor& normed) const {
-  at::Tensor& grad = matrix_.mutable_grad();
-  if (!grad.defined()) grad = at::zeros_like(matrix_);
-  if (compute_ == at::kFloat) {
+  const at::Tensor matrix = weights_.matrix;
+  at::Tensor& grad = matrix.mutable_grad();
+  if (!grad.defined()) grad = at::zeros_like(matrix);
+  if (normalised_) {
+    for_each_piece([&](const at::Tensor&, int64_t begin, int64_t count) {
+      const at::Tensor used = at::mm(grad_logits.narrow(1, begin, count).t(), normed);
+      const at::Tensor rows = matrix.detach().narrow(0, begin, count);
+      grad.narrow(0, begin, count).add_(norm().head_rows_backward(rows, used.to(at::kFloat)));
+    });
+  } else if (compute_ == at::kFloat) {
     grad.addmm_(grad_logits.t(), normed);
   } else {
     grad.add_(at::mm(grad_logits.t(), normed));
   }
+}
+
+// Some scored places: `input` [tokens, hidden_size], whose gradient is left in it.
+LossSums LossHead::run_piece(const at::Tensor& input, const at::Tensor& targets,
+                             const LossWeights& weights, const at::Tensor& teacher,
+                             double scale) const {
+  const bool backward = scale != 0;
+  at::Tensor normed;
+  {
+    const at::AutoGradMode mode(backward);
+    normed = norm()(input);
+  }
+  const at::NoGradGuard no_grad;
+  const at::Tensor product_input = normed.detach().to(compute_);
+  at::Tensor logits = logits_of(product_input);
+  const FinalNorm end = norm();
+  end.cap(logits);
+  const at::Tensor capped = end.caps() ? logits.clone() : at::Tensor();
+  const LossSums sums = logits_loss(logits, targets, teacher, weights, backward);
+  if (!backward) return sums;
+  end.cap_backward(logits.mul_(scale), capped);
+  const at::Tensor grad_logits = logits.to(compute_);
+  at::Tensor grad_normed = at::zeros(normed.sizes(), product_input.options());
+  for_each_piece([&](const at::Tensor& weight, int64_t from, int64_t rows) {
+    grad_normed.addmm_(grad_logits.narrow(1, from, rows), weight);
+  });
+  if (weights_.matrix.defined() && weights_.matrix.requires_grad()) {
+    add_matrix_gradient(grad_logits, product_input);
+  }
+  normed.backward(grad_normed.to(at::kFloat));
+  return sums;
 }
 
 LossSums LossHead::run(const at::Tensor& hidden, const ScoredPlaces& scored,
@@ -84,33 +133,10 @@ LossSums LossHead::run(const at::Tensor& hidden, const ScoredPlaces& scored,
   for (int64_t begin = 0; begin < tokens; begin += step) {
     const int64_t count = std::min(step, tokens - begin);
     const at::Tensor places = scored.places.narrow(0, begin, count);
-    at::Tensor input = flat.index_select(0, places).requires_grad_(backward);
-    at::Tensor normed;
-    {
-      const at::AutoGradMode mode(backward);
-      normed = FinalNorm(model_, device_, norm_weight_)(input);
-    }
-    const at::NoGradGuard no_grad;
-    const at::Tensor product_input = normed.detach().to(compute_);
-    at::Tensor logits = logits_of(product_input);
-    const FinalNorm norm(model_, device_,
-                         norm_weight_.defined() ? norm_weight_.detach() : norm_weight_);
-    norm.cap(logits);
-    const at::Tensor capped = norm.caps() ? logits.clone() : at::Tensor();
-    sums += logits_loss(logits, scored.targets.narrow(0, begin, count),
-                        teacher ? teacher(begin, count) : at::Tensor(), weights, backward);
-    if (!backward) continue;
-    norm.cap_backward(logits.mul_(scale), capped);
-    const at::Tensor grad_logits = logits.to(compute_);
-    at::Tensor grad_normed = at::zeros(normed.sizes(), product_input.options());
-    for_each_piece([&](const at::Tensor& weight, int64_t from, int64_t rows) {
-      grad_normed.addmm_(grad_logits.narrow(1, from, rows), weight);
-    });
-    if (matrix_.defined() && matrix_.requires_grad()) {
-      add_matrix_gradient(grad_logits, product_input);
-    }
-    normed.backward(grad_normed.to(at::kFloat));
-    grad_hidden->index_copy_(0, places, input.grad());
+    const at::Tensor input = flat.index_select(0, places).requires_grad_(backward);
+    sums += run_piece(input, scored.targets.narrow(0, begin, count), weights,
+                      teacher ? teacher(begin, count) : at::Tensor(), scale);
+    if (backward) grad_hidden->index_copy_(0, places, input.grad());
   }
   if (backward) *grad_hidden = grad_hidden->view(hidden.sizes());
   return sums;

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "prunus/model/final_norm.h"
 #include "prunus/model/model.h"
 #include "prunus/recover/loss.h"
 #include "prunus/recover/train_data.h"
@@ -22,11 +23,14 @@ ScoredPlaces scored_places(const TrainBatch& batch, at::Device device);
 /// of head weights where they are converted.
 class LossHead {
  public:
-  /// `norm`: weight of the final norm, FP32 [hidden_size], trained where it requires a gradient;
-  /// undefined where the model has none. `matrix`: FP32 [vocab,
-  /// hidden] trained head, or undefined: the model's own, frozen. `compute`: dtype of the products.
-  LossHead(const Model& model, at::Device device, at::ScalarType compute, at::Tensor norm,
-           at::Tensor matrix);
+  /// FP32; what requires a gradient is trained.
+  struct Weights {
+    at::Tensor norm;       ///< gain of the final norm [hidden_size]; undefined: there is none
+    at::Tensor norm_bias;  ///< its bias, where it has one
+    at::Tensor matrix;     ///< trained head [vocab, hidden]; undefined: the model's own, frozen
+  };
+  /// `compute`: dtype of the products. Keeps a reference to `model`.
+  LossHead(const Model& model, at::Device device, at::ScalarType compute, Weights weights);
 
   /// Logits FP32 [count, vocab] of the teacher for places [begin, begin + count) of the batch's
   /// scored places; empty function: no teacher.
@@ -41,6 +45,9 @@ class LossHead {
  private:
   template <typename Use>
   void for_each_piece(Use use) const;
+  FinalNorm norm() const;
+  LossSums run_piece(const at::Tensor& input, const at::Tensor& targets, const LossWeights& weights,
+                     const at::Tensor& teacher, double scale) const;
   at::Tensor logits_of(const at::Tensor& normed) const;
   void add_matrix_gradient(const at::Tensor& grad_logits, const at::Tensor& normed) const;
 
@@ -48,9 +55,9 @@ class LossHead {
   const TensorInfo& info_;
   at::Device device_;
   at::ScalarType compute_;
-  at::Tensor norm_weight_;
-  at::Tensor matrix_;
-  at::Tensor resident_;  // a frozen head that is kept as it is
+  Weights weights_;
+  bool normalised_;      // the rows of the matrix are used at length one
+  at::Tensor resident_;  // a frozen head that is kept as it is used
 };
 
 }  // namespace prunus

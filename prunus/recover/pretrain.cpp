@@ -14,6 +14,7 @@
 #include "prunus/base/files.h"
 #include "prunus/base/staged_directory.h"
 #include "prunus/io/hf_directory.h"
+#include "prunus/model/layout.h"
 #include "prunus/pipeline/output.h"
 #include "prunus/pipeline/run_record.h"
 #include "prunus/pipeline/work_folder.h"
@@ -41,6 +42,8 @@ std::string tokenizer_dir(const PretrainJob& job) {
 const char* dtype_name(at::ScalarType dtype) {
   return dtype == at::kFloat ? "float32" : dtype == at::kHalf ? "float16" : "bfloat16";
 }
+
+bool is_bias(Role role) { return role_name(role).ends_with("_bias"); }
 
 // The configuration with what this run decides.
 Json model_json(const PretrainJob& job) {
@@ -165,14 +168,13 @@ void train(PretrainJob& job, const Model& model, const DataSplit& data,
 
 at::Tensor InitialSource::read(const TensorInfo& tensor) const {
   if (tensor.spec->rank == 1) {
-    const bool bias = tensor.name.ends_with("bias");
-    return bias ? at::zeros(tensor.shape, at::dtype(dtype_))
-                : at::ones(tensor.shape, at::dtype(dtype_));
+    return at::full(tensor.shape, is_bias(tensor.spec->role) ? 0 : norm_weight_, at::dtype(dtype_));
   }
   const std::string digest = sha256(c10::str(seed_, "/", tensor.name)).substr(0, 16);
   at::Generator generator =
       at::make_generator<at::CPUGeneratorImpl>(std::stoull(digest, nullptr, 16));
-  const bool output = tensor.spec->role == Role::OProj || tensor.spec->role == Role::DownProj;
+  const Role role = tensor.spec->role;
+  const bool output = role == Role::OProj || role == Role::DownProj || role == Role::SharedDownProj;
   const double scale = output ? 1 / std::sqrt(2.0 * static_cast<double>(layers_)) : 1.0;
   return at::empty(tensor.shape, at::kFloat).normal_(0, deviation_ * scale, generator).to(dtype_);
 }
@@ -200,8 +202,8 @@ Json run_pretrain(PretrainJob job) {
                config_file(job.config), ": vocab_size is ", config.vocab_size,
                ", but the tokenizer gives ids up to ", tokenizer->vocab_size() - 1,
                "; set vocab_size to at least ", tokenizer->vocab_size());
-  const auto source = std::make_shared<InitialSource>(static_cast<int64_t>(config.layers.size()),
-                                                      deviation(job, json), job.seed, job.dtype);
+  const auto source =
+      std::make_shared<InitialSource>(config, deviation(job, json), job.seed, job.dtype);
   const Model model(std::move(config), source);
   WorkFolder work({.path = work_path(job.out_dir, job.work_dir),
                    .identity = identity_json(job, json).dump(2),

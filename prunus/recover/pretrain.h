@@ -12,14 +12,18 @@
 namespace prunus {
 
 /// Weights of a model that has not been trained: matrices normal with deviation `deviation`, those
-/// that write into the residual stream (o, down) smaller by √(2·layers), norms 1, biases 0. Each
-/// tensor's numbers depend on the seed and its name alone.
-/// Source of the smaller outputs: Radford et al. (GPT-2), 2019, section 2.3.
+/// that write into the residual stream (o, down) smaller by √(2·layers), gains of norms 1 (weights
+/// 0 where the gain is 1 + w), biases 0. Each tensor's numbers depend on the seed and its name
+/// alone. Source of the smaller outputs: Radford et al. (GPT-2), 2019, section 2.3.
 class InitialSource : public WeightSource {
  public:
   /// dtype: of read(), and so of the files written from it.
-  InitialSource(int64_t layers, double deviation, uint64_t seed, at::ScalarType dtype)
-      : layers_(layers), deviation_(deviation), seed_(seed), dtype_(dtype) {}
+  InitialSource(const ModelConfig& config, double deviation, uint64_t seed, at::ScalarType dtype)
+      : layers_(static_cast<int64_t>(config.layers.size())),
+        norm_weight_(config.family->norm == NormKind::RmsPlusOne ? 0 : 1),
+        deviation_(deviation),
+        seed_(seed),
+        dtype_(dtype) {}
   at::Tensor read(const TensorInfo& tensor) const override;
   at::ScalarType dtype(const TensorInfo&) const override { return dtype_; }
   void prefetch(const TensorInfo&) const override {}
@@ -27,6 +31,7 @@ class InitialSource : public WeightSource {
 
  private:
   int64_t layers_;
+  double norm_weight_;
   double deviation_;
   uint64_t seed_;
   at::ScalarType dtype_;

@@ -34,10 +34,6 @@ void check_options(const SubBlockOptions& options) {
 }
 
 void check_models(const Model& pruned, const Model& dense, const std::vector<int64_t>& layers) {
-  PRUNUS_CHECK(!pruned.config().parallel_residual, Unsupported, "sub-block repair: in model_type '",
-               pruned.config().family->model_type,
-               "' the feed-forward part does not follow the attention, but stands beside it; use "
-               "adapters or full training");
   PRUNUS_CHECK(pruned.config().hidden_size == dense.config().hidden_size, InvalidArgument,
                "sub-block repair: the pruned model's hidden_size is ", pruned.config().hidden_size,
                ", the dense model's ", dense.config().hidden_size,
@@ -105,6 +101,8 @@ class Repair {
     weights_ = pruned_.load_block(layer, device_, std::move(weights_));
     layer_ = layer;
     dense_layer_ = static_cast<int>(dense_layer);
+    if (pruned_.config().parallel_residual) entered_ = hidden_;
+    if (dense_.config().parallel_residual) dense_entered_ = dense_hidden_;
   }
 
   // The layer's tensors as they now are, trained or left as they were.
@@ -125,7 +123,7 @@ class Repair {
   SubBlockResult repair(Part part, const Tensors& restored, Progress& progress) {
     const Hidden targets = make_targets(part);
     const PartForward forward{decoder_, layer_, part};
-    PartTrainer trainer(forward, split_, hidden_, targets, options_);
+    PartTrainer trainer(forward, split_, inputs(), targets, options_);
     SubBlockResult result{
         .layer = layer_, .part = part_name(part), .error_before = trainer.error(weights_)};
     result.error_after = result.error_before;
@@ -140,7 +138,9 @@ class Repair {
     }
     if (result.steps == 0 || !restored.empty()) progress.step(trainer.steps());
     result.kept = result.error_after < result.error_before;
-    for (at::Tensor& one : hidden_) one = one + forward(weights_, one);
+    for (size_t i = 0; i < hidden_.size(); ++i) {
+      hidden_[i] = hidden_[i] + forward(weights_, inputs()[i]);
+    }
     return result;
   }
 
@@ -150,16 +150,22 @@ class Repair {
   }
 
  private:
+  // What a part reads: the stream, or the layer's input where its parts stand beside each other.
+  const Hidden& inputs() const { return pruned_.config().parallel_residual ? entered_ : hidden_; }
+  const Hidden& dense_inputs() const {
+    return dense_.config().parallel_residual ? dense_entered_ : dense_hidden_;
+  }
+
   // What the part is to give, batch by batch; takes the dense stream past the part.
   Hidden make_targets(Part part) {
     const PartForward dense{dense_decoder_, dense_layer_, part};
     const double beta = options_.residual_correction;
     Hidden targets;
     for (size_t i = 0; i < hidden_.size(); ++i) {
-      targets.push_back(dense(dense_weights_, hidden_[i]));
+      targets.push_back(dense(dense_weights_, inputs()[i]));
       if (beta == 0) continue;
       at::Tensor& x = dense_hidden_[i];
-      const at::Tensor next = x + dense(dense_weights_, x);
+      const at::Tensor next = x + dense(dense_weights_, dense_inputs()[i]);
       // In this form the target of an unpruned part is its output to the last bit.
       targets[i].add_((next - (hidden_[i] + targets[i])).mul_(beta));
       x = next;
@@ -190,6 +196,8 @@ class Repair {
   Decoder dense_decoder_{dense_.config()};
   Hidden hidden_;        // x̂
   Hidden dense_hidden_;  // x
+  Hidden entered_;       // x̂ in front of the layer
+  Hidden dense_entered_;
   BlockWeights weights_;
   BlockWeights dense_weights_;
   int layer_ = 0;

@@ -24,7 +24,7 @@ struct SubBlockOptions {
   /// hidden states. 0: the dense sub-block's output on what the pruned model gives it.
   double residual_correction = 0.5;
   double valid_fraction = 0.1;  ///< share of the rows that judge each sub-block, not trained on
-  bool train_norms = true;      ///< the norm's gain in front of the sub-block is trained too
+  bool train_norms = true;      ///< the norms in front of a sub-block and behind it are trained too
   uint64_t seed = 0;            ///< order of the rows
 };
 
@@ -48,15 +48,17 @@ struct RepairedTensor {
 /// model's part gives, on hidden states of the pruned and already repaired layers before it; no
 /// labels, no backward pass through more than one part. Mean squared error, AdamW. Both models are
 /// streamed: peak memory is one layer of each, AdamW's states of one part, and three hidden states
-/// per token (x, x̂, and the target). Zeros of a sparse weight (keep_mask() in zero_mask.h) stay
-/// zero. `dense_layers[ℓ]`: which dense layer the pruned model's layer ℓ was. `done` is called
-/// after each layer with its repaired tensors (the caller keeps them), in order; where a layer's
-/// tensors already exist from an interrupted run, `restored(layer)` gives them (else an empty
-/// list), and the layer is neither trained again nor given to `done`; its results are reported as
-/// if it had been. Throws InvalidArgument: options out of range, another hidden_size or vocabulary,
-/// a layer list that does not fit; Corrupt: restored tensors that are not the layer's; Numeric
-/// where an error is not finite; Interrupted. Source: block reconstruction, Li et al. (BRECQ),
-/// arXiv:2102.05426, applied to pruned weights.
+/// per token (x, x̂, and the target; two more where the parts of a layer stand beside each other).
+/// Those parts read the layer's input; the feed-forward part still makes up for what the attention
+/// part left of the difference of the streams. Zeros of a sparse weight (keep_mask() in
+/// zero_mask.h) stay zero. `dense_layers[ℓ]`: which dense layer the pruned model's layer ℓ was.
+/// `done` is called after each layer with its repaired tensors (the caller keeps them), in order;
+/// where a layer's tensors already exist from an interrupted run, `restored(layer)` gives them
+/// (else an empty list), and the layer is neither trained again nor given to `done`; its results
+/// are reported as if it had been. Throws InvalidArgument: options out of range, another
+/// hidden_size or vocabulary, a layer list that does not fit; Corrupt: restored tensors that are
+/// not the layer's; Numeric where an error is not finite; Interrupted. Source: block
+/// reconstruction, Li et al. (BRECQ), arXiv:2102.05426, applied to pruned weights.
 std::vector<SubBlockResult> repair_sub_blocks(
     const Model& pruned, const Model& dense, const std::vector<int64_t>& dense_layers,
     const std::vector<TokenBatch>& rows, at::Device device, const SubBlockOptions& options,

@@ -18,15 +18,21 @@
 namespace prunus {
 namespace {
 
-constexpr Role kAttentionRoles[] = {Role::AttnNorm, Role::QProj, Role::KProj,
-                                    Role::VProj,    Role::OProj, Role::QBias,
-                                    Role::KBias,    Role::VBias, Role::OBias};
-constexpr Role kFeedForwardRoles[] = {Role::MlpNorm,  Role::GateProj, Role::UpProj,  Role::DownProj,
-                                      Role::GateBias, Role::UpBias,   Role::DownBias};
+constexpr Role kAttention[] = {Role::QProj, Role::KProj, Role::VProj, Role::OProj,
+                               Role::QBias, Role::KBias, Role::VBias, Role::OBias};
+constexpr Role kAttentionNorms[] = {Role::AttnNorm, Role::AttnNormBias, Role::PostAttnNorm};
+constexpr Role kFeedForward[] = {Role::GateProj,       Role::UpProj,         Role::DownProj,
+                                 Role::GateBias,       Role::UpBias,         Role::DownBias,
+                                 Role::Router,         Role::SharedGateProj, Role::SharedUpProj,
+                                 Role::SharedDownProj, Role::SharedRouter};
+constexpr Role kFeedForwardNorms[] = {Role::MlpNorm, Role::MlpNormBias, Role::PostMlpNorm};
 
-std::span<const Role> roles_of(Part part) {
-  if (part == Part::Attention) return kAttentionRoles;
-  return kFeedForwardRoles;
+bool trains(Part part, Role role, bool norms) {
+  const auto in = [role](std::span<const Role> roles) {
+    return std::find(roles.begin(), roles.end(), role) != roles.end();
+  };
+  if (part == Part::Attention) return in(kAttention) || (norms && in(kAttentionNorms));
+  return in(kFeedForward) || (norms && in(kFeedForwardNorms));
 }
 
 // The trained weights as they will be written.
@@ -58,13 +64,11 @@ const char* part_name(Part part) { return part == Part::Attention ? "attention" 
 
 std::vector<const TensorInfo*> trained_tensors(const Model& model, int layer, Part part,
                                                bool norms) {
-  const std::span<const Role> roles = roles_of(part);
   std::vector<const TensorInfo*> tensors;
   for (const TensorInfo& tensor : model.tensors()) {
-    const Role role = tensor.spec->role;
-    const bool norm = role == Role::AttnNorm || role == Role::MlpNorm;
-    const bool listed = std::find(roles.begin(), roles.end(), role) != roles.end();
-    if (tensor.layer == layer && listed && (norms || !norm)) tensors.push_back(&tensor);
+    if (tensor.layer == layer && trains(part, tensor.spec->role, norms)) {
+      tensors.push_back(&tensor);
+    }
   }
   return tensors;
 }

@@ -21,8 +21,9 @@ enum class Part { Attention, FeedForward };
 /// "attention", "ffn".
 const char* part_name(Part part);
 
-/// The tensors of a part that its repair trains, of those the layer has: projections and their
-/// biases, with `norms` the gain of the norm in front. (Not the norms of queries and keys.)
+/// The tensors of a part that its repair trains, of those the layer has: projections, router and
+/// experts, biases; with `norms` gain and bias of the norms in front of the part and behind it.
+/// (Not the norms of queries and keys.)
 std::vector<const TensorInfo*> trained_tensors(const Model& model, int layer, Part part,
                                                bool norms);
 

@@ -69,33 +69,40 @@ TrainModel::TrainModel(const Model& base, at::Device device, TrainModelOptions o
 
 void TrainModel::open_weights() {
   const at::NoGradGuard no_grad;
-  const ModelConfig& config = base_.config();
-  PRUNUS_CHECK(!full() || (plain_embedding(config) && config.family->norm != NormKind::Layer &&
-                           !config.family->normalised_head),
-               Unsupported, "model_type '", config.family->model_type,
-               "': training all weights needs an embedding that is its table alone, norms without "
-               "biases and a plain head; train adapters instead (recover without --full)");
-  at::Tensor matrix;
-  if (!full()) {
-    const TensorInfo& embedding = base_.tensor(Role::EmbedTokens);
-    check_finite(base_.source().read(embedding), embedding.name);
-  }
-  if (full()) {
-    matrix = trained(base_.tensor(Role::EmbedTokens));
-    if (!base_.config().tie_word_embeddings) matrix = trained(base_.tensor(Role::LmHead));
-  }
+  embedding_end_ = std::make_unique<EmbeddingEnd>(open_embedding());
   Progress progress("open weights: layers", base_.layer_count());
   for (int layer = 0; layer < base_.layer_count(); ++layer) {
     base_.prefetch_block(layer + 1);
     blocks_.push_back(full() ? trained_block(layer) : frozen_block(layer));
     progress.step();
   }
-  at::Tensor gain;
-  if (config.final_norm) {
-    const TensorInfo& norm = base_.tensor(Role::FinalNorm);
-    gain = full() ? trained(norm) : base_.load(norm, device_);
+  head_ = std::make_unique<LossHead>(base_, device_, options_.compute, open_head());
+}
+
+EmbeddingEnd TrainModel::open_embedding() {
+  const TensorInfo& table = base_.tensor(Role::EmbedTokens);
+  if (!full()) {
+    check_finite(base_.source().read(table), table.name);
+    return EmbeddingEnd(base_, device_);
   }
-  head_ = std::make_unique<LossHead>(base_, device_, options_.compute, gain, matrix);
+  trained(table);
+  return EmbeddingEnd(base_.config(), trained(Role::EmbedPositions), trained(Role::EmbedNorm),
+                      trained(Role::EmbedNormBias));
+}
+
+LossHead::Weights TrainModel::open_head() {
+  if (full()) {
+    return {.norm = trained(Role::FinalNorm),
+            .norm_bias = trained(Role::FinalNormBias),
+            .matrix = trained(base_.tensor(Role::LmHead))};
+  }
+  LossHead::Weights weights;
+  if (!base_.config().final_norm) return weights;
+  weights.norm = base_.load(base_.tensor(Role::FinalNorm), device_);
+  if (base_.config().family->norm == NormKind::Layer) {
+    weights.norm_bias = base_.load(base_.tensor(Role::FinalNormBias), device_);
+  }
+  return weights;
 }
 
 // Matrices as they are stored, vectors in FP32.
@@ -147,8 +154,16 @@ at::Tensor TrainModel::trained(const TensorInfo& tensor) {
   return value;
 }
 
-at::Tensor TrainModel::embed_batch(const TrainBatch& batch) const {
-  if (!full()) return embed(base_, batch.ids, device_);
+// The tensor with this role outside the layers, or nothing where the model has none.
+at::Tensor TrainModel::trained(Role role) {
+  for (const TensorInfo& tensor : base_.tensors()) {
+    if (tensor.layer < 0 && tensor.spec->role == role) return trained(tensor);
+  }
+  return {};
+}
+
+at::Tensor TrainModel::table_rows(const TrainBatch& batch) const {
+  if (!full()) return embedding_rows(base_, batch.ids, device_);
   const TensorInfo& info = base_.tensor(Role::EmbedTokens);
   const int64_t high = batch.ids.max().item<int64_t>();
   PRUNUS_CHECK(high < info.shape[0], InvalidArgument, "token id ", high,
@@ -157,8 +172,19 @@ at::Tensor TrainModel::embed_batch(const TrainBatch& batch) const {
   return at::embedding(trained_.at(info.name), batch.ids.to(device_));
 }
 
-void TrainModel::add_embedding_gradient(const TrainBatch& batch, const at::Tensor& grad) {
-  at::Tensor weight = trained_.at(base_.tensor(Role::EmbedTokens).name);
+at::Tensor TrainModel::embed_batch(const TrainBatch& batch) const {
+  return embedding_end_->finish(table_rows(batch));
+}
+
+// Through what stands behind the table's rows, which is computed anew, and to the rows.
+void TrainModel::embedding_backward(const TrainBatch& batch, at::Tensor grad) {
+  if (!plain_embedding(base_.config())) {
+    const at::Tensor rows = table_rows(batch).requires_grad_(true);
+    const at::AutoGradMode mode(true);
+    embedding_end_->finish(rows).backward(grad);
+    grad = rows.grad();
+  }
+  const at::Tensor weight = trained_.at(base_.tensor(Role::EmbedTokens).name);
   at::Tensor& total = weight.mutable_grad();
   if (!total.defined()) total = at::zeros_like(weight);
   total.index_add_(0, batch.ids.flatten().to(device_), grad.flatten(0, 1));
@@ -223,7 +249,7 @@ void TrainModel::backward(const TrainBatch& batch, const Pass& pass, at::Tensor 
     outputs[place] = at::Tensor();
     input = at::Tensor();
   }
-  if (full()) add_embedding_gradient(batch, grad);
+  if (full()) embedding_backward(batch, grad);
 }
 
 // Σ over tokens of ‖h − h'‖² / mean‖h'‖² at this layer's output; its gradient is added to `grad`.

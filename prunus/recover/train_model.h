@@ -34,7 +34,8 @@ struct Seam {
   int64_t teacher_layer = 0;  ///< last of the removed layers, of the teacher
 };
 
-/// A model in training: adapters on frozen weights, or all weights in FP32. Forward and backward go
+/// A model in training: adapters on frozen weights, or all weights in FP32: whatever the family has
+/// in the file, norms and biases, positions, routers and experts too. Forward and backward go
 /// layer by layer with one autograd graph each, so that gradients enter at seams and layers can be
 /// recomputed. Frozen matrices stay mapped in the file's dtype.
 class TrainModel {
@@ -81,8 +82,12 @@ class TrainModel {
   BlockWeights frozen_block(int layer);
   BlockWeights trained_block(int layer);
   at::Tensor trained(const TensorInfo& tensor);
+  at::Tensor trained(Role role);
+  EmbeddingEnd open_embedding();
+  LossHead::Weights open_head();
+  at::Tensor table_rows(const TrainBatch& batch) const;
   at::Tensor embed_batch(const TrainBatch& batch) const;
-  void add_embedding_gradient(const TrainBatch& batch, const at::Tensor& grad);
+  void embedding_backward(const TrainBatch& batch, at::Tensor grad);
   void backward(const TrainBatch& batch, const Pass& pass, at::Tensor grad,
                 std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& outputs);
   double seam_loss(const TrainBatch& batch, const Pass& pass, int64_t layer,
@@ -99,6 +104,7 @@ class TrainModel {
   std::map<std::string, at::Tensor> trained_;  // full training: FP32 by tensor name
   std::map<std::string, at::Tensor> masks_;    // full training: true = free, of sparse weights
   std::map<std::pair<int, Role>, bool> masked_adapters_;
+  std::unique_ptr<EmbeddingEnd> embedding_end_;
   std::unique_ptr<LossHead> head_;
   int64_t first_trained_layer_ = 0;
 };

@@ -107,6 +107,23 @@ TEST(FinalNorm, DividesTheHeadsRowsByTheirLengthWhereTheFamilyDoes) {
   EXPECT_TRUE(at::equal(FinalNorm(plain, at::kCPU).head_rows(rows), rows));
 }
 
+TEST(FinalNorm, TheGradientOfRowsByTheirLengthIsAutogradsOwn) {
+  at::manual_seed(3);
+  at::Tensor rows = at::randn({4, 24}, at::kDouble);
+  rows[2].fill_(0);
+  rows[3].mul_(1e-10);  // both stay shorter than what is divided by
+  rows.requires_grad_(true);
+  const at::Tensor grad = at::randn({4, 24}, at::kDouble);
+  for (const char* name : {"baichuan2_7b", "baichuan_7b"}) {
+    const Model model = open_model(golden_dir(name));
+    const FinalNorm norm(model, at::kCPU);
+    rows.mutable_grad().reset();
+    (norm.head_rows(rows) * grad).sum().backward();
+    const at::Tensor got = norm.head_rows_backward(rows.detach(), grad);
+    EXPECT_TRUE(at::allclose(got, rows.grad(), 1e-10, 1e-12)) << name;
+  }
+}
+
 // The cap of this model is 5: x becomes 5·tanh(x/5), whose slope is 1 − tanh².
 TEST(FinalNorm, CapsLogitsAndTheirGradients) {
   const Model model = open_model(golden_dir("gemma2"));
