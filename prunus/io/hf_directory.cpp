@@ -97,7 +97,8 @@ std::vector<std::string> companion_files(const std::string& dir) {
     std::error_code ignored;
     if (!fs::is_directory(path, ignored)) continue;
     for (const std::string& name : regular_files(path)) {
-      if (::fnmatch(glob, name.c_str(), 0) == 0) names.push_back(std::string(folder) + "/" + name);
+      if (::fnmatch(glob, name.c_str(), 0) == 0)
+        names.push_back((fs::path(folder) / name).string());
     }
   }
   std::sort(names.begin(), names.end());

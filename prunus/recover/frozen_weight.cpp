@@ -29,11 +29,13 @@ at::Tensor scratch(c10::IntArrayRef shape, const at::TensorOptions& options) {
   return memory.narrow(0, 0, needed).view(shape);
 }
 
-void dequantise(const at::Tensor& data, const at::Tensor& scales, const at::Tensor& result) {
+void dequantise(const at::Tensor& data, const at::Tensor& scales, bool sparse,
+                const at::Tensor& result) {
   const int64_t block = FrozenWeight::kInt8Block;
   const int64_t whole = data.size(1) / block * block;
   at::Tensor target = result;
   target.copy_(data);
+  if (sparse) target.masked_fill_(data == FrozenWeight::kRoundedToZero, 0);
   if (whole > 0) {
     at::Tensor blocks = target.narrow(1, 0, whole).unflatten(1, {-1, block});
     blocks.mul_(scales.narrow(1, 0, whole / block).unsqueeze(2));
@@ -43,11 +45,13 @@ void dequantise(const at::Tensor& data, const at::Tensor& scales, const at::Tens
   }
 }
 
-at::Tensor dense_of(const at::Tensor& data, const at::Tensor& scales, at::ScalarType dtype) {
+// sparse: an INT8 weight may hold kRoundedToZero.
+at::Tensor dense_of(const at::Tensor& data, const at::Tensor& scales, bool sparse,
+                    at::ScalarType dtype) {
   if (!scales.defined() && data.scalar_type() == dtype) return data;
   at::Tensor result = scratch(data.sizes(), data.options().dtype(dtype));
   if (scales.defined()) {
-    dequantise(data, scales, result);
+    dequantise(data, scales, sparse, result);
   } else {
     result.copy_(data);
   }
@@ -83,13 +87,13 @@ class AdaptedLinear : public torch::autograd::Function<AdaptedLinear> {
     context->saved_data["scales"] = scales;
     context->saved_data["scale"] = scale;
     context->saved_data["masked"] = masked;
-    const at::Tensor weight = dense_of(data, scales, x.scalar_type());
+    const at::Tensor weight = dense_of(data, scales, masked, x.scalar_type());
     const bool adapted = a.defined();
     at::Tensor h;
     at::Tensor y;
     if (adapted && masked) {
       y = at::mm(x, weight.t());
-      y.addmm_(dropped(x, mask), masked_update(weight, a, b, scale).t());
+      y.addmm_(dropped(x, mask), masked_update(data, a, b, scale).to(x.scalar_type()).t());
       if (bias.defined()) y.add_(bias);
     } else {
       y = bias.defined() ? at::addmm(bias.to(x.scalar_type()), x, weight.t())
@@ -111,17 +115,18 @@ class AdaptedLinear : public torch::autograd::Function<AdaptedLinear> {
     const double scale = context->saved_data["scale"].toDouble();
     const bool masked = context->saved_data["masked"].toBool();
     const bool need_input = context->needs_input_grad(0);
+    const at::Tensor data = context->saved_data["data"].toTensor();
     const at::Tensor weight =
-        dense_of(context->saved_data["data"].toTensor(), context->saved_data["scales"].toTensor(),
-                 grad.scalar_type());
+        dense_of(data, context->saved_data["scales"].toTensor(), masked, grad.scalar_type());
     at::Tensor grad_x = need_input ? at::mm(grad, weight) : at::Tensor();
     at::Tensor grad_a, grad_b;
     if (a.defined() && masked) {
-      at::Tensor full = at::mm(grad.t(), dropped(x, mask)).mul_(weight != 0).to(a.dtype());
+      at::Tensor full = at::mm(grad.t(), dropped(x, mask)).mul_(data != 0).to(a.dtype());
       grad_a = at::mm(b.t(), full).mul_(scale);
       grad_b = at::mm(full, a.t()).mul_(scale);
       if (need_input) {
-        add_dropped(grad_x, at::mm(grad, masked_update(weight, a, b, scale)), mask);
+        const at::Tensor update = masked_update(data, a, b, scale).to(grad.scalar_type());
+        add_dropped(grad_x, at::mm(grad, update), mask);
       }
     } else if (a.defined()) {
       const at::Tensor down = at::mm(grad, b.to(grad.dtype())).mul_(scale);
@@ -151,9 +156,10 @@ class AdaptedLinear : public torch::autograd::Function<AdaptedLinear> {
       total.addmm_(left, right);
     }
   }
-  static at::Tensor masked_update(const at::Tensor& weight, const at::Tensor& a,
-                                  const at::Tensor& b, double scale) {
-    return at::mm(b, a).mul_(scale).to(weight.dtype()).mul_(weight != 0);
+  // By the stored data: a product's dtype may round small weights to zero.
+  static at::Tensor masked_update(const at::Tensor& data, const at::Tensor& a, const at::Tensor& b,
+                                  double scale) {
+    return at::mm(b, a).mul_(scale).mul_(data != 0);
   }
 };
 
@@ -163,10 +169,11 @@ FrozenWeight FrozenWeight::stored(at::Tensor weight) {
   return frozen;
 }
 
-FrozenWeight FrozenWeight::int8(const at::Tensor& weight) {
+FrozenWeight FrozenWeight::int8(const at::Tensor& weight, bool sparse) {
   const int64_t columns = weight.size(1);
   const int64_t blocks = (columns + kInt8Block - 1) / kInt8Block;
   FrozenWeight frozen;
+  frozen.sparse_ = sparse;
   frozen.data_ = at::empty(weight.sizes(), weight.options().dtype(at::kChar));
   frozen.scales_ = at::empty({weight.size(0), blocks}, weight.options().dtype(at::kFloat));
   for (int64_t i = 0; i < blocks; ++i) {
@@ -176,7 +183,9 @@ FrozenWeight FrozenWeight::int8(const at::Tensor& weight) {
     const at::Tensor scale = part.abs().amax(1, true).div_(127);
     frozen.scales_.narrow(1, i, 1).copy_(scale);
     const at::Tensor divisor = at::where(scale > 0, scale, at::ones_like(scale));
-    frozen.data_.narrow(1, begin, count).copy_((part / divisor).round_());
+    at::Tensor levels = (part / divisor).round_();
+    if (sparse) levels.masked_fill_((levels == 0).logical_and_(part != 0), kRoundedToZero);
+    frozen.data_.narrow(1, begin, count).copy_(levels);
   }
   return frozen;
 }
@@ -189,12 +198,13 @@ int64_t FrozenWeight::bytes() const {
 }
 
 at::Tensor FrozenWeight::dense(at::ScalarType dtype) const {
-  return dense_of(data_, scales_, dtype);
+  return dense_of(data_, scales_, sparse_, dtype);
 }
 
 at::Tensor adapted_linear(const at::Tensor& input, const FrozenWeight& weight,
                           const at::Tensor& bias, const LoraPair* pair,
                           const AdaptedLinearOptions& options) {
+  TORCH_INTERNAL_ASSERT(options.masked || !weight.sparse());
   const at::Tensor x = input.reshape({-1, input.size(-1)}).to(options.compute);
   at::Tensor a, b, mask;
   double scale = 1;

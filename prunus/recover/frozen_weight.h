@@ -20,7 +20,11 @@ class FrozenWeight {
   /// length is no multiple of the block end in a shorter one. Relative error of a block's largest
   /// weight: at most 1/254. Source: block-wise absolute-maximum quantisation, Dettmers et al.,
   /// arXiv:2110.02861 section 2.1, with linear levels.
-  static FrozenWeight int8(const at::Tensor& weight);
+  /// With `sparse`, elements of `weight` that are not zero but round to it are stored as
+  /// kRoundedToZero, which stands for 0, too: so data() != 0 says where the weight itself is not
+  /// zero, without a mask beside it.
+  static FrozenWeight int8(const at::Tensor& weight, bool sparse = false);
+  static constexpr int8_t kRoundedToZero = -128;
 
   bool defined() const { return data_.defined(); }
   int64_t rows() const { return data_.size(0); }
@@ -33,10 +37,13 @@ class FrozenWeight {
   const at::Tensor& data() const { return data_; }
   /// FP32 [out, blocks]; undefined where the weight is not quantised.
   const at::Tensor& scales() const { return scales_; }
+  /// Whether data() may hold kRoundedToZero.
+  bool sparse() const { return sparse_; }
 
  private:
   at::Tensor data_;
   at::Tensor scales_;
+  bool sparse_ = false;
 };
 
 /// y = x·Wᵀ + bias + s·dropout(x)·Aᵀ·Bᵀ, with gradients to x, A and B only. Neither a copy of W in
@@ -45,8 +52,9 @@ struct AdaptedLinearOptions {
   at::ScalarType compute = at::kFloat;  ///< dtype of the matrix products and of y
   double dropout = 0;                   ///< share of x's elements zeroed on the way to A
   uint64_t dropout_seed = 0;            ///< the same seed gives the same mask
-  /// The update is s·(B·A) only where W is not zero: a sparse model stays sparse, and merging gives
-  /// what was trained. Costs the update in full, out·in elements, once per pass.
+  /// The update is s·(B·A) only where W, as it is in the file, is not zero: a sparse model stays
+  /// sparse, and merging gives what was trained. An INT8 weight must have been made with `sparse`.
+  /// Costs the update in full, out·in elements, once per pass.
   bool masked = false;
 };
 /// input [..., in] → [..., out]. bias [out] or undefined; `pair` null: no adapter.

@@ -19,6 +19,8 @@
 #include "prunus/pipeline/run_record.h"
 #include "prunus/pipeline/work_folder.h"
 #include "prunus/recover/recover_job.h"
+#include "prunus/recover/train_log.h"
+#include "prunus/recover/train_settings.h"
 #include "prunus/text/tokenizer.h"
 
 namespace prunus {
@@ -94,11 +96,14 @@ Json options_json(const PretrainJob& job) {
 
 Json identity_json(const PretrainJob& job, const Json& config) {
   Json json = options_json(job);
+  erase_changeable(json);
+  for (const char* place : {"config", "tokenizer", "data", "valid", "out"}) json.erase(place);
+  json["prunus"] = PRUNUS_VERSION;
   json["threads"] = at::get_num_threads();
   json["config_json"] = config;
-  for (const std::string& file : {job.data, job.valid_file}) {
-    if (!file.empty()) json["files"][file] = sha256_file(file);
-  }
+  json["data_sha256"] = sha256_file(job.data);
+  json["valid_sha256"] = job.valid_file.empty() ? "" : sha256_file(job.valid_file);
+  json["tokenizer_files"] = tokenizer_identity(tokenizer_dir(job));
   return json;
 }
 
@@ -149,10 +154,11 @@ void train(PretrainJob& job, const Model& model, const DataSplit& data,
   job.trainer.matmul_flops = measure_matmul_flops(job.device, job.model.compute);
   Trainer trainer(trained, data, nullptr, job.trainer);
   TrainLog log(work_path + "/train.jsonl", TrainStateFolder::holds_state(work_path));
-  record.set("training", to_json(record.stage("train", [&] {
-               return trainer.run([&](const Json& line) { log.add(line); });
-             })));
-  log.copy_to(staging + "/train.jsonl");
+  const TrainOutcome outcome =
+      record.stage("train", [&] { return trainer.run([&](const Json& line) { log.add(line); }); });
+  record.set("training", to_json(outcome));
+  if (!outcome.changes.empty()) record.set("resumed_with", to_json(outcome.changes));
+  log.copy_to(staging + "/train.jsonl", outcome.steps);
   const Model result = trained.result();
   record.stage("write", [&] { write_model(result, work_path + "/skeleton", staging); });
   record.set("output_check", to_json(record.stage("check", [&] {

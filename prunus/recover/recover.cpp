@@ -22,6 +22,8 @@
 #include "prunus/recover/recover_job.h"
 #include "prunus/recover/repaired_source.h"
 #include "prunus/recover/teacher.h"
+#include "prunus/recover/train_log.h"
+#include "prunus/recover/train_settings.h"
 #include "prunus/text/tokenizer.h"
 
 namespace prunus {
@@ -94,12 +96,10 @@ class Recovery {
   }
 
   Json identity() const {
-    Json json = options_json(job_);
+    Json json = job_identity(job_);
     json.update(model_identity(job_.model_dir, job_.device));
-    if (teacher_) json["teacher_files"] = model_identity(job_.teacher_dir, job_.device)["weights"];
-    for (const std::string& file : {job_.data, job_.valid_file}) {
-      if (!file.empty() && file != "self") json["files"][file] = sha256_file(file);
-    }
+    json["teacher_files"] =
+        teacher_ ? model_identity(job_.teacher_dir, job_.device)["weights"] : Json(nullptr);
     return json;
   }
 
@@ -160,8 +160,9 @@ class Recovery {
     const TrainOutcome outcome = record_.stage(
         "train", [&] { return trainer.run([&](const Json& line) { log.add(line); }); });
     record_.set("training", to_json(outcome));
+    if (!outcome.changes.empty()) record_.set("resumed_with", to_json(outcome.changes));
     if (trained.sparse_weights() > 0) record_.set("sparse_weights", trained.sparse_weights());
-    log.copy_to(staging_ + "/train.jsonl");
+    log.copy_to(staging_ + "/train.jsonl", outcome.steps);
     if (job_.adapter_only) {
       record_.stage("write", [&] { write_adapter(*trained.adapter()); });
       finish(model_);

@@ -15,8 +15,13 @@
 #include "prunus/base/progress.h"
 #include "prunus/calib/stream.h"
 #include "prunus/calib/stream_store.h"
+#include "prunus/recover/durable_tensors.h"
+#include "prunus/recover/train_settings.h"
 
 namespace prunus {
+
+namespace fs = std::filesystem;
+
 namespace {
 
 constexpr std::pair<std::string_view, RecoverMode> kModes[] = {
@@ -33,6 +38,29 @@ constexpr std::pair<std::string_view, Packing> kPackings[] = {{"auto", Packing::
 
 constexpr const char* kSelfRows = "/self.tensors";
 constexpr int64_t kRowTokens = 256;  // where the model's context allows
+
+// SHA-256 of each of `files` that is there; of none where there is no `dir`.
+Json hashes_of(const std::string& dir, const std::vector<std::string>& files) {
+  Json hashes = Json::object();
+  for (const std::string& file : files) {
+    const std::string path = dir + "/" + file;
+    if (!dir.empty() && fs::exists(path)) hashes[file] = sha256_file(path);
+  }
+  return hashes;
+}
+
+// {"a": {"b": 1}} as {"a.b": 1}, so that a message can name the one option that differs.
+Json flat(const Json& json) {
+  Json result = Json::object();
+  for (const auto& [name, value] : json.items()) {
+    if (value.is_object()) {
+      for (const auto& [inner, one] : value.items()) result[name + "." + inner] = one;
+    } else {
+      result[name] = value;
+    }
+  }
+  return result;
+}
 
 Json lora_json(const RecoverJob& job) {
   return {{"r", job.lora.r},
@@ -136,14 +164,14 @@ DataSplit self_rows(const RecoverJob& job, const DataOptions& rows_as, const Mod
                     const Tokenizer& tokenizer, const std::string& work_path) {
   const std::string saved = work_path + kSelfRows;
   std::vector<TrainRow> rows;
-  if (std::filesystem::exists(saved)) {
+  if (fs::exists(saved)) {
     rows = from_tensors(load_tensors(saved));
   } else {
     SelfDataOptions options = job.self;
     options.row_tokens = std::min(rows_as.row_tokens, source.config().max_position_embeddings);
     options.seed = job.seed;
     rows = generate_rows(source, tokenizer, job.device, options);
-    save_tensors(saved, to_tensors(rows));
+    save_durably(saved, to_tensors(rows));
   }
   return split_self(std::move(rows), rows_as);
 }
@@ -203,6 +231,27 @@ Json options_json(const RecoverJob& job) {
   if (job.mode == RecoverMode::Lora) json["lora"] = lora_json(job);
   json["training"] = trainer_json(job);
   json["adapter_only"] = job.adapter_only;
+  return json;
+}
+
+Json tokenizer_identity(const std::string& dir) {
+  return hashes_of(dir, {"tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt",
+                         "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"});
+}
+
+Json job_identity(const RecoverJob& job) {
+  Json json = options_json(job);
+  if (json.contains("training")) erase_changeable(json["training"]);
+  for (const char* place : {"model", "out", "teacher"}) json.erase(place);
+  for (const char* place : {"file", "valid"}) json["data"].erase(place);
+  if (json.contains("lora")) json["lora"].erase("from");
+  json = flat(json);
+  json["data_sha256"] = job.data == "self" ? "self" : sha256_file(job.data);
+  json["valid_sha256"] = job.valid_file.empty() ? "" : sha256_file(job.valid_file);
+  json["adapter_files"] =
+      hashes_of(job.adapter_dir, {"adapter_config.json", "adapter_model.safetensors"});
+  json["tokenizer_files"] = tokenizer_identity(job.model_dir);
+  json["plan_file"] = hashes_of(job.model_dir, {"plan.json"});
   return json;
 }
 
@@ -319,31 +368,6 @@ std::vector<TokenBatch> calibration_rows(const std::vector<TrainRow>& rows, int6
     }
   }
   return batches;
-}
-
-TrainLog::TrainLog(std::string path, bool go_on)
-    : path_(std::move(path)),
-      file_(path_, std::ios::binary | (go_on ? std::ios::app : std::ios::trunc)) {
-  PRUNUS_CHECK(file_.good(), Io, path_, ": cannot write");
-}
-
-void TrainLog::add(const Json& line) {
-  file_ << line.dump() << "\n";
-  file_.flush();
-  PRUNUS_CHECK(file_.good(), Io, path_, ": cannot write; disk full?");
-}
-
-void TrainLog::copy_to(const std::string& path) const {
-  std::map<int64_t, std::string> lines;
-  std::ifstream file(path_, std::ios::binary);
-  for (std::string line; std::getline(file, line);) {
-    // A killed process may have left half a line.
-    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object()) lines[json.value("step", int64_t{0})] = line;
-  }
-  std::string text;
-  for (const auto& [step, line] : lines) text += line + "\n";
-  write_file(path, text);
 }
 
 }  // namespace prunus

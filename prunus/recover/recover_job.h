@@ -1,5 +1,4 @@
 #pragma once
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -17,6 +16,13 @@ std::string_view packing_name(Packing packing);
 
 /// The options as run.json has them: everything that decides the result.
 Json options_json(const RecoverJob& job);
+
+/// SHA-256 of each file of a tokenizer that is there, by name.
+Json tokenizer_identity(const std::string& dir);
+
+/// What a resumed run must share with the run before it, besides the model (model_identity()): the
+/// options but for changeable_settings(), and where they name files, these by their content.
+Json job_identity(const RecoverJob& job);
 
 /// Throws InvalidArgument for options that contradict each other or are out of range.
 void check_job(const RecoverJob& job);
@@ -37,19 +43,5 @@ Json to_json(const TrainOutcome& outcome);
 
 /// At most `most` rows as batches of equal length.
 std::vector<TokenBatch> calibration_rows(const std::vector<TrainRow>& rows, int64_t most);
-
-/// train.jsonl, flushed line by line.
-class TrainLog {
- public:
-  /// Where a run goes on, lines of steps that are done again are replaced as they come.
-  TrainLog(std::string path, bool go_on);
-  void add(const Json& line);
-  /// Each step's last line, in order. Throws Io.
-  void copy_to(const std::string& path) const;
-
- private:
-  std::string path_;
-  std::ofstream file_;
-};
 
 }  // namespace prunus

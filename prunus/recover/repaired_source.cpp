@@ -10,6 +10,7 @@
 #include "prunus/base/files.h"
 #include "prunus/base/json.h"
 #include "prunus/calib/stream_store.h"
+#include "prunus/recover/durable_tensors.h"
 
 namespace prunus {
 
@@ -24,7 +25,7 @@ void RepairedLayers::keep(int layer, const std::vector<RepairedTensor>& tensors)
     values.push_back(one.value.to(at::kFloat));  // exact; the file knows no half precision
     names.push_back(one.tensor->name);
   }
-  save_tensors(path(layer, ".tensors"), values);
+  save_durably(path(layer, ".tensors"), values);
   write_file(path(layer, ".json"), names.dump() + "\n");
 }
 

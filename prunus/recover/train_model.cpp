@@ -117,11 +117,10 @@ BlockWeights TrainModel::frozen_block(int layer) {
     }
     const at::Tensor stored = base_.source().read(tensor);
     check_finite(stored, tensor.name);
-    if (adapter_->pairs.contains({layer, role}) && keep_mask(stored)) {
-      masked_adapters_[{layer, role}] = true;
-    }
+    const bool masked = adapter_->pairs.contains({layer, role}) && keep_mask(stored);
+    if (masked) masked_adapters_[{layer, role}] = true;
     FrozenWeight& frozen = frozen_[{layer, role}];
-    frozen = options_.int8_base ? FrozenWeight::int8(stored.to(device_))
+    frozen = options_.int8_base ? FrozenWeight::int8(stored.to(device_), masked)
                                 : FrozenWeight::stored(stored.to(device_));
     weights[role] = frozen.data();  // the decoder asks which parts there are
     if (options_.int8_base || !device_.is_cpu()) base_.source().release(tensor);

@@ -13,6 +13,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
 #include "prunus/model/cost.h"
+#include "prunus/recover/train_settings.h"
 
 namespace prunus {
 namespace {
@@ -53,6 +54,11 @@ std::vector<int64_t> all_numbers(size_t count) {
   std::vector<int64_t> numbers(count);
   for (size_t i = 0; i < count; ++i) numbers[i] = static_cast<int64_t>(i);
   return numbers;
+}
+
+double mfu_of(const TrainOutcome& done, double flops_per_token, double matmul_flops) {
+  if (matmul_flops <= 0 || done.seconds <= 0) return 0;
+  return static_cast<double>(done.tokens) * flops_per_token / (done.seconds * matmul_flops);
 }
 
 std::string note_of(const TrainState& state) {
@@ -116,7 +122,8 @@ void Trainer::check_finite_loss(const LossSums& sums, const TrainBatch& batch,
   PRUNUS_FAIL(Numeric, "training step ", done + 1, ": the loss is ", sums.objective,
               "; the forward pass first leaves the finite numbers in ",
               model_.first_bad_place(batch), " (rows ", rows,
-              " of the training data, learning rate ", learning_rate(options_.schedule, done),
+              " of the training data, learning rate ",
+              done > 0 ? state.last_rate : learning_rate(options_.schedule, 0),
               "; loss of the step before ", state.last_loss, ", gradient norm ", state.last_norm,
               "). Lower --lr, raise --warmup, or look at these rows and at the model's weights");
 }
@@ -143,32 +150,43 @@ LossSums Trainer::add_gradients(const TrainState& state, const std::vector<int64
   return sums;
 }
 
-LossSums Trainer::step(TrainState& state) {
+Trainer::Gradient Trainer::gradient(const TrainState& state) {
+  const Timer timer;
+  const int64_t step = state.outcome.steps;
+  Gradient result;
+  result.rows = order_.rows_of(step);
+  optimizer_.zero_grad();
+  result.sums = add_gradients(state, result.rows);
+  model_.mask_gradients();
+  result.norm = optimizer_.clip(options_.clip);
+  PRUNUS_CHECK(std::isfinite(result.norm), Numeric, "training step ", step + 1,
+               ": the gradient's norm is ", result.norm, " though the loss is ",
+               result.sums.objective / static_cast<double>(result.sums.targets), " (rows ",
+               result.rows,
+               " of the training data). Lower --lr, or look at these rows and at the weights");
+  result.seconds = timer.seconds();
+  return result;
+}
+
+void Trainer::update(TrainState& state, const Gradient& gradient) {
   const Timer timer;
   TrainOutcome& done = state.outcome;
-  const std::vector<int64_t> rows = order_.rows_of(done.steps);
-  optimizer_.zero_grad();
-  const LossSums sums = add_gradients(state, rows);
-  model_.mask_gradients();
-  const double norm = optimizer_.clip(options_.clip);
-  const double loss = sums.objective / static_cast<double>(sums.targets);
-  PRUNUS_CHECK(std::isfinite(norm), Numeric, "training step ", done.steps + 1,
-               ": the gradient's norm is ", norm, " though the loss is ", loss, " (rows ", rows,
-               " of the training data). Lower --lr, or look at these rows and at the weights");
-  optimizer_.step(learning_rate(options_.schedule, done.steps));
+  state.last_rate = learning_rate(options_.schedule, done.steps);
+  optimizer_.step(state.last_rate);
   model_.mask_values();
-  state.last_loss = loss;
-  state.last_norm = norm;
-  state.losses.push_back(loss);
+  state.last_sums = gradient.sums;
+  state.last_loss = gradient.sums.objective / static_cast<double>(gradient.sums.targets);
+  state.last_norm = gradient.norm;
+  state.losses.push_back(state.last_loss);
   ++done.steps;
-  done.tokens += ids_in(data_.train, rows);
-  done.targets += sums.targets;
-  done.seconds += timer.seconds();
-  if (options_.matmul_flops > 0) {
-    done.mfu = static_cast<double>(done.tokens) * flops_per_token_ /
-               (done.seconds * options_.matmul_flops);
-  }
-  return sums;
+  done.tokens += ids_in(data_.train, gradient.rows);
+  done.targets += gradient.sums.targets;
+  done.seconds += gradient.seconds + timer.seconds();
+  done.mfu = mfu_of(done, flops_per_token_, options_.matmul_flops);
+}
+
+bool Trainer::validation_due(int64_t step) const {
+  return step % options_.valid_every == 0 || step >= options_.max_steps;
 }
 
 // Measures the validation loss and keeps the weights where it is the best so far.
@@ -176,18 +194,21 @@ void Trainer::judge(TrainState& state) {
   const auto loss = validate();
   if (!loss) return;
   TrainOutcome& outcome = state.outcome;
+  const bool better = std::isfinite(*loss) && (!state.best || *loss < *state.best);
+  // First what can fail: a state that is saved after that is one that was not judged.
+  if (better) folder_.keep_best(optimizer_, outcome.steps);
   outcome.valid_last = loss;
   if (outcome.steps == 0) outcome.valid_before = loss;
   ++state.worse;
-  if (!std::isfinite(*loss) || (state.best && *loss >= *state.best)) return;
+  if (!better) return;
   state.best = loss;
   state.worse = 0;
   outcome.valid_best = loss;
   outcome.best_step = outcome.steps;
-  folder_.keep_best(optimizer_);
 }
 
-Json Trainer::log_line(const TrainState& state, const LossSums& sums, bool judged) const {
+Json Trainer::log_line(const TrainState& state) const {
+  const LossSums& sums = state.last_sums;
   const auto targets = static_cast<double>(sums.targets);
   const int64_t step = state.outcome.steps;
   Json line = {{"step", step}};
@@ -196,62 +217,112 @@ Json Trainer::log_line(const TrainState& state, const LossSums& sums, bool judge
     line["ce"] = sums.ce / targets;
     if (options_.loss.kl > 0) line["kl"] = sums.kl / targets;
     if (options_.loss.seam > 0) line["seam"] = sums.seam / targets;
-    line["lr"] = learning_rate(options_.schedule, step - 1);
+    line["lr"] = state.last_rate;
     line["grad_norm"] = state.last_norm;
     line["targets"] = sums.targets;
     line["seconds"] = state.outcome.seconds;
   }
-  if (judged && state.outcome.valid_last) line["valid_loss"] = *state.outcome.valid_last;
+  if (validation_due(step) && state.outcome.valid_last) {
+    line["valid_loss"] = *state.outcome.valid_last;
+  }
   return line;
 }
 
-void Trainer::loop(TrainState& state, const std::function<void(const Json&)>& log) {
+void Trainer::settle(TrainState& state, const Log& log) {
   TrainOutcome& done = state.outcome;
-  Progress progress("train: step", options_.max_steps - done.steps);
-  Timer since_save;
+  if (validation_due(done.steps) && state.judged_step != done.steps) {
+    judge(state);
+    state.judged_step = done.steps;
+    state.logged_step = -1;
+  }
+  done.stopped_early = options_.patience > 0 && state.worse >= options_.patience;
+  if (state.logged_step == done.steps) return;
+  if (log) log(log_line(state));
+  state.logged_step = done.steps;
+}
+
+void Trainer::save_if_due(const TrainState& state) {
+  const bool due = options_.save_every > 0 ? state.outcome.steps % options_.save_every == 0
+                                           : since_save_.seconds() > kSaveSeconds;
+  if (!due && folder_.proven()) return;
+  folder_.save(state, optimizer_, /*proven=*/true);
+  since_save_ = Timer();
+}
+
+void Trainer::loop(TrainState& state, const Log& log) {
+  TrainOutcome& done = state.outcome;
+  Progress progress("train: step", std::max<int64_t>(0, options_.max_steps - done.steps));
+  settle(state, log);
   while (done.steps < options_.max_steps && !done.stopped_early) {
-    const LossSums sums = step(state);
-    const bool judged = done.steps % options_.valid_every == 0 || done.steps == options_.max_steps;
-    if (judged) judge(state);
-    done.stopped_early = options_.patience > 0 && state.worse >= options_.patience;
-    if (log) log(log_line(state, sums, judged));
+    const Gradient found = gradient(state);
+    save_if_due(state);
+    update(state, found);
+    settle(state, log);
     progress.note(note_of(state));
-    const bool due = options_.save_every > 0 ? done.steps % options_.save_every == 0
-                                             : since_save.seconds() > kSaveSeconds;
-    if (due && done.steps < options_.max_steps) {
-      folder_.save(state, optimizer_);
-      since_save = Timer();
-    }
     progress.step();
+  }
+  check_last(state);
+}
+
+// No step and no validation comes after the last update to show what it did.
+void Trainer::check_last(const TrainState& state) {
+  if (!valid_.empty()) return;
+  std::vector<int64_t> rows = order_.rows_of(state.outcome.steps);
+  rows.resize(std::min(rows.size(), static_cast<size_t>(options_.micro_rows)));
+  for (const TrainBatch& batch : make_train_batches(data_.train, rows, options_.micro_rows)) {
+    check_finite_loss(model_.run(batch, {}), batch, state, rows);
   }
 }
 
-TrainOutcome Trainer::run(const std::function<void(const Json&)>& log) {
+// The state that a later run is to go on from.
+TrainState Trainer::begin() {
   TrainState state;
-  if (auto saved = folder_.restore(optimizer_)) {
-    state = std::move(*saved);
-  } else {
-    judge(state);
-    if (log) log(log_line(state, {}, true));
+  if (auto saved = folder_.restore(optimizer_)) state = std::move(*saved);
+  auto settings = changeable_settings(options_);
+  const auto changes = changed_settings(state.settings, settings, state.outcome.steps);
+  if (!changes.empty()) {
+    log_info(c10::str("going on after step ", state.outcome.steps, " with ", to_text(changes)));
   }
+  add_changes(state.outcome.changes, changes);
+  state.settings = std::move(settings);
+  return state;
+}
+
+void Trainer::leave(const TrainState& state, const Error& error) {
+  const bool interrupted = error.kind() == ErrorKind::Interrupted;
+  const bool numeric = error.kind() == ErrorKind::Numeric;
+  if (folder_.path().empty() || (!interrupted && !numeric)) throw error;
+  if (interrupted) {
+    try {
+      folder_.save(state, optimizer_, /*proven=*/false);
+    } catch (const Error& unfit) {
+      if (unfit.kind() == ErrorKind::Numeric) leave(state, unfit);
+      throw;
+    }
+    PRUNUS_FAIL(Interrupted, "the state after step ", state.outcome.steps, " is kept in ",
+                folder_.path(), "; go on with --resume");
+  }
+  const auto left = folder_.go_back();
+  if (!left) throw error;
+  PRUNUS_FAIL(Numeric, error.what(), "; the state after step ", *left, " is kept in ",
+              folder_.path(), ": go on from there with --resume and, say, a lower --lr");
+}
+
+TrainOutcome Trainer::run(const std::function<void(const Json&)>& log) {
+  TrainState state = begin();
   try {
     loop(state, log);
   } catch (const Error& error) {
-    const bool kept = error.kind() == ErrorKind::Interrupted || error.kind() == ErrorKind::Numeric;
-    if (!kept || folder_.path().empty()) throw;
-    folder_.save(state, optimizer_);
-    throw Error(
-        error.kind(),
-        c10::str(error.kind() == ErrorKind::Interrupted ? "interrupted" : error.what(),
-                 "; the state after step ", state.outcome.steps, " is kept in ", folder_.path()));
+    leave(state, error);
   }
   TrainOutcome& outcome = state.outcome;
-  const size_t tenth = std::max<size_t>(1, state.losses.size() / 10);
+  outcome.mfu = mfu_of(outcome, flops_per_token_, options_.matmul_flops);
+  const size_t tenth = std::min(state.losses.size(), std::max<size_t>(1, state.losses.size() / 10));
   outcome.train_loss = std::accumulate(state.losses.end() - static_cast<std::ptrdiff_t>(tenth),
                                        state.losses.end(), 0.0) /
-                       static_cast<double>(tenth);
+                       static_cast<double>(std::max<size_t>(1, tenth));
   if (!state.best) outcome.best_step = outcome.steps;
-  if (outcome.best_step != outcome.steps) folder_.load_best(optimizer_);
+  if (outcome.best_step != outcome.steps) folder_.load_best(optimizer_, outcome.best_step);
   return outcome;
 }
 

@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "prunus/base/error.h"
 #include "prunus/base/json.h"
+#include "prunus/base/progress.h"
 #include "prunus/recover/optimizer.h"
 #include "prunus/recover/schedule.h"
 #include "prunus/recover/train_data.h"
@@ -33,9 +35,14 @@ struct TrainerOptions {
 
 /// The training loop. A step: rows by RowOrder, in micro-batches; loss summed over all targets of
 /// the step and divided by their number; clip; update. Everything a step does follows from the seed
-/// and its number, so a resumed run ends in the same bits (CPU, same number of threads). With
-/// validation rows, the weights with the lowest validation loss are the result, the starting ones
-/// included; else the last ones.
+/// and its number, and a stopped validation is made up for, so a run that was interrupted at any
+/// moment and resumed with the same options ends in the same bits, log lines and decisions (CPU,
+/// same number of threads). A run may be resumed with other changeable_settings(): they hold from
+/// the step on where it is resumed, and the outcome names them. With validation rows, the weights
+/// with the lowest validation loss are the result, the starting ones included; else the last ones,
+/// after a forward pass of some rows to come has shown them to give finite numbers.
+/// A state is saved when the loss and gradient of the step behind it have come out finite, before
+/// their update: the first one at once, the others as save_every says.
 class Trainer {
  public:
   /// `teacher` may be null. Keeps references to model, rows and teacher.
@@ -44,7 +51,8 @@ class Trainer {
 
   /// Trains and leaves the result in the model. Every step is a line of JSON to `log`.
   /// Throws Numeric where a loss or gradient is not finite: the message says at which step and
-  /// rows, where in the model it began and at which rate; the last good state is saved first.
+  /// rows, where in the model it began and at which rate, and which saved state is left: one from
+  /// before the update that gave these numbers.
   /// Throws Interrupted after saving the state; Io.
   TrainOutcome run(const std::function<void(const Json&)>& log = {});
 
@@ -52,14 +60,30 @@ class Trainer {
   std::optional<double> validate();
 
  private:
-  void loop(TrainState& state, const std::function<void(const Json&)>& log);
-  /// One optimiser step; the sums of its loss.
-  LossSums step(TrainState& state);
+  using Log = std::function<void(const Json&)>;
+  /// What a step has found out before it changes anything.
+  struct Gradient {
+    std::vector<int64_t> rows;
+    LossSums sums;
+    double norm = 0;  ///< before clipping
+    double seconds = 0;
+  };
+
+  TrainState begin();
+  void loop(TrainState& state, const Log& log);
+  /// What is still to be done about the last step: validation, early stop, log line.
+  void settle(TrainState& state, const Log& log);
+  Gradient gradient(const TrainState& state);
+  void update(TrainState& state, const Gradient& gradient);
+  void save_if_due(const TrainState& state);
+  void check_last(const TrainState& state);
+  [[noreturn]] void leave(const TrainState& state, const Error& error);
   LossSums add_gradients(const TrainState& state, const std::vector<int64_t>& rows);
   void check_finite_loss(const LossSums& sums, const TrainBatch& batch, const TrainState& state,
                          const std::vector<int64_t>& rows) const;
+  bool validation_due(int64_t step) const;
   void judge(TrainState& state);
-  Json log_line(const TrainState& state, const LossSums& sums, bool judged) const;
+  Json log_line(const TrainState& state) const;
 
   TrainModel& model_;
   const DataSplit& data_;
@@ -69,6 +93,7 @@ class Trainer {
   RowOrder order_;
   TrainStateFolder folder_;
   std::vector<TrainBatch> valid_;
+  Timer since_save_;
   double flops_per_token_ = 0;
 };
 

@@ -140,16 +140,27 @@ TEST_F(Recover, InstructionRecordsAreMasked) {
   expect_failed(run({"recover", model, "--out", out, "--data", data}), 3, "records.json");
 }
 
-TEST_F(Recover, TooHighARateStopsWithADiagnosisAndKeepsTheState) {
-  const Outcome failed = recover(out, {"--full", "--lr", "1e30", "--clip", "0", "--warmup", "0"});
+TEST_F(Recover, TooHighARateStopsWithADiagnosisAndALowerOneGoesOnFromTheKeptState) {
+  const Arguments too_high{"--full", "--lr", "1e30", "--clip", "0", "--warmup", "0"};
+  const Outcome failed = recover(out, too_high);
   EXPECT_EQ(failed.exit_code, 5);
   EXPECT_THAT(failed.err, HasSubstr("training step"));
   EXPECT_THAT(failed.err, HasSubstr("Lower --lr"));
+  EXPECT_THAT(failed.err, HasSubstr("the state after step 0 is kept in "));
   EXPECT_THAT(failed.err, HasSubstr("out.work"));
   EXPECT_TRUE(fs::exists(out + ".work/state.json"));
   EXPECT_FALSE(fs::exists(out));
   // Nothing is thrown away unasked.
   EXPECT_EQ(recover(out).exit_code, 2);
+  // An option that is part of what was done may not differ.
+  const Outcome other = recover(out, {"--full", "--batch", "3", "--resume"});
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_THAT(other.err, HasSubstr("training.batch_rows = 16, this one 3"));
+  ASSERT_TRUE(fs::exists(out + ".work/state.json"));
+  expect_model(recover(out, {"--full", "--lr", "0.001", "--warmup", "0", "--resume"}), out);
+  EXPECT_EQ(json_of(out + "/run.json").at("resumed_with"),
+            Json::parse(R"([{"step": 0, "clip": [0.0, 1.0], "lr": [1e30, 0.001]}])"));
+  EXPECT_EQ(recover(out, {"--full", "--lr", "1e30", "--clip", "0", "--force"}).exit_code, 5);
   expect_model(recover(out, {"--force"}), out);
 }
 

@@ -60,6 +60,32 @@ TEST(AdaptedLinear, MaskedEqualsTheUpdateCutToTheWeightsOwnNonZeros) {
   expect_same(got, want);
 }
 
+// Row 0 has weights that are too small for INT8 beside its largest, and true zeros.
+TEST(AdaptedLinear, AnInt8WeightIsMaskedByItsOwnZerosAndNotByRoundedOnes) {
+  Case one;
+  one.w = at::tensor({8.0, 0.01, 0.0, -0.01, 0.0, 4.0, 0.02}).repeat({4, 1});
+  const FrozenWeight frozen = FrozenWeight::int8(one.w, /*sparse=*/true);
+  const at::Tensor rounded = at::tensor({127.0, 0.0, 0.0, 0.0, 0.0, 64.0, 0.0}) * (8.0 / 127);
+  EXPECT_TRUE(at::allclose(frozen.dense(at::kFloat)[0], rounded.to(at::kFloat)));
+  EXPECT_EQ(frozen.bytes(), 4 * 7 + 4 * 4);
+  const at::Tensor keep = at::tensor({1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0});
+  const at::Tensor base = frozen.dense(at::kFloat).clone();
+  const Gradients want =
+      of(one, at::linear(one.x, base + 2.0 * at::mm(one.b, one.a) * keep, one.bias));
+  const Gradients got =
+      of(one, adapted_linear(one.x, frozen, one.bias, &one.pair, {.masked = true}));
+  expect_same(got, want);
+}
+
+// 1e-41 is zero in bfloat16.
+TEST(AdaptedLinear, AWeightIsMaskedByItsFileAndNotByTheProductsPrecision) {
+  const at::Tensor w = at::tensor({1.0, 1e-41, 0.0}, at::kFloat).view({1, 3});
+  const LoraPair pair{at::ones({1, 3}), at::ones({1, 1}), 1.0};
+  const at::Tensor y = adapted_linear(at::ones({1, 3}), FrozenWeight::stored(w), {}, &pair,
+                                      {.compute = at::kBFloat16, .masked = true});
+  EXPECT_EQ(y.item<double>(), 3.0);  // (1 + 1) + (0 + 1) + 0
+}
+
 TEST(AdaptedLinear, ReadsAHalfPrecisionWeightWithoutChangingTheMathematics) {
   Case one;
   const at::Tensor half = one.w.to(at::kBFloat16);

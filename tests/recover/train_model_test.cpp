@@ -293,6 +293,25 @@ TEST(TrainModel, Int8BaseGivesNearlyTheSameLoss) {
   EXPECT_NEAR(got, want, 0.02 * want);
 }
 
+// Weights that INT8 rounds to zero are as free as the others: merging goes by the file.
+TEST(TrainModel, AnInt8BaseIsTrainedWithTheMaskThatMergingUses) {
+  const Model model = test::tiny_model({.hidden = 32, .ffn = 48});
+  auto weights = test::copy_weights(model);
+  at::Tensor up = weights->tensors[model.tensor(Role::UpProj, 0).name];
+  at::manual_seed(3);
+  const at::Tensor drawn = at::rand(up.sizes());
+  up.masked_fill_(drawn < 0.3, 0.0).masked_fill_(drawn > 0.5, 1e-5);
+  const Model sparse(model.config(), weights);
+  const TrainBatch batch = batch_of(sparse);
+  LoraAdapter adapter = random_adapter(sparse);
+  adapter.pairs.at({0, Role::UpProj}).b.mul_(10);
+  TrainModel trained(sparse, at::kCPU, {.int8_base = true}, std::move(adapter));
+  ASSERT_EQ(trained.sparse_weights(), 1);
+  TrainModel merged(trained.result(), at::kCPU, {});
+  const double want = merged.run(batch, {}).ce;
+  EXPECT_NEAR(trained.run(batch, {}).ce, want, 0.01 * want);
+}
+
 TEST(TrainModel, NamesTheLayerWhereNumbersEnd) {
   const Model model = test::tiny_model({});
   auto weights = test::copy_weights(model);

@@ -7,72 +7,21 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "prunus/base/rng.h"
-
+#include "recover/trainer_fixture.h"
 #include "support/expect_error.h"
 #include "support/paths.h"
-#include "support/tiny_model.h"
 
 namespace prunus {
 namespace {
 
+using test::adapted;
+using test::data_of;
+using test::expect_bits;
 using test::expect_error;
+using test::Killed;
+using test::options_for;
 using test::TempDir;
-
-/// Thrown by a log in place of a killed process.
-struct Killed {};
-
-DataSplit data_of(const Model& model, int64_t train, int64_t valid, int64_t highest = 1 << 20) {
-  PythonRandom random(3);
-  const auto limit = static_cast<uint64_t>(std::min<int64_t>(highest, model.config().vocab_size));
-  const auto row = [&](size_t length) {
-    TrainRow one;
-    // Every id is followed by its successor, mostly: something to learn.
-    uint64_t id = random.below(limit);
-    for (size_t i = 0; i < length; ++i) {
-      one.ids.push_back(static_cast<int64_t>(id));
-      one.scored.push_back(i == 0 ? 0 : 1);
-      id = random.below(10) == 0 ? random.below(limit) : (id + 1) % limit;
-    }
-    return one;
-  };
-  DataSplit split;
-  for (int64_t i = 0; i < train; ++i) split.train.push_back(row(6 + random.below(5)));
-  for (int64_t i = 0; i < valid; ++i) split.valid.push_back(row(8));
-  return split;
-}
-
-TrainerOptions options_for(int64_t steps, const std::string& dir = {}) {
-  TrainerOptions options;
-  options.max_steps = steps;
-  options.batch_rows = 4;
-  options.micro_rows = 2;
-  options.schedule = {.kind = ScheduleKind::Linear, .lr = 0.02, .warmup_steps = 2};
-  options.state_dir = dir;
-  options.save_every = 3;
-  options.valid_every = 4;
-  options.seed = 9;
-  return options;
-}
-
-TrainModel adapted(const Model& model, double dropout = 0) {
-  return TrainModel(
-      model, at::kCPU, {},
-      LoraAdapter::make(model, {.r = 2, .alpha = 4, .dropout = dropout}, 1, at::kCPU));
-}
-
-std::vector<at::Tensor> values(const TrainModel& model) {
-  std::vector<at::Tensor> all;
-  for (const Parameter& one : model.parameters()) all.push_back(one.value.detach().clone());
-  return all;
-}
-
-void expect_bits(const std::vector<at::Tensor>& got, const std::vector<at::Tensor>& want) {
-  ASSERT_EQ(got.size(), want.size());
-  // A NaN equals itself here.
-  const auto bits = [](const at::Tensor& value) { return value.contiguous().view(at::kInt); };
-  for (size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(at::equal(bits(got[i]), bits(want[i]))) << i;
-}
+using test::values;
 
 TEST(Trainer, LearnsAndKeepsTheBestByValidation) {
   const Model model = test::tiny_model({});
@@ -110,84 +59,81 @@ TEST(Trainer, MicroBatchesChangeNothingButTheMemory) {
   }
 }
 
-TEST(Trainer, ARunKilledAtAnyStepEndsInTheSameBits) {
-  const Model model = test::tiny_model({});
-  const DataSplit data = data_of(model, 20, 4);
-  constexpr int64_t kSteps = 11;
-  for (const bool full : {false, true}) {
-    const auto make = [&] { return full ? TrainModel(model, at::kCPU, {}) : adapted(model, 0.2); };
-    TrainModel whole = make();
-    const TrainOutcome want = Trainer(whole, data, nullptr, options_for(kSteps)).run();
-    for (int64_t kill_at = 1; kill_at < kSteps; ++kill_at) {
-      const TempDir dir;
-      TrainModel killed = make();
-      EXPECT_THROW(Trainer(killed, data, nullptr, options_for(kSteps, dir.path()))
-                       .run([&](const Json& line) {
-                         if (line.at("step") == kill_at) throw Killed();
-                       }),
-                   Killed);
-      TrainModel resumed = make();
-      const TrainOutcome got =
-          Trainer(resumed, data, nullptr, options_for(kSteps, dir.path())).run();
-      EXPECT_EQ(got.resumed, kill_at > 3);
-      EXPECT_EQ(got.steps, want.steps);
-      EXPECT_EQ(got.best_step, want.best_step);
-      EXPECT_EQ(got.valid_best, want.valid_best);
-      EXPECT_EQ(got.train_loss, want.train_loss);
-      EXPECT_EQ(got.targets, want.targets);
-      expect_bits(values(resumed), values(whole));
-    }
+// The tenth step's rate is too high for any weight: what it leaves gives no finite loss.
+class Diverging : public testing::Test {
+ protected:
+  TrainerOptions options(const std::string& path, int64_t steps = 20) const {
+    TrainerOptions made = options_for(steps, path);
+    made.schedule = {.kind = ScheduleKind::Constant, .lr = 0.02};
+    made.save_every = 1;
+    return made;
   }
-}
-
-TEST(Trainer, MuonResumesInTheSameBitsToo) {
-  const Model model = test::tiny_model({});
-  const DataSplit data = data_of(model, 20, 0);
-  TrainerOptions options = options_for(8);
-  options.optimizer.kind = OptimizerOptions::Kind::Muon;
-  TrainModel whole(model, at::kCPU, {});
-  Trainer(whole, data, nullptr, options).run();
-  const TempDir dir;
-  options.state_dir = dir.path();
-  TrainModel killed(model, at::kCPU, {});
-  EXPECT_THROW(Trainer(killed, data, nullptr, options).run([](const Json& line) {
-    if (line.at("step") == 5) throw Killed();
-  }),
-               Killed);
-  TrainModel resumed(model, at::kCPU, {});
-  EXPECT_TRUE(Trainer(resumed, data, nullptr, options).run().resumed);
-  expect_bits(values(resumed), values(whole));
-}
-
-// A NaN in the embedding of an id that the data comes to at some step only.
-TEST(Trainer, ALossThatIsNotFiniteStopsWithADiagnosisAndTheLastGoodState) {
-  const Model model = test::tiny_model({});
-  DataSplit data = data_of(model, 40, 0, /*highest=*/20);
-  data.train[17].ids[3] = 25;
-  TrainModel trained(model, at::kCPU, {});
-  for (const Parameter& one : trained.parameters()) {
-    if (one.name != model.tensor(Role::EmbedTokens).name) continue;
-    const at::NoGradGuard no_grad;
-    one.value[25].fill_(std::numeric_limits<float>::quiet_NaN());
+  // Stops after step 9 by an exception that saves nothing.
+  void train_nine(const std::string& path) const {
+    TrainModel trained(model, at::kCPU, {});
+    EXPECT_THROW(Trainer(trained, data, nullptr, options(path)).run([](const Json& line) {
+      if (line.at("step") == 9) throw Killed();
+    }),
+                 Killed);
   }
-  int64_t bad_step = 0;
-  const RowOrder order(40, 4, 9);
-  while (!testing::Value(order.rows_of(bad_step), testing::Contains(17))) ++bad_step;
-  ASSERT_GT(bad_step, 0) << "choose another seed";
+  TrainerOptions too_high(const std::string& path) const {
+    TrainerOptions made = options(path);
+    made.schedule.lr = 1e30;
+    return made;
+  }
+
+  const Model model = test::tiny_model({});
+  const DataSplit data = data_of(model, 40, 0);
+};
+
+TEST_F(Diverging, TheStateBeforeTheUpdateThatDidItIsKeptAndALowerRateGoesOnFromThere) {
   const TempDir dir;
-  TrainerOptions options = options_for(10, dir.path());
-  std::vector<at::Tensor> last;
-  Trainer trainer(trained, data, nullptr, options);
-  const auto run = [&] { trainer.run([&](const Json&) { last = values(trained); }); };
-  expect_error(ErrorKind::Numeric, c10::str("training step ", bad_step + 1), run);
-  ASSERT_TRUE(TrainStateFolder::holds_state(dir.path()));
-  expect_bits(values(trained), last);
-  TrainModel again(model, at::kCPU, {});
-  Optimizer optimizer(again.parameters(), options.optimizer);
+  train_nine(dir.path());
+  TrainModel bad(model, at::kCPU, {});
+  Trainer trainer(bad, data, nullptr, too_high(dir.path()));
+  expect_error(ErrorKind::Numeric, "training step 10", [&] { trainer.run(); });
+  TrainModel kept(model, at::kCPU, {});
+  Optimizer optimizer(kept.parameters(), {});
   const auto state = TrainStateFolder(dir.path()).restore(optimizer);
   ASSERT_TRUE(state.has_value());
-  EXPECT_EQ(state->outcome.steps, bad_step);
-  expect_bits(values(again), last);
+  EXPECT_EQ(state->outcome.steps, 8);
+  for (const at::Tensor& one : values(kept)) EXPECT_LT(one.abs().max().item<double>(), 10);
+  TrainModel again(model, at::kCPU, {});
+  const TrainOutcome outcome = Trainer(again, data, nullptr, options(dir.path())).run();
+  TrainModel whole(model, at::kCPU, {});
+  Trainer(whole, data, nullptr, options({})).run();
+  expect_bits(values(again), values(whole));
+  ASSERT_EQ(outcome.changes.size(), 0U);  // of the rate that led nowhere nothing is left
+}
+
+TEST_F(Diverging, TheMessageSaysWhatIsKeptAndWhatToDo) {
+  const TempDir dir;
+  train_nine(dir.path());
+  for (const char* part : {"the state after step 8 is kept in ", "--resume and, say, a lower --lr",
+                           "learning rate 1e+30", "Lower --lr"}) {
+    TrainModel bad(model, at::kCPU, {});
+    Trainer trainer(bad, data, nullptr, too_high(dir.path()));
+    expect_error(ErrorKind::Numeric, part, [&] { trainer.run(); });
+  }
+}
+
+TEST_F(Diverging, AStateIsKeptFromBeforeTheVeryFirstUpdate) {
+  const TempDir dir;
+  TrainModel bad(model, at::kCPU, {});
+  TrainerOptions options = too_high(dir.path());
+  options.save_every = 1000;
+  Trainer trainer(bad, data, nullptr, options);
+  expect_error(ErrorKind::Numeric, "the state after step 0 is kept", [&] { trainer.run(); });
+}
+
+TEST_F(Diverging, ALastUpdateThatNoStepFollowsIsLookedAtToo) {
+  const TempDir dir;
+  train_nine(dir.path());
+  TrainModel bad(model, at::kCPU, {});
+  TrainerOptions options = too_high(dir.path());
+  options.max_steps = 9;
+  Trainer trainer(bad, data, nullptr, options);
+  expect_error(ErrorKind::Numeric, "training step 10", [&] { trainer.run(); });
 }
 
 TEST(Trainer, TheDiagnosisNamesPlaceRowsAndRate) {
@@ -261,22 +207,6 @@ TEST(Trainer, RefusesWhatMakesNoSense) {
   expect_error(Kind::InvalidArgument, "teacher",
                with([](TrainerOptions& one) { one.loss.kl = 1; }));
   expect_error(Kind::InvalidArgument, "clip -1", with([](TrainerOptions& one) { one.clip = -1; }));
-}
-
-TEST(TrainStateFolder, RefusesTheStateOfAnotherModel) {
-  const TempDir dir;
-  const Model model = test::tiny_model({});
-  const DataSplit data = data_of(model, 8, 0);
-  TrainModel trained = adapted(model);
-  EXPECT_THROW(
-      Trainer(trained, data, nullptr, options_for(8, dir.path())).run([](const Json& line) {
-        if (line.at("step") == 4) throw Killed();
-      }),
-      Killed);
-  const Model other = test::tiny_model({.hidden = 8});
-  TrainModel wrong = adapted(other);
-  Trainer trainer(wrong, data_of(other, 8, 0), nullptr, options_for(8, dir.path()));
-  expect_error(ErrorKind::Corrupt, "has shape", [&] { trainer.run(); });
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -12,15 +13,16 @@ namespace prunus::test {
 struct Stop {};
 
 /// Another source that notes the layer of every read (−1: outside the layers), and can stop the
-/// program at one of them.
+/// program once at one of them.
 class StoppingSource : public WeightSource {
  public:
   explicit StoppingSource(std::shared_ptr<const WeightSource> inner) : inner_(std::move(inner)) {}
   mutable std::vector<int> layers;
-  mutable int64_t reads_left = int64_t{1} << 40;  ///< 0: the next read throws Stop
+  mutable int64_t reads_left = int64_t{1} << 40;  ///< 0: the next read calls `stop`
+  std::function<void()> stop = [] { throw Stop(); };
 
   at::Tensor read(const TensorInfo& tensor) const override {
-    if (reads_left-- == 0) throw Stop();
+    if (reads_left-- == 0) stop();
     layers.push_back(tensor.layer);
     return inner_->read(tensor);
   }

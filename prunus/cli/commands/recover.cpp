@@ -305,7 +305,10 @@ void declare_machine(CLI::App& app, Options& options) {
       ->group(group);
   app.add_option("--save-every", options.save_every, "steps between saved states (every 30 s)")
       ->group(group);
-  app.add_flag("--resume", options.resume, "go on where an interrupted run of this command stopped")
+  app.add_flag(
+         "--resume", options.resume,
+         "go on where an interrupted run of this command stopped; --lr, --schedule, --warmup, "
+         "--clip, length and validation may differ from it")
       ->group(group);
   app.add_option("--work-dir", options.work_dir, "where the state is kept (beside OUT)")
       ->group(group);

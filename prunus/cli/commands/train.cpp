@@ -103,7 +103,10 @@ void declare_rest(CLI::App& app, Options& options) {
                  "recompute layers in the backward pass: auto (where memory is short), on, off")
       ->check(CLI::IsMember({"auto", "on", "off"}));
   app.add_option("--save-every", job.trainer.save_every, "steps between saved states (every 30 s)");
-  app.add_flag("--resume", job.resume, "go on where an interrupted run of this command stopped");
+  app.add_flag(
+      "--resume", job.resume,
+      "go on where an interrupted run of this command stopped; --lr, --schedule, --warmup, "
+      "--clip, length and validation may differ from it");
   app.add_option("--work-dir", job.work_dir, "where the state is kept (beside OUT)");
   app.add_flag("--ignore-memory", job.ignore_memory, "start although memory will not suffice");
 }
