@@ -299,13 +299,12 @@ void Trainer::leave(const TrainState& state, const Error& error) {
       if (unfit.kind() == ErrorKind::Numeric) leave(state, unfit);
       throw;
     }
-    PRUNUS_FAIL(Interrupted, "the state after step ", state.outcome.steps, " is kept in ",
-                folder_.path(), "; go on with --resume");
+    PRUNUS_FAIL(Interrupted, "stopped after step ", state.outcome.steps);
   }
   const auto left = folder_.go_back();
   if (!left) throw error;
-  PRUNUS_FAIL(Numeric, error.what(), "; the state after step ", *left, " is kept in ",
-              folder_.path(), ": go on from there with --resume and, say, a lower --lr");
+  PRUNUS_FAIL(Numeric, error.what(), "; the last good state, after step ", *left,
+              ", stays: --resume may go on from it with another --lr, warm-up or clip");
 }
 
 TrainOutcome Trainer::run(const std::function<void(const Json&)>& log) {
@@ -315,6 +314,8 @@ TrainOutcome Trainer::run(const std::function<void(const Json&)>& log) {
   } catch (const Error& error) {
     leave(state, error);
   }
+  // Whatever happens while the result is written, the training is not done again.
+  if (!folder_.path().empty()) folder_.save(state, optimizer_, /*proven=*/true);
   TrainOutcome& outcome = state.outcome;
   outcome.mfu = mfu_of(outcome, flops_per_token_, options_.matmul_flops);
   const size_t tenth = std::min(state.losses.size(), std::max<size_t>(1, state.losses.size() / 10));

@@ -146,7 +146,7 @@ TEST_F(Recover, TooHighARateStopsWithADiagnosisAndALowerOneGoesOnFromTheKeptStat
   EXPECT_EQ(failed.exit_code, 5);
   EXPECT_THAT(failed.err, HasSubstr("training step"));
   EXPECT_THAT(failed.err, HasSubstr("Lower --lr"));
-  EXPECT_THAT(failed.err, HasSubstr("the state after step 0 is kept in "));
+  EXPECT_THAT(failed.err, HasSubstr("the last good state, after step 0, stays"));
   EXPECT_THAT(failed.err, HasSubstr("out.work"));
   EXPECT_TRUE(fs::exists(out + ".work/state.json"));
   EXPECT_FALSE(fs::exists(out));

@@ -109,8 +109,9 @@ TEST_F(Diverging, TheStateBeforeTheUpdateThatDidItIsKeptAndALowerRateGoesOnFromT
 TEST_F(Diverging, TheMessageSaysWhatIsKeptAndWhatToDo) {
   const TempDir dir;
   train_nine(dir.path());
-  for (const char* part : {"the state after step 8 is kept in ", "--resume and, say, a lower --lr",
-                           "learning rate 1e+30", "Lower --lr"}) {
+  for (const char* part :
+       {"the last good state, after step 8", "--resume may go on from it with another --lr",
+        "learning rate 1e+30", "Lower --lr"}) {
     TrainModel bad(model, at::kCPU, {});
     Trainer trainer(bad, data, nullptr, too_high(dir.path()));
     expect_error(ErrorKind::Numeric, part, [&] { trainer.run(); });
