@@ -301,7 +301,6 @@ std::vector<ScoreResult> score_requests(const Model& model, std::span<const Scor
   }
   const std::vector<RowSpan> batches =
       make_score_batches(rows, batch_tokens_for(model, device, options.batch_tokens), alone);
-  if (device.is_cpu()) keep_large_blocks();
   Scorer scorer(model, device, cut_requests, static_cast<int64_t>(batches.size()));
   for (const Wave& wave : make_waves(batches, model.config().hidden_size, options.hidden_bytes)) {
     scorer.run(wave, results);
