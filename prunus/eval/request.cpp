@@ -11,7 +11,6 @@
 #include <c10/core/GradMode.h>
 
 #include "prunus/base/error.h"
-#include "prunus/base/memory.h"
 #include "prunus/base/parallel.h"
 #include "prunus/base/progress.h"
 #include "prunus/eval/request_rows.h"
