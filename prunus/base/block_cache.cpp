@@ -134,8 +134,17 @@ class TensorAllocator : public c10::Allocator {
 
 }  // namespace
 
+// GCC defines a macro, clang answers a question.
+#ifdef __SANITIZE_ADDRESS__
+#define PRUNUS_ADDRESS_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PRUNUS_ADDRESS_SANITIZER
+#endif
+#endif
+
 void reuse_tensor_memory() {
-#ifndef __SANITIZE_ADDRESS__  // which is there to see what is used after it was freed
+#ifndef PRUNUS_ADDRESS_SANITIZER  // which is there to see what is used after it was freed
   static TensorAllocator allocator;
   c10::SetCPUAllocator(&allocator, /*priority=*/1);
 #endif

@@ -2,22 +2,24 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "prunus/base/error.h"
+#include "prunus/base/nearest.h"
 
 namespace prunus {
 
 /// The value that `name` stands for in a table of names as on the command line.
-/// Throws InvalidArgument naming `option` and listing the known names.
+/// Throws InvalidArgument naming `option`, the known names and the nearest of them.
 template <typename Value, size_t N>
 Value parse_named(const std::pair<std::string_view, Value> (&names)[N], std::string_view name,
                   std::string_view option) {
-  std::string known;
+  std::vector<std::string> known;
   for (const auto& [one, value] : names) {
     if (one == name) return value;
-    known += c10::str(known.empty() ? "" : ", ", one);
+    known.emplace_back(one);
   }
-  PRUNUS_FAIL(InvalidArgument, option, " '", name, "' is not known; known: ", known);
+  PRUNUS_FAIL(InvalidArgument, option, " ", unknown_word(name, known));
 }
 
 /// The other way round; "?" for a value without a name.

@@ -14,8 +14,9 @@ struct BudgetRequest {
   std::span<const double> ratios;  ///< per set, in [0, 1): fraction of units at the start; global
                                    ///< ranking compares sets of equal ratio with each other
   Normalisation normalisation = Normalisation::None;
-  bool reference = false;  ///< remove exactly what the reference LLM-Pruner would
-  int64_t round_to = 1;    ///< only with `reference`: its rounding of the slices removed
+  /// Remove exactly what the reference LLM-Pruner would. No set has shares then.
+  bool reference = false;
+  int64_t round_to = 1;  ///< only with `reference`: its rounding of the slices removed
 };
 
 /// How much each group set gives. One object per file of this folder.

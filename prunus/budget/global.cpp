@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <map>
 
+#include <c10/util/Exception.h>
+
 #include "prunus/budget/budget.h"
 
 namespace prunus::budget {
@@ -46,6 +48,7 @@ void remove_as_reference(const BudgetRequest& request, const std::vector<size_t>
   const std::vector<Step> steps = ranked(request, pool);
   const int64_t count = wanted(request, pool);
   if (count <= 0) return;
+  TORCH_INTERNAL_ASSERT(static_cast<size_t>(count) <= steps.size());  // sets without shares
   const double threshold = steps[static_cast<size_t>(count - 1)].cost;
   for (const Step& step : steps) {
     if (step.cost <= threshold) ++counts[step.set];

@@ -49,6 +49,7 @@ class BackwardTap : public LinearTap {
     const at::Tensor own = at::alias(input);
     const at::Tensor output =
         bias.defined() ? at::linear(own, weight, bias) : at::linear(own, weight);
+    if (!collector_.wants(site_.layer, role)) return output;  // and input and output are not held
     struct Event {
       LinearSite site;
       at::Tensor input, output, grad_output;

@@ -15,9 +15,12 @@
 #include "prunus/base/json.h"
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
+#include "prunus/base/temporary.h"
 
 namespace prunus {
 namespace {
+
+constexpr const char* kInstead = "give the store a folder of its own";
 
 namespace fs = std::filesystem;
 
@@ -151,7 +154,7 @@ std::string StreamStore::path(const std::string& name) const {
 
 void StreamStore::write(const std::string& name, const std::vector<at::Tensor>& tensors) {
   if (options_.dir.empty()) {
-    std::string pattern = (fs::temp_directory_path() / "prunus-spill-XXXXXX").string();
+    std::string pattern = temporary_folder(kInstead) + "/prunus-spill-XXXXXX";
     PRUNUS_CHECK(::mkdtemp(pattern.data()) != nullptr, Io, pattern, ": cannot create directory");
     options_.dir = pattern;
     temporary_ = true;
@@ -169,7 +172,7 @@ void StreamStore::put(const std::string& name, const std::vector<at::Tensor>& te
   }
   if (!fits && spilled_bytes_ == 0) {
     log_info(c10::str("hidden states exceed --ram; spilling to ",
-                      options_.dir.empty() ? fs::temp_directory_path().string() : options_.dir));
+                      options_.dir.empty() ? temporary_folder(kInstead) : options_.dir));
   }
   if (!fits) spilled_bytes_ += bytes;
   if (!fits || options_.resumable) write(name, tensors);

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,6 +37,9 @@ struct CommonOptions {
   bool quiet = false;
 };
 void add_common_options(CLI::App& app, CommonOptions& options);
+
+/// Puts command lines that work at the end of the command's --help.
+void add_examples(CLI::App& app, std::initializer_list<std::string_view> lines);
 
 /// Applies threads and verbosity, checks the device and the BLAS. Returns the device.
 /// Throws InvalidArgument where CUDA is asked for and absent.

@@ -44,6 +44,12 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
   app.add_flag("--quiet,-q", options.quiet, "no progress or messages on stderr, only errors");
 }
 
+void add_examples(CLI::App& app, std::initializer_list<std::string_view> lines) {
+  std::string text = "Examples:";
+  for (const std::string_view line : lines) text += c10::str("\n  ", line);
+  app.footer(text);
+}
+
 at::Device start(const CommonOptions& options) {
   return_large_blocks();
   set_verbosity(options.quiet ? Verbosity::Quiet : Verbosity::Normal);

@@ -29,9 +29,10 @@ void print_prune_summary(const Json& record) {
   const Json& before = record.at("source");
   const Json& after = record.at("result");
   const auto number = [](const Json& json, const char* key) { return json.at(key).get<int64_t>(); };
+  const auto share = record.at("parameters_removed").get<double>();
   char removed[32];
-  std::snprintf(removed, sizeof removed, "  (-%.1f %%)",
-                100 * record.at("parameters_removed").get<double>());
+  std::snprintf(removed, sizeof removed, share > 0 ? "  (-%.1f %%)" : "  (none removed)",
+                100 * share);
   print_change("parameters", human_count(number(before, "parameters")),
                human_count(number(after, "parameters")) + removed);
   print_change("bytes", human_bytes(number(before, "bytes")), human_bytes(number(after, "bytes")));

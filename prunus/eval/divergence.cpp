@@ -12,6 +12,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/temporary.h"
 #include "prunus/eval/top_k_cache.h"
 #include "prunus/io/checkpoint.h"
 
@@ -163,7 +164,7 @@ SequenceSums compare_with(const ScoringModel& model, const EvalText& text, TopKR
 class ScratchFile {
  public:
   ScratchFile() {
-    const std::string folder = std::filesystem::temp_directory_path().string();
+    const std::string folder = temporary_folder("name a --kl-cache");
     path_ = folder + "/prunus-dense-XXXXXX";
     const int file = ::mkstemp(path_.data());
     PRUNUS_CHECK(file >= 0, Io, folder, ": cannot make a temporary file; name a --kl-cache");

@@ -144,8 +144,8 @@ std::vector<std::vector<int64_t>> chunks_of(const Tokenizer& tokenizer, const st
 
 int64_t checked_seqlen(std::optional<int64_t> seqlen, int64_t fallback, int64_t context) {
   const int64_t length = seqlen.value_or(std::min(fallback, context));
-  PRUNUS_CHECK(length >= 2 && length <= context, InvalidArgument, "--seqlen ", length,
-               " is not within 2 and the model's context of ", context);
+  PRUNUS_CHECK(length >= 2 && length <= context, InvalidArgument, "--seqlen ", length, " (or @",
+               length, ") is not within 2 and the model's context of ", context);
   return length;
 }
 

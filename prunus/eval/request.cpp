@@ -11,7 +11,6 @@
 #include <c10/core/GradMode.h>
 
 #include "prunus/base/error.h"
-#include "prunus/base/memory.h"
 #include "prunus/base/parallel.h"
 #include "prunus/base/progress.h"
 #include "prunus/eval/request_rows.h"
@@ -301,7 +300,6 @@ std::vector<ScoreResult> score_requests(const Model& model, std::span<const Scor
   }
   const std::vector<RowSpan> batches =
       make_score_batches(rows, batch_tokens_for(model, device, options.batch_tokens), alone);
-  if (device.is_cpu()) keep_large_blocks();
   Scorer scorer(model, device, cut_requests, static_cast<int64_t>(batches.size()));
   for (const Wave& wave : make_waves(batches, model.config().hidden_size, options.hidden_bytes)) {
     scorer.run(wave, results);

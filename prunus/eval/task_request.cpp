@@ -11,6 +11,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/nearest.h"
 #include "prunus/base/progress.h"
 #include "prunus/base/rng.h"
 #include "prunus/eval/task_record.h"
@@ -220,13 +221,13 @@ int64_t few_shot_of(const Task& task, const TaskRunOptions& options) {
 }  // namespace
 
 const Task& find_task(std::string_view name) {
-  std::string known;
+  std::vector<std::string> known;
   for (const Task* task : tasks::all()) {
     if (task->name == name) return *task;
-    known += c10::str(task->name, ", ");
+    known.emplace_back(task->name);
   }
-  PRUNUS_FAIL(InvalidArgument, "task '", name, "' is not known; known: ", known,
-              "and all, llm-pruner-table");
+  known.insert(known.end(), {std::string(kAll), std::string(kLlmPrunerTable)});
+  PRUNUS_FAIL(InvalidArgument, "--tasks ", unknown_word(name, known));
 }
 
 std::vector<const Task*> choose_tasks(const std::vector<std::string>& names,

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "prunus/base/error.h"
-#include "prunus/base/files.h"
 #include "prunus/base/progress.h"
 #include "prunus/eval/task_request.h"
 
@@ -39,16 +38,14 @@ std::vector<TaskResult> run_tasks(const Model& model, const Tokenizer& tokenizer
   const std::vector<ScoreResult> scored = score_requests(model, requests, device, options.score);
   const double seconds_per_id = timer.seconds() / static_cast<double>(ids_of(requests));
   std::vector<TaskResult> results;
-  std::string samples;
   size_t at = 0;
   for (const PreparedTask& task : prepared) {
     const auto own = std::span(scored).subspan(at, task.requests.size());
     at += own.size();
     results.push_back(collect(task, own));
     results.back().seconds = seconds_per_id * static_cast<double>(ids_of(task.requests));
-    if (!options.samples_file.empty()) samples += samples_text(task, own);
+    if (options.samples != nullptr) *options.samples += samples_text(task, own);
   }
-  if (!options.samples_file.empty()) write_file(options.samples_file, samples);
   return results;
 }
 

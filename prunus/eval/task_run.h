@@ -19,7 +19,7 @@ struct TaskRunOptions {
   int64_t limit = 0;                ///< first items of each task only; 0: all
   std::optional<int64_t> few_shot;  ///< instead of each task's default
   uint64_t seed = 0;                ///< of the few-shot examples
-  std::string samples_file;         ///< per-item output as jsonl; empty: none
+  std::string* samples = nullptr;   ///< gets the output of every item as jsonl; null: none
   RequestOptions score;             ///< journal included
 };
 

@@ -105,13 +105,18 @@ TopK TopKReader::next(int64_t tokens) {
   return block;
 }
 
+void check_top_k(const std::string& path) {
+  if (!std::filesystem::exists(path)) return;
+  std::ifstream file(path, std::ios::binary);
+  PRUNUS_CHECK(read_first_line(file).starts_with(kBegin), InvalidArgument, path,
+               ": exists and is no file of dense logits; choose another name");
+}
+
 bool holds_top_k(const std::string& path, const TopKKey& key) {
   if (!std::filesystem::exists(path)) return false;
+  check_top_k(path);
   std::ifstream file(path, std::ios::binary);
-  const std::string line = read_first_line(file);
-  PRUNUS_CHECK(line.starts_with(kBegin), InvalidArgument, path,
-               ": exists and is no file of dense logits; choose another name");
-  return line == first_line(key);
+  return read_first_line(file) == first_line(key);
 }
 
 }  // namespace prunus

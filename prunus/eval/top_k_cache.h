@@ -60,6 +60,9 @@ class TopKReader {
   std::ifstream file_;
 };
 
+/// Throws InvalidArgument where `path` is there but no file of this kind.
+void check_top_k(const std::string& path);
+
 /// Whether `path` is there and of this key. Throws InvalidArgument where it is there but no file of
 /// this kind, so that nothing else is overwritten.
 bool holds_top_k(const std::string& path, const TopKKey& key);

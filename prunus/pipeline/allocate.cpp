@@ -117,10 +117,26 @@ void warn_of_rounding(const std::vector<GroupSet>& sets, const PruneOptions& opt
   }
 }
 
+namespace {
+
+// The reference knows no mixtures: what it would remove of one, nobody can say.
+void check_reference(const std::vector<GroupSet>& sets, const Model& model) {
+  const bool mixture = std::any_of(sets.begin(), sets.end(), [](const GroupSet& set) {
+    return set.label == AxisLabel::Expert || (is_feed_forward(set.label) && set.shares > 1);
+  });
+  PRUNUS_CHECK(!mixture, InvalidArgument, "--compat llm-pruner: model_type '",
+               model.config().family->model_type,
+               "' is a mixture of experts here, which that program does not know; drop --compat");
+}
+
+}  // namespace
+
 std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& options) {
   const std::vector<AxisLabel> labels = labels_of(options);
   std::vector<GroupSet> sets;
-  for (GroupSet& set : find_groups(model)) {
+  std::vector<GroupSet> all = find_groups(model);
+  if (options.compat == Compat::LlmPruner) check_reference(all, model);
+  for (GroupSet& set : all) {
     if (std::find(labels.begin(), labels.end(), set.label) == labels.end()) continue;
     const LayerRange& range =
         is_feed_forward(set.label) ? *options.ffn_layers : *options.attn_layers;

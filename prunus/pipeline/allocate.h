@@ -12,7 +12,8 @@ double ratio_of(const GroupSet& set, const PruneOptions& options);
 
 /// The group sets that resolved options cut: FFN channels and attention units in their layer
 /// ranges, the hidden dimension, or the experts of every layer that has some.
-/// Throws InvalidArgument where there are none, or the granularity finds nothing to remove.
+/// Throws InvalidArgument where there are none, the granularity finds nothing to remove, or compat
+/// meets a mixture of experts.
 std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& options);
 
 /// Warns where --round-to leaves expert matrices whose rows are no multiple of 16 bytes, which the

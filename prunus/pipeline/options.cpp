@@ -20,19 +20,18 @@ constexpr std::pair<std::string_view, Granularity> kGranularities[] = {
 
 // The paper's experiments (LLaMA, NeurIPS 2023): "20 %" and "50 %" of the parameters.
 struct Preset {
-  std::string_view name;
   double ratio;
   int64_t skip_first;
   int64_t skip_last;
 };
-constexpr Preset kPresets[] = {{"llm-pruner-20", 0.25, 4, 2}, {"llm-pruner-50", 0.6, 3, 1}};
+constexpr Preset kLlmPruner20{0.25, 4, 2};
+constexpr Preset kLlmPruner50{0.6, 3, 1};
+constexpr std::pair<std::string_view, const Preset*> kPresets[] = {
+    {"llm-pruner-20", &kLlmPruner20}, {"llm-pruner-50", &kLlmPruner50}};
 
 void apply_preset(PruneOptions& options, int64_t layers) {
   if (options.preset.empty()) return;
-  const auto* preset = std::find_if(std::begin(kPresets), std::end(kPresets),
-                                    [&](const Preset& one) { return one.name == options.preset; });
-  PRUNUS_CHECK(preset != std::end(kPresets), InvalidArgument, "--preset '", options.preset,
-               "' is not known; known: llm-pruner-20, llm-pruner-50");
+  const Preset* preset = parse_named(kPresets, options.preset, "--preset");
   PRUNUS_CHECK(options.structure == Structure::Block, InvalidArgument, "--preset ", options.preset,
                " is for --structure block");
   const LayerRange range{preset->skip_first, layers - preset->skip_last};

@@ -40,6 +40,12 @@ Plan layer_plan(const PruneOptions& options, int64_t layers) {
 
 void warn_where_nothing_goes(const std::vector<ScoredSet>& sets,
                              const std::vector<int64_t>& removed, const PruneOptions& options) {
+  // Where nothing goes anywhere, another warning says so.
+  const bool some = std::any_of(sets.begin(), sets.end(), [&](const ScoredSet& one) {
+    return removed[static_cast<size_t>(&one - sets.data())] > 0 ||
+           one.set.units < one.units_at_start();
+  });
+  if (!some) return;
   for (size_t i = 0; !options.global && i < sets.size(); ++i) {
     const GroupSet& set = sets[i].set;
     const double ratio = ratio_of(set, options);

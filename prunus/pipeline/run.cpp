@@ -179,6 +179,41 @@ void finish(const Model& model, const Plan& plan, const std::string& model_dir,
   record.write(staging);
 }
 
+// Sets that keep all their units although a ratio above 0 was asked of them.
+std::vector<std::string> untouched(const PlanResult& planned, const PruneOptions& options) {
+  const bool solved = options.target_params || options.target_bytes;
+  std::vector<std::string> names;
+  for (const PlanEntry& entry : planned.plan.entries) {
+    if (entry.keep.label == AxisLabel::Layer) continue;
+    const GroupSet set{.label = entry.keep.label, .layer = entry.keep.layer};
+    const double ratio = solved ? planned.ratio : ratio_of(set, options);
+    const bool whole = static_cast<int64_t>(entry.keep.units.size()) == entry.units;
+    if (whole && ratio > 0) names.push_back(set.name());
+  }
+  return names;
+}
+
+void note_untouched(const PlanResult& planned, const PruneOptions& options, RunRecord& record) {
+  const std::vector<std::string> names = untouched(planned, options);
+  if (names.empty()) return;
+  record.set("untouched", names);
+  if (names.size() < planned.plan.entries.size()) return;
+  const std::string rounding =
+      options.round_to <= 1
+          ? ""
+          : c10::str(", or --round-to ", options.round_to, " keeps more than there are: lower it");
+  log_warning(c10::str("nothing at all is removed: the ratio is less than one unit of every set",
+                       rounding, "; the result is the model as it was"));
+}
+
+// As `eval --seqlen`: beyond its context a model has learned nothing.
+void check_windows(const PruneJob& job, const PruneOptions& options, const Model& model) {
+  const int64_t context = model.config().max_position_embeddings;
+  PRUNUS_CHECK(!needs_calibration(options) || job.calib_tokens <= context, InvalidArgument,
+               "--calib-tokens ", job.calib_tokens, " is beyond the model's context of ", context,
+               " tokens");
+}
+
 PruneOptions resolved(const PruneJob& job, const Model& model) {
   PruneOptions options = job.options;
   if (!job.target_params.empty()) {
@@ -243,6 +278,7 @@ Json prune_into(const PruneJob& job, const PruneOptions& options, const Model& m
   });
   planned.plan.config_sha256 = sha256_file(job.model_dir + "/config.json");
   record.set("ratio", planned.ratio);
+  note_untouched(planned, options, record);
   if (work != nullptr) record.set("calibration_loss", planned.calibration_loss);
   if (work != nullptr && work->resumed()) record.set("resumed", true);
   if (!job.dry_run) {
@@ -263,6 +299,7 @@ Json run_prune(const PruneJob& job) {
   const Model model = open_model(job.model_dir);
   const PruneOptions options = resolved(job, model);
   check_space(job, options, model, out.staging_path());
+  check_windows(job, options, model);
   RunRecord record("prune", options_json(job, options));
   const Calibration calibration =
       record.stage("calibration text", [&] { return Calibration(job, options, record); });

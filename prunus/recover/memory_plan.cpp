@@ -4,7 +4,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "prunus/base/block_cache.h"
 #include "prunus/base/error.h"
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
@@ -188,7 +187,6 @@ MemoryPlan settle_memory(const Model& model, MemoryRequest& request, Checkpointi
                ", but only ", human_bytes(static_cast<int64_t>(free)),
                " can be had; lower --micro-batch or --row-tokens, pass --checkpoint on, train "
                "adapters instead of --full, or pass --ignore-memory to try all the same");
-  if (cpu) reuse_tensor_memory();
   return plan;
 }
 

@@ -50,8 +50,8 @@ struct MemoryPlan {
 MemoryPlan plan_memory(const Model& model, const MemoryRequest& request);
 
 /// Plans a run, says the plan on stderr, sets request.checkpoint_blocks by `wish` (Auto: where more
-/// than 80 % of what can be had on the CPU would be taken), refuses what cannot fit,
-/// and lets tensors on the CPU reuse their memory (reuse_tensor_memory()).
+/// than 80 % of what can be had on the CPU would be taken), and refuses what cannot fit. On the CPU
+/// a program does well to call reuse_tensor_memory() before; for a library that would be too much.
 /// Throws InvalidArgument where the CPU's memory will not do and `ignore` is false.
 MemoryPlan settle_memory(const Model& model, MemoryRequest& request, Checkpointing wish,
                          at::Device device, bool ignore);

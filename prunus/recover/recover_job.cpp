@@ -12,6 +12,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/base/named.h"
+#include "prunus/base/nearest.h"
 #include "prunus/base/progress.h"
 #include "prunus/calib/stream.h"
 #include "prunus/calib/stream_store.h"
@@ -202,8 +203,8 @@ RecoverJob recover_defaults(RecoverMode mode, std::string_view preset) {
   job.trainer.schedule.lr = mode == RecoverMode::Full ? 3e-4 : 1e-3;
   job.trainer.optimizer.weight_decay = mode == RecoverMode::Full ? 0.01 : 0.0;
   if (preset.empty()) return job;
-  PRUNUS_CHECK(preset == "llm-pruner", InvalidArgument, "--preset '", preset,
-               "' is not known; known: llm-pruner");
+  const std::vector<std::string> presets = {"llm-pruner"};
+  PRUNUS_CHECK(preset == presets[0], InvalidArgument, "--preset ", unknown_word(preset, presets));
   PRUNUS_CHECK(mode == RecoverMode::Lora, InvalidArgument,
                "--preset llm-pruner trains adapters; leave out --full and --sub-block");
   job.lora = {.r = 8, .alpha = 16, .dropout = 0.05};

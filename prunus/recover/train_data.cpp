@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "prunus/base/error.h"
+#include "prunus/base/named.h"
 #include "prunus/base/progress.h"
 #include "prunus/base/rng.h"
 #include "prunus/text/dataset.h"
@@ -16,6 +17,13 @@ namespace {
 
 constexpr int64_t kMostRowTokens = int64_t{1} << 30;
 constexpr int64_t kMostValidRows = int64_t{1} << 30;
+
+constexpr std::pair<std::string_view, DataFormat> kFormats[] = {
+    {"auto", DataFormat::Auto}, {"text", DataFormat::Text}, {"instruct", DataFormat::Instruct}};
+constexpr std::pair<std::string_view, Packing> kPackings[] = {{"auto", Packing::Auto},
+                                                              {"pack", Packing::Pack},
+                                                              {"pad", Packing::Pad},
+                                                              {"fill", Packing::Fill}};
 
 using Rows = std::vector<TrainRow>;
 
@@ -230,20 +238,10 @@ void pack_parts(DataSplit& split, const DataOptions& options, const std::vector<
 }  // namespace
 
 DataFormat parse_data_format(std::string_view name) {
-  if (name == "auto") return DataFormat::Auto;
-  if (name == "text") return DataFormat::Text;
-  if (name == "instruct") return DataFormat::Instruct;
-  PRUNUS_FAIL(InvalidArgument, "data format '", name, "' is not known; expected auto, text or ",
-              "instruct");
+  return parse_named(kFormats, name, "--format");
 }
 
-Packing parse_packing(std::string_view name) {
-  if (name == "auto") return Packing::Auto;
-  if (name == "pack") return Packing::Pack;
-  if (name == "pad") return Packing::Pad;
-  if (name == "fill") return Packing::Fill;
-  PRUNUS_FAIL(InvalidArgument, "packing '", name, "' is not known; expected auto, pack, pad, fill");
-}
+Packing parse_packing(std::string_view name) { return parse_named(kPackings, name, "--packing"); }
 
 DataSplit read_train_data(const std::string& path, const Tokenizer& tokenizer,
                           const DataOptions& options) {

@@ -106,6 +106,11 @@ TEST(GlobalReference, TakesEverythingNotAboveTheThreshold) {
   EXPECT_THAT(removed({set_of({1, 2, 8, 9}), set_of({4, 5, 6, 7})}, 0.25, true), ElementsAre(2, 0));
 }
 
+TEST(GlobalReference, IsNotForSetsWithShares) {
+  // 8 units, but 2 levels a share: n = 8 − trunc(8·0.5) = 4 would lie behind the last of them.
+  EXPECT_THROW(removed({set_of({1, 2, 3, 4, 5, 6, 7, 8}, 4)}, 0.5, true), c10::Error);
+}
+
 TEST(GlobalReference, LeavesASetWholeThatWouldLoseAll) {
   EXPECT_THAT(removed({set_of({1, 2, 3, 4}), set_of({10, 20, 30, 40})}, 0.5, true),
               ElementsAre(0, 0));

@@ -70,6 +70,7 @@ TEST_F(EvalCommand, RefusesHalfARequest) {
   expect_failed(run({"eval", model, "--ppl", "ptb@16", "--text-dir", dir.path()}), 3,
                 "ptb.valid.txt");
   expect_failed(run({"eval", model, "--ppl", dir / "absent.txt"}), 3, "absent.txt");
+  expect_failed(run({"eval", model, "--ppl", "wikitext@128"}), 3, "did you mean 'wikitext2'?");
 }
 
 TEST_F(EvalCommand, CarriesProtocolTokensErrorTypeAndHashWithEveryResult) {
@@ -173,10 +174,12 @@ TEST_F(EvalCommand, GoesOnBehindWhatAnInterruptedRunHadScored) {
   const std::string result = dir / "result.json";
   const std::string work = result + ".work";
   Arguments line{"--tasks", "hellaswag,piqa", "--task-dir", tasks, "--out", result};
-  // The tasks get done; then a text that is too short ends the run.
-  Arguments stopped{"eval", model, "--ppl", file("short.txt", "plum")};
+  // The tasks get done; then a model of another vocabulary ends the run.
+  const test::TinySizes sizes{.family = "llama", .vocab = kVocab + 1};
+  test::save_model(test::tiny_model(sizes), test::tiny_config(sizes), dir / "other");
+  Arguments stopped{"eval", model, "--kl-to", dir / "other", "--text", text};
   stopped.insert(stopped.end(), line.begin(), line.end());
-  EXPECT_EQ(run(stopped).exit_code, 3);
+  EXPECT_EQ(run(stopped).exit_code, 2);
   EXPECT_FALSE(fs::exists(result));
   ASSERT_TRUE(fs::exists(work));
   EXPECT_THAT(run(stopped).err, HasSubstr("--resume"));
@@ -204,6 +207,58 @@ TEST_F(EvalCommand, GoesOnBehindWhatAnInterruptedRunHadScored) {
   EXPECT_LT(fresh.at("piqa").at("acc"), 1.0);
   EXPECT_EQ(told.at("piqa").at("acc"), 1.0);
   EXPECT_EQ(told.at("hellaswag").at("acc"), 1.0);
+}
+
+TEST_F(EvalCommand, LooksAtItsOutputsBeforeTheWork) {
+  write_tasks();
+  const std::string notes = file("notes.jsonl", "mine");
+  const auto refuses = [&](Arguments more, int code, const std::string& part) {
+    Arguments all{"eval", model, "--ppl", text, "--tasks", "piqa", "--task-dir", tasks};
+    all.insert(all.end(), more.begin(), more.end());
+    expect_failed(run(all), code, part);
+  };
+  refuses({"--out", dir / "none/x.json"}, 2, "no such folder");
+  refuses({"--samples", dir / "none/x.jsonl"}, 2, "no such folder");
+  refuses({"--samples", notes}, 2, "--force");
+  refuses({"--out", dir / "x", "--samples", dir / "x"}, 2, "another option");
+  refuses({"--out", text, "--force"}, 2, "is also read");
+  refuses({"--out", model + "/config.json", "--force"}, 2, "one of the files");
+  refuses({"--kl-to", model, "--text", text, "--kl-cache", notes}, 2, "no file of dense logits");
+  EXPECT_EQ(read(notes), "mine");
+  expect_failed(run({"eval", model, "--ppl", text, "--samples", dir / "x"}), 2, "--tasks");
+}
+
+TEST_F(EvalCommand, ShowsTheFiguresWhereTheFileCannotBeWritten) {
+  const Outcome full =
+      prunus({"eval", model, "--ppl", text, "--out", dir / "x.json", "--quiet", "--threads", "1"},
+             {.max_file_bytes = 480});  // the table fits, the JSON does not
+  EXPECT_EQ(full.exit_code, 1);
+  EXPECT_THAT(full.err, HasSubstr("x.json"));
+  EXPECT_THAT(full.out, HasSubstr("ppl"));
+  EXPECT_FALSE(fs::exists(dir / "x.json"));
+}
+
+TEST_F(EvalCommand, RefusesToRelateToWhatIsNoEvaluation) {
+  const auto refuses = [&](const std::string& file, int code, const std::string& part) {
+    expect_failed(run({"eval", model, "--ppl", text, "--relative-to", file}), code, part);
+  };
+  refuses(model + "/config.json", 3, "holds no evaluation");
+  refuses(file("list.json", "[1]"), 3, "holds no evaluation");
+  refuses(file("odd.json", R"({"model": "m", "results": [1]})"), 3, "holds no evaluation");
+  refuses(file("odder.json", R"({"model": "m", "tasks": 3})"), 3, "holds no evaluation");
+  refuses(dir / "none.json", 3, "none.json");
+  evaluate({"--ppl", text, "--seqlen", "16", "--out", dir / "dense.json"});
+  refuses(dir / "dense.json", 2, "nothing in common");  // chunks of 64, and no tasks
+  write_tasks();
+  const auto with_tasks = [&](const std::string& names) {
+    return run({"eval", model, "--tasks", names, "--task-dir", tasks, "--relative-to",
+                dir / "tasks.json"});
+  };
+  evaluate({"--tasks", "piqa", "--task-dir", tasks, "--out", dir / "tasks.json"});
+  EXPECT_EQ(with_tasks("piqa").exit_code, 0);
+  expect_failed(with_tasks("boolq"), 2, "other tasks");
+  file("tasks/piqa.jsonl", read(tasks + "/piqa.jsonl") + "\n");
+  expect_failed(with_tasks("piqa"), 2, "another file");
 }
 
 TEST_F(EvalCommand, DoesNotOverwriteAResultWithoutForce) {

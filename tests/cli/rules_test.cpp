@@ -92,6 +92,124 @@ TEST_F(Rules, ARequestWithoutSenseIsRefusedInOneLine) {
   expect_failed(run({"generate", model, "--prompt", text + text + text}), 2, "context");
 }
 
+TEST_F(Rules, TheContextIsTheLongestWindow) {
+  const std::string text = file("text.txt", some_text(60));
+  for (const char* family : {"llama", "qwen2"}) {
+    SCOPED_TRACE(family);
+    save(tiny(family));
+    const Arguments line{"prune", model, "--out", out, "--calib", text, "--calib-tokens"};
+    Arguments longer = line;
+    longer.emplace_back("65");
+    expect_failed(run(longer), 2, "--calib-tokens 65 is beyond the model's context of 64");
+    Arguments fits = line;
+    fits.emplace_back("64");
+    expect_model(run(fits), out);
+    fs::remove_all(out);
+  }
+  std::string ids = "1";
+  for (int i = 0; i < 64; ++i) ids += ",1";
+  expect_failed(run({"logits", model, "--ids", ids}), 2, "--ids");
+  expect_failed(run({"eval", model, "--ppl", text, "--seqlen", "65"}), 2, "--seqlen");
+  expect_failed(run({"bench", model, "--prompt-tokens", "65"}), 2, "--prompt-tokens");
+  expect_failed(run({"recover", model, "--out", out, "--data", text, "--row-tokens", "65"}), 2,
+                "--row-tokens");
+}
+
+TEST_F(Rules, AWordThatIsNotKnownIsAnsweredWithTheNearest) {
+  const std::string text = file("text.txt", some_text(40));
+  const Arguments prune{"prune", model, "--out", out};
+  const std::vector<std::pair<Arguments, const char*>> cases = {
+      {{"--method", "llmpruner"}, "'llm-pruner'"},
+      {{"--method", "l2", "--reduction", "sun"}, "'sum'"},
+      {{"--method", "l2", "--structure", "blocks"}, "'block'"},
+      {{"--method", "l2", "--granularity", "kvgroup"}, "'kv-group'"},
+      {{"--method", "l2", "--preset", "llm-pruner-30"}, "'llm-pruner-20'"},
+      {{"--method", "l2", "--global", "--normalize", "means"}, "'mean'"},
+      {{"--taylor", "param-first", "--calib", text}, "'param_first'"},
+      {{"--method", "l2", "--compat", "llm_pruner"}, "'llm-pruner'"}};
+  for (const auto& [more, near] : cases) {
+    Arguments line = prune;
+    line.insert(line.end(), more.begin(), more.end());
+    expect_failed(run(line), 2, std::string("did you mean ") + near);
+  }
+  const Arguments recover{"recover", model, "--out", out, "--data", text};
+  const std::vector<std::pair<Arguments, const char*>> trained = {
+      {{"--lora-targets", "q_proj,vproj"}, "'v_proj'"},
+      {{"--schedule", "cosin"}, "'cosine'"},
+      {{"--optimizer", "adam"}, "'adamw'"},
+      {{"--format", "txt"}, "'text'"},
+      {{"--packing", "packed"}, "'pack'"},
+      {{"--preset", "llmpruner"}, "'llm-pruner'"}};
+  for (const auto& [more, near] : trained) {
+    Arguments line = recover;
+    line.insert(line.end(), more.begin(), more.end());
+    expect_failed(run(line), 2, std::string("did you mean ") + near);
+  }
+  expect_failed(run({"eval", model, "--tasks", "helaswag", "--task-dir", dir.path()}), 2,
+                "did you mean 'hellaswag'");
+  expect_failed(run({"eval", model, "--ppl", text, "--protocol", "papers"}), 2,
+                "did you mean 'paper'");
+}
+
+TEST_F(Rules, FilesOfBenchAndCompareAreLookedAtBeforeTheWork) {
+  const std::string notes = file("notes.json", "mine");
+  for (const Arguments& line :
+       {Arguments{"bench", model, "--out"}, Arguments{"compare", model, "--out"}}) {
+    SCOPED_TRACE(line[0]);
+    const auto refuses = [&](const std::string& path, const std::string& part) {
+      Arguments all = line;
+      all.push_back(path);
+      expect_failed(run(all), 2, part);
+      all.emplace_back("--force");
+      if (part != "--force") expect_failed(run(all), 2, part);
+    };
+    refuses(notes, "--force");
+    refuses(dir / "none/x.json", "no such folder");
+    refuses(model, "is a directory");
+    refuses(model + "/config.json", "one of the files of");
+  }
+  EXPECT_EQ(read(notes), "mine");
+  EXPECT_EQ(run({"compare", model, "--out", notes, "--force"}).exit_code, 0);
+  EXPECT_NE(read(notes), "mine");
+}
+
+TEST_F(Rules, ARunThatRemovesNothingSaysSo) {
+  const Arguments line{"prune", model, "--out", out, "--method", "l2", "--round-to", "512"};
+  const Outcome done = prunus(line);
+  expect_model(done, out);
+  EXPECT_THAT(done.err, HasSubstr("nothing at all is removed"));
+  EXPECT_THAT(done.err, HasSubstr("--round-to 512"));
+  EXPECT_THAT(done.out, HasSubstr("none removed"));
+  const auto names = json_of(out + "/run.json").at("untouched").get<std::vector<std::string>>();
+  EXPECT_THAT(names, ::testing::UnorderedElementsAre("layers.0.kv_group", "layers.0.ffn",
+                                                     "layers.1.kv_group", "layers.1.ffn"));
+}
+
+TEST_F(Rules, CompatRefusesMixtures) {
+  const std::string mixture = std::string(PRUNUS_SOURCE_DIR) + "/tests/model/golden/mixtral";
+  for (const Arguments& more : {Arguments{}, Arguments{"--global"}}) {
+    Arguments line{"prune", mixture, "--out", out, "--method", "l1", "--compat", "llm-pruner"};
+    line.insert(line.end(), more.begin(), more.end());
+    expect_failed(run(line), 2, "mixture of experts");
+  }
+}
+
+TEST_F(Rules, APathThatNoRecordCanHoldIsRefusedAtOnce) {
+  const std::string odd = dir / "model\xFF";
+  fs::copy(model, odd);
+  for (const Arguments& line :
+       {Arguments{"inspect", odd, "--json"}, Arguments{"prune", odd, "--out", out},
+        Arguments{"prune", model, "--out", out + "\xFF", "--method", "l2"}}) {
+    expect_failed(prunus(line), 2, "is not UTF-8");
+  }
+}
+
+TEST_F(Rules, HelpIsACommandToo) {
+  EXPECT_EQ(prunus({"help"}).out, prunus({"--help"}).out);
+  EXPECT_EQ(prunus({"help", "prune"}).out, prunus({"prune", "--help"}).out);
+  expect_failed(prunus({"help", "prunes"}), 2, "did you mean 'prune'?");
+}
+
 TEST_F(Rules, WhatStandsIsNotOverwritten) {
   fs::create_directory(dir / "old");
   const std::string inside = file("old/diary.txt", "dear diary");

@@ -197,7 +197,7 @@ TEST(ChooseTasks, KnowsNamesTheTableAndEveryFileThatIsThere) {
   EXPECT_EQ(names({"llm-pruner-table"}),
             (std::vector<std::string>{"arc_challenge", "arc_easy", "boolq", "hellaswag",
                                       "openbookqa", "piqa", "winogrande"}));
-  expect_error(ErrorKind::InvalidArgument, "task 'pica' is not known; known: arc_challenge, ",
+  expect_error(ErrorKind::InvalidArgument, "--tasks 'pica' is not known; known: arc_challenge, ",
                [&] { names({"pica"}); });
   expect_error(ErrorKind::InvalidArgument, "no task is named", [&] { names({}); });
   const TempDir empty;

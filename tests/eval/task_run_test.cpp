@@ -32,13 +32,14 @@ class RunTasks : public testing::Test {
     write_records(dir_ / "piqa.jsonl", piqa);
     write_records(dir_ / "lambada_openai.jsonl", lambada);
     options_.dir = dir_.path();
-    options_.samples_file = dir_ / "samples.jsonl";
+    options_.samples = &samples_;
   }
 
   TempDir dir_;
   TinySizes sizes_{.vocab = 260};
   Model model_ = tiny_model(sizes_);
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::string samples_;
   TaskRunOptions options_;
 };
 
@@ -59,19 +60,18 @@ TEST_F(RunTasks, GivesEveryTaskTheScoresOfItsOwnRequests) {
     EXPECT_GT(results[i].seconds, 0);
     samples += samples_text(prepared, scored);
   }
-  const std::string written = read_file(options_.samples_file);
-  EXPECT_EQ(std::count(written.begin(), written.end(), '\n'), 24);
+  EXPECT_EQ(std::count(samples_.begin(), samples_.end(), '\n'), 24);
   const auto first = [](const std::string& lines) {
     const Json line = parse_json(lines.substr(0, lines.find('\n')), "samples");
     return line["log_likelihood"][1].get<double>();
   };
-  EXPECT_NEAR(first(written), first(samples), 1e-4);
+  EXPECT_NEAR(first(samples_), first(samples), 1e-4);
 }
 
 TEST_F(RunTasks, RunsTheTasksWhoseFilesAreThere) {
   options_.names = {"all"};
   options_.limit = 3;
-  options_.samples_file.clear();
+  options_.samples = nullptr;
   const auto results = run_tasks(model_, *tokenizer_, at::kCPU, options_);
   ASSERT_EQ(results.size(), 2U);
   EXPECT_EQ(results[0].name, "lambada_openai");

@@ -94,17 +94,16 @@ TEST_P(RealTaskGolden, GivesTheLogLikelihoodsAndFiguresOfLmEval) {
   const Model model = open_model(random ? kGolden + name : shared + "/models/" + name);
   const auto tokenizer = load_tokenizer(shared + "/models/stories260K");
   const Json golden = read_json(kGolden + "tasks_" + name + ".json");
-  const TempDir dir;
   TaskRunOptions options;
   options.names = {"llm-pruner-table"};
   options.dir = shared + "/tasks";
   options.limit = golden["items"].get<int64_t>();
-  options.samples_file = dir / "samples.jsonl";
+  std::string samples;
+  options.samples = &samples;
   const auto results = run_tasks(model, *tokenizer, at::kCPU, options);
   ASSERT_EQ(results.size(), 7U);
   double worst = 0;
   size_t scores = 0;
-  const std::string samples = read_file(options.samples_file);
   for (size_t at = 0; at < samples.size(); at = samples.find('\n', at) + 1) {
     const Json line = parse_json(samples.substr(at, samples.find('\n', at) - at), "samples");
     const auto item = line["item"].get<size_t>();

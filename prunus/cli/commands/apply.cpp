@@ -38,6 +38,8 @@ std::function<void()> declare(CLI::App& app) {
   app.add_flag("--force", options->job.force, "replace OUT where it is an earlier result");
   app.add_flag("--json", options->json, "print run.json's content to stdout");
   add_common_options(app, options->common);
+  add_examples(app, {"prunus prune MODEL --out DRAFT --ratio 0.25 --calib text.txt --dry-run",
+                     "prunus apply MODEL --plan DRAFT/plan.json --out SMALLER"});
   return [options] { run(*options); };
 }
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -10,11 +9,11 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "prunus/base/files.h"
 #include "prunus/base/memory.h"
 #include "prunus/base/named.h"
 #include "prunus/cli/bench_text.h"
 #include "prunus/cli/command.h"
+#include "prunus/cli/output_file.h"
 #include "prunus/eval/latency.h"
 #include "prunus/model/cost.h"
 
@@ -32,6 +31,7 @@ struct Options {
   uint64_t seed = 0;
   std::string dtype = "auto";
   std::string out;
+  bool force = false;
   CommonOptions common;
   bool json = false;
 };
@@ -197,28 +197,22 @@ Json measure(const std::vector<std::unique_ptr<Subject>>& subjects, const Option
   return report;
 }
 
-void check_out(const std::string& out) {
-  if (out.empty()) return;
-  const std::filesystem::path folder = std::filesystem::path(out).parent_path();
-  PRUNUS_CHECK(folder.empty() || std::filesystem::is_directory(folder), InvalidArgument, "--out ",
-               out, ": no such folder; make it first");
-}
-
 void run(const Options& options) {
   const at::Device device = start(options.common);
   const Dtype dtype = parse_named(kDtypes, options.dtype, "--dtype");
-  check_out(options.out);
+  const OutputFile out{"--out", options.out};
+  check_outputs({out}, {options.model_dir, options.other_dir}, options.force);
   std::vector<std::unique_ptr<Subject>> subjects;
   for (const std::string& dir : {options.model_dir, options.other_dir}) {
     if (!dir.empty()) subjects.push_back(std::make_unique<Subject>(dir, dtype, device));
   }
   const Json report = measure(subjects, options, device);
-  if (!options.out.empty()) write_file(options.out, report.dump(2) + "\n");
   if (options.json) {
     print_json(report);
   } else {
-    std::cout << bench_text(report);
+    std::cout << bench_text(report) << std::flush;
   }
+  write_output(out, report.dump(2) + "\n");
 }
 
 void add_case_options(CLI::App& app, Options& options) {
@@ -249,8 +243,13 @@ std::function<void()> declare(CLI::App& app) {
                  "what weights are held in: float32, file, or auto (float32 on the CPU, as "
                  "generate, the file's elsewhere)");
   app.add_option("--out", options->out, "also write the JSON to this file");
+  app.add_flag("--force", options->force, "replace what stands at --out");
   app.add_flag("--json", options->json, "print JSON to stdout");
   add_common_options(app, options->common);
+  add_examples(
+      app, {"prunus bench MODEL",
+            "prunus bench MODEL --vs SMALLER --prompt-tokens 128,512 --batch 1 --out bench.json",
+            "prunus bench MODEL --device cuda --dtype file --repeat 20"});
   return [options] { run(*options); };
 }
 

@@ -7,10 +7,10 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "prunus/base/files.h"
 #include "prunus/base/named.h"
 #include "prunus/cli/command.h"
 #include "prunus/cli/compare_table.h"
+#include "prunus/cli/output_file.h"
 #include "prunus/eval/perplexity.h"
 
 namespace prunus::commands {
@@ -21,6 +21,7 @@ struct Options {
   std::vector<std::string> measures;
   std::string format = "text";
   std::string out;
+  bool force = false;
   CommonOptions common;
 };
 
@@ -62,6 +63,14 @@ Json measured(const std::string& dir, const std::string& file, at::Device device
   return {{"model", dir}, {"results", results}};
 }
 
+std::vector<std::string> inputs_of(const Options& options) {
+  std::vector<std::string> inputs = options.arguments;
+  for (const std::string& measure : options.measures) {
+    inputs.push_back(measure.substr(kPerplexity.size()));
+  }
+  return inputs;
+}
+
 void run(const Options& options) {
   const at::Device device = start(options.common);
   const Format format = parse_named(kFormats, options.format, "--format");
@@ -69,6 +78,8 @@ void run(const Options& options) {
     PRUNUS_CHECK(measure.starts_with(kPerplexity) && measure.size() > kPerplexity.size(),
                  InvalidArgument, "--measure ", measure, ", expected ppl=FILE");
   }
+  const OutputFile out{"--out", options.out};
+  check_outputs({out}, inputs_of(options), options.force);
   CompareTable table;
   for (const std::string& argument : options.arguments) add_argument(table, argument);
   for (const std::string& measure : options.measures) {
@@ -80,8 +91,8 @@ void run(const Options& options) {
   }
   table.add_shares();
   const std::string text = rendered(table, format);
-  if (!options.out.empty()) write_file(options.out, text);
-  std::cout << text;
+  std::cout << text << std::flush;
+  write_output(out, text);
 }
 
 std::function<void()> declare(CLI::App& app) {
@@ -95,7 +106,12 @@ std::function<void()> declare(CLI::App& app) {
       ->allow_extra_args(false);
   app.add_option("--format", options->format, "text, json, markdown or csv");
   app.add_option("--out", options->out, "also write the table to this file");
+  app.add_flag("--force", options->force, "replace what stands at --out");
   add_common_options(app, options->common);
+  add_examples(app,
+               {"prunus compare MODEL SMALLER",
+                "prunus compare MODEL SMALLER dense.json smaller.json bench.json --format markdown",
+                "prunus compare MODEL SMALLER --measure ppl=valid.txt"});
   return [options] { run(*options); };
 }
 

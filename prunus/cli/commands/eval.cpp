@@ -10,12 +10,17 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/base/memory.h"
+#include "prunus/base/nearest.h"
 #include "prunus/base/progress.h"
+#include "prunus/base/temporary.h"
 #include "prunus/cli/command.h"
+#include "prunus/cli/eval_relative.h"
 #include "prunus/cli/eval_text.h"
+#include "prunus/cli/output_file.h"
 #include "prunus/eval/divergence.h"
 #include "prunus/eval/protocol.h"
 #include "prunus/eval/task_run.h"
+#include "prunus/eval/top_k_cache.h"
 
 namespace prunus::commands {
 namespace {
@@ -34,6 +39,7 @@ struct Options {
   std::string kl_text;
   DivergenceOptions divergence;
   std::string out;
+  std::string samples;
   bool resume = false;
   bool force = false;
   CommonOptions common;
@@ -59,9 +65,13 @@ ProtocolOptions protocol_of(const Options& options) {
   return protocol;
 }
 
-// The text and what tells it from others.
-std::pair<EvalText, Json> read_text(const Subject& subject, const std::string& argument,
-                                    const Options& options) {
+// A text and what tells it from others.
+struct Text {
+  EvalText text;
+  Json json;
+};
+
+Text read_text(const Subject& subject, const std::string& argument, const Options& options) {
   const ProtocolOptions protocol = protocol_of(options);
   const TextRequest request = parse_text_request(argument);
   EvalText text = make_eval_text(request, protocol, subject.tokenizer,
@@ -84,9 +94,9 @@ void put_documents(Json& json, const DocumentPerplexity& documents) {
   put(json, "bits_per_byte", bits);
 }
 
-Json perplexity(const Subject& subject, const std::string& argument, const Options& options) {
+Json perplexity(const Subject& subject, Text of) {
   const Timer timer;
-  auto [text, json] = read_text(subject, argument, options);
+  auto& [text, json] = of;
   const Perplexity result = score_text({subject.model, subject.device}, text);
   const bool documents = !text.documents.empty();
   const DocumentPerplexity counted =
@@ -102,7 +112,7 @@ Json perplexity(const Subject& subject, const std::string& argument, const Optio
     put_documents(json, counted);
   }
   json["seconds"] = timer.seconds();
-  return json;
+  return std::move(json);
 }
 
 Json divergence(const Subject& subject, const Options& options) {
@@ -126,24 +136,13 @@ Json divergence(const Subject& subject, const Options& options) {
   return json;
 }
 
-// Perplexities as fractions of the unpruned model's, where protocol and text are the same.
-void put_relative_perplexities(Json& results, const Json& dense) {
-  for (Json& ours : results) {
-    for (const Json& theirs : dense) {
-      if (theirs.value("protocol", Json()) != ours.at("protocol") ||
-          theirs.value("text_sha256", Json()) != ours.at("text_sha256")) {
-        continue;
-      }
-      for (const char* key : {"ppl", "word_perplexity", "byte_perplexity"}) {
-        const Json below = theirs.value(key, Json());
-        if (!ours.contains(key) || !below.is_number() || below.get<double>() == 0) continue;
-        ours["relative"][key] = ours.at(key).get<double>() / below.get<double>();
-      }
-    }
-  }
-}
-
 std::string work_file(const Options& options) { return options.out + ".work"; }
+
+std::vector<std::string> texts_of(const Options& options) {
+  std::vector<std::string> texts = options.texts;
+  if (!options.kl_text.empty()) texts.push_back(options.kl_text);
+  return texts;
+}
 
 void check_asked(const Options& options) {
   const bool tasks = !options.tasks.names.empty();
@@ -162,15 +161,29 @@ void check_asked(const Options& options) {
   parse_perplexity_rule(options.protocol);
 }
 
+// Everything that is read; an output must be none of it.
+std::vector<std::string> inputs_of(const Options& options) {
+  std::vector<std::string> inputs = {options.model_dir};
+  for (const std::string& one :
+       {options.dense_dir, options.relative_to, options.tasks.dir, options.text_dir}) {
+    if (!one.empty()) inputs.push_back(one);
+  }
+  for (const std::string& text : texts_of(options)) {
+    inputs.push_back(find_text(parse_text_request(text), protocol_of(options)));
+  }
+  return inputs;
+}
+
 // What stands is not overwritten, and the state of another run not thrown away, without a word.
 void check_out(const Options& options) {
-  if (options.out.empty()) return;
-  const bool exists = fs::exists(options.out);
-  PRUNUS_CHECK(!fs::is_directory(options.out), InvalidArgument, "--out ", options.out,
-               ": is a directory, expected a file name");
-  PRUNUS_CHECK(!exists || options.force, InvalidArgument, "--out ", options.out,
-               ": exists; --force replaces it");
-  if (!fs::exists(work_file(options)) || options.resume) return;
+  const OutputFile cache{"--kl-cache", options.divergence.cache};
+  check_outputs({{"--out", options.out}, {"--samples", options.samples}}, inputs_of(options),
+                options.force);
+  check_outputs({{"--out", options.out}, {"--samples", options.samples}, cache}, inputs_of(options),
+                true);
+  PRUNUS_CHECK(options.samples.empty() || !options.tasks.names.empty(), InvalidArgument,
+               "--samples is for --tasks");
+  if (options.out.empty() || !fs::exists(work_file(options)) || options.resume) return;
   PRUNUS_CHECK(options.force, InvalidArgument, work_file(options),
                ": is the state of an interrupted run; --resume goes on, --force begins anew");
   fs::remove(work_file(options));
@@ -178,36 +191,50 @@ void check_out(const Options& options) {
 
 // Before hours of tasks, not after them.
 void check_texts(const Options& options) {
-  std::vector<std::string> texts = options.texts;
-  if (!options.kl_text.empty()) texts.push_back(options.kl_text);
-  for (const std::string& text : texts) {
+  for (const std::string& text : texts_of(options)) {
     const std::string path = find_text(parse_text_request(text), protocol_of(options));
-    PRUNUS_CHECK(fs::exists(path), NotFound, path, ": no such file");
+    const std::vector<std::string> names = {"wikitext2", "ptb", "c4"};
+    PRUNUS_CHECK(fs::exists(path), NotFound, path, ": no such file",
+                 did_you_mean(path.substr(0, path.find_first_of("@=")), names));
   }
+  const bool scratch = !options.dense_dir.empty() && options.divergence.cache.empty();
+  if (scratch) temporary_folder("name a --kl-cache");
+  if (!options.divergence.cache.empty()) check_top_k(options.divergence.cache);
 }
 
-Json measure(const Options& options, at::Device device) {
-  const Json dense = options.relative_to.empty() ? Json::object() : read_json(options.relative_to);
-  PRUNUS_CHECK(dense.is_object(), Corrupt, options.relative_to,
-               ": is not what `prunus eval --json` prints");
+std::vector<Text> read_texts(const Subject& subject, const Options& options) {
+  std::vector<Text> texts;
+  for (const std::string& text : options.texts) texts.push_back(read_text(subject, text, options));
+  return texts;
+}
+
+Json measure_tasks(const Subject& subject, const Options& options, std::string& samples) {
+  TaskRunOptions tasks = options.tasks;
+  if (!options.out.empty()) tasks.score.journal = work_file(options);
+  if (!options.samples.empty()) tasks.samples = &samples;
+  const bool cpu = subject.device.is_cpu();
+  if (cpu) keep_large_blocks();  // batches of ever other sizes
+  Json json = to_json(run_tasks(subject.model, subject.tokenizer, subject.device, tasks));
+  if (cpu) return_large_blocks();
+  return json;
+}
+
+// `samples`: what --samples asks for.
+Json measure(const Options& options, at::Device device, std::string& samples) {
+  const EarlierEvaluation earlier(options.relative_to);
   const Model model = open_model(options.model_dir);
   const auto tokenizer = load_tokenizer(options.model_dir);
   const Subject subject{model, *tokenizer, device};
+  std::vector<Text> texts = read_texts(subject, options);
+  Json about = Json::array();
+  for (const Text& text : texts) about.push_back(text.json);
+  earlier.check(options.tasks, about);
   Json json = {
       {"model", options.model_dir}, {"parameters", model.parameters()}, {"results", Json::array()}};
-  if (!options.tasks.names.empty()) {
-    // First, since they are what resuming saves.
-    TaskRunOptions tasks = options.tasks;
-    if (!options.out.empty()) tasks.score.journal = work_file(options);
-    json["tasks"] = to_json(run_tasks(model, *tokenizer, device, tasks));
-    if (!options.relative_to.empty()) {
-      json["relative"] = relative_to(json["tasks"], dense.value("tasks", Json()));
-    }
-  }
-  for (const std::string& text : options.texts) {
-    json["results"].push_back(perplexity(subject, text, options));
-  }
-  if (dense.contains("results")) put_relative_perplexities(json["results"], dense["results"]);
+  // First, since they are what resuming saves.
+  if (!options.tasks.names.empty()) json["tasks"] = measure_tasks(subject, options, samples);
+  for (Text& text : texts) json["results"].push_back(perplexity(subject, std::move(text)));
+  earlier.relate(json);
   if (!options.dense_dir.empty()) json["kl"] = divergence(subject, options);
   json["peak_memory_bytes"] = peak_memory_bytes();
   return json;
@@ -217,16 +244,18 @@ void run(const Options& options) {
   check_asked(options);
   check_texts(options);
   check_out(options);
-  const Json json = measure(options, start(options.common));
-  if (!options.out.empty()) {
-    write_file(options.out, json.dump(2) + '\n');
-    fs::remove(work_file(options));
-  }
+  std::string samples;
+  const Json json = measure(options, start(options.common), samples);
   if (options.json) {
     print_json(json);
   } else {
     print_evaluation(json);
+    std::fflush(stdout);
   }
+  // Behind the figures, which are not lost where a file cannot be written.
+  write_output({"--samples", options.samples}, samples);
+  write_output({"--out", options.out}, json.dump(2) + '\n');
+  if (!options.out.empty()) fs::remove(work_file(options));
 }
 
 void declare_perplexity(CLI::App& app, Options& options) {
@@ -268,8 +297,7 @@ void declare_tasks(CLI::App& app, Options& options) {
       ->check(CLI::NonNegativeNumber)
       ->group(group);
   app.add_option("--seed", options.tasks.seed, "of the examples")->group(group);
-  app.add_option("--samples", options.tasks.samples_file, "write every item's scores as jsonl")
-      ->group(group);
+  app.add_option("--samples", options.samples, "write every item's scores as jsonl")->group(group);
   app.add_option("--relative-to", options.relative_to,
                  "JSON of the unpruned model's evaluation: print figures as fractions of its")
       ->group(group);
@@ -303,10 +331,11 @@ std::function<void()> declare(CLI::App& app) {
   app.add_flag("--force", options->force, "replace what stands at --out");
   app.add_flag("--json", options->json, "print JSON to stdout");
   add_common_options(app, options->common);
-  app.footer(
-      "prunus eval MODEL --ppl wikitext2@128 --ppl ptb@128 --text-dir TEXTS\n"
-      "prunus eval SMALLER --tasks llm-pruner-table --task-dir TASKS --relative-to dense.json\n"
-      "prunus eval SMALLER --kl-to MODEL --text valid.txt");
+  add_examples(
+      app,
+      {"prunus eval MODEL --ppl wikitext2@128 --ppl ptb@128 --text-dir TEXTS",
+       "prunus eval SMALLER --tasks llm-pruner-table --task-dir TASKS --relative-to dense.json",
+       "prunus eval SMALLER --kl-to MODEL --text valid.txt"});
   return [options] { run(*options); };
 }
 

@@ -8,7 +8,8 @@
 namespace prunus::commands {
 namespace {
 
-std::function<void()> declare(CLI::App&) {
+std::function<void()> declare(CLI::App& app) {
+  add_examples(app, {"prunus families", "prunus help families"});
   return [] { std::cout << families_page(); };
 }
 

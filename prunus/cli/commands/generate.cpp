@@ -94,6 +94,10 @@ std::function<void()> declare(CLI::App& app) {
   app.add_option("--seed", generate.seed, "of the sampling");
   app.add_flag("--json", options->json, "print JSON to stdout");
   add_common_options(app, options->common);
+  add_examples(app, {"prunus generate MODEL --prompt \"Once upon a time\"",
+                     "prunus generate MODEL --prompt \"The plum\" --max-tokens 200 --temperature "
+                     "0.8 --top-p 0.95",
+                     "prunus generate MODEL --prompt \"2 + 2 =\" --max-tokens 4 --json"});
   return [options] { run(*options); };
 }
 

@@ -48,6 +48,8 @@ std::function<void()> declare(CLI::App& app) {
                "one row per layer, instead of one per run of equal layers");
   app.add_flag("--json", options->json, "print JSON to stdout");
   add_common_options(app, options->common);
+  add_examples(app, {"prunus inspect MODEL", "prunus inspect MODEL/config.json --every-layer",
+                     "prunus inspect MODEL --json"});
   return [options] { run(*options); };
 }
 

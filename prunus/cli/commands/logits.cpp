@@ -64,6 +64,9 @@ void run(const Options& options) {
   const at::NoGradGuard no_grad;
   const at::Tensor ids = parse_ids(options.ids);
   const Model model = open_model(options.model);
+  const int64_t context = model.config().max_position_embeddings;
+  PRUNUS_CHECK(ids.size(1) <= context, InvalidArgument, "--ids: rows of ", ids.size(1),
+               " ids are beyond the model's context of ", context);
   const BlockStream stream(model, device);
   std::vector<at::Tensor> hidden = stream.embed({{ids}});
   stream.forward(hidden);
@@ -90,6 +93,8 @@ std::function<void()> declare(CLI::App& app) {
   app.add_option("--ids", options->ids, "token ids, e.g. 1,5,7; ';' separates rows of equal length")
       ->required();
   add_common_options(app, options->common);
+  add_examples(app,
+               {"prunus logits MODEL --ids 1,5,7", "prunus logits MODEL --ids \"1,5,7;2,9,3\""});
   return [options] { run(*options); };
 }
 

@@ -37,6 +37,8 @@ std::function<void()> declare(CLI::App& app) {
   app.add_flag("--force", options->job.force, "replace what stands at --out");
   app.add_flag("--json", options->json, "print run.json to stdout");
   add_common_options(app, options->common);
+  add_examples(app, {"prunus merge MODEL --adapter ADAPTER --out MERGED",
+                     "prunus recover MODEL --out ADAPTER --data text.jsonl --adapter-only"});
   return [options] { run(*options); };
 }
 

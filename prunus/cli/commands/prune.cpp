@@ -4,11 +4,11 @@
 
 #include <ATen/ATen.h>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
 #include "prunus/cli/command.h"
+#include "prunus/cli/parser.h"
 #include "prunus/cli/summary.h"
 #include "prunus/pipeline/run.h"
 
@@ -82,8 +82,6 @@ void resolve_texts(Options& options) {
   prune.ffn_layers = parse_layers(options.ffn_layers, "--ffn-layers");
   prune.drop_layers = parse_list(options.drop_layers, "--drop-layers");
   if (!options.normalise.empty()) prune.normalisation = parse_normalisation(options.normalise);
-  PRUNUS_CHECK(options.compat.empty() || options.compat == "llm-pruner", InvalidArgument,
-               "--compat '", options.compat, "' is not known; known: llm-pruner");
   if (!options.compat.empty()) {
     prune.compat = Compat::LlmPruner;
     if (!options.seed_given) prune.seed = 42;
@@ -119,10 +117,11 @@ void declare_importance(CLI::App& app, Options& options) {
   app.add_option("--compat", options.compat,
                  "llm-pruner: make that program's choices, quirks included, so that the same "
                  "weights, text and seed (42 unless given) lose the same channels and heads")
+      ->check(one_of({"llm-pruner"}))
       ->group(group);
   app.add_option("--precision", options.precision,
                  "of calibration: float32 (default) or float64 (scores free of rounding; slower)")
-      ->check(CLI::IsMember({"float32", "float64"}))
+      ->check(one_of({"float32", "float64"}))
       ->group(group);
 }
 
@@ -238,6 +237,10 @@ std::function<void()> declare(CLI::App& app) {
   app.add_flag("--force", job.force, "replace OUT where it is an earlier result, and the state of an older run");
   app.add_flag("--json", options->json, "print run.json's content to stdout");
   add_common_options(app, options->common);
+  add_examples(app, {"prunus prune MODEL --out SMALLER --ratio 0.25 --calib text.txt",
+                     "prunus prune MODEL --out SMALLER --target-params 0.8x --calib text.jsonl "
+                     "--taylor vectorize",
+                     "prunus prune MODEL --out SMALLER --structure layer --drop-layers 21-24"});
   CLI::App* parsed = &app;
   return [options, parsed] {
     for (const char* name : {"--ratio", "--method", "--taylor", "--calib", "--preset"}) {

@@ -6,11 +6,12 @@
 
 #include <ATen/ATen.h>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "prunus/base/block_cache.h"
 #include "prunus/base/error.h"
 #include "prunus/cli/command.h"
+#include "prunus/cli/parser.h"
 #include "prunus/cli/recover_summary.h"
 
 namespace prunus::commands {
@@ -148,6 +149,7 @@ RecoverJob job_of(const Options& options, at::Device device) {
 
 void run(const Options& options) {
   const at::Device device = start(options.common);
+  if (device.is_cpu()) reuse_tensor_memory();
   const Json record = run_recover(job_of(options, device));
   if (options.json) {
     print_json(record);
@@ -177,7 +179,7 @@ void declare_what(CLI::App& app, Options& options) {
       ->group(group);
   app.add_option("--lora-init", options.lora_init,
                  "of A: kaiming (default; uniform, as PEFT) or gaussian (as the LoRA paper)")
-      ->check(CLI::IsMember({"kaiming", "gaussian"}))
+      ->check(one_of({"kaiming", "gaussian"}))
       ->group(group);
   app.add_flag("--rslora", options.rslora, "the update is alpha / √r times B·A")->group(group);
   app.add_option("--adapter", options.adapter_dir,
@@ -290,16 +292,16 @@ void declare_machine(CLI::App& app, Options& options) {
   const char* group = "Memory and interruption";
   app.add_option("--checkpoint", options.checkpoint,
                  "recompute layers in the backward pass: auto (where memory is short), on, off")
-      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->check(one_of({"auto", "on", "off"}))
       ->group(group);
   app.add_option("--dtype", options.dtype,
                  "of the matrix products: float32, or bfloat16 (for CUDA; weights that are trained "
                  "stay FP32)")
-      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->check(one_of({"float32", "bfloat16"}))
       ->group(group);
   app.add_option("--base-dtype", options.base_dtype,
                  "frozen weights: file (mapped as they are), or int8 (held in blocks of 64)")
-      ->check(CLI::IsMember({"file", "int8"}))
+      ->check(one_of({"file", "int8"}))
       ->group(group);
   app.add_flag("--ignore-memory", options.ignore_memory, "start although memory will not suffice")
       ->group(group);
@@ -330,10 +332,10 @@ std::function<void()> declare(CLI::App& app) {
   app.add_flag("--force", options->force, "replace what stands at --out");
   app.add_flag("--json", options->json, "print run.json to stdout");
   add_common_options(app, options->common);
-  app.footer(
-      "prunus recover SMALLER --out BETTER --data text.jsonl\n"
-      "prunus recover SMALLER --out BETTER --data text.jsonl --teacher DENSE --full\n"
-      "prunus recover SMALLER --out REPAIRED --data text.jsonl --teacher DENSE --sub-block");
+  add_examples(
+      app, {"prunus recover SMALLER --out BETTER --data text.jsonl",
+            "prunus recover SMALLER --out BETTER --data text.jsonl --teacher DENSE --full",
+            "prunus recover SMALLER --out REPAIRED --data text.jsonl --teacher DENSE --sub-block"});
   return [options] { run(*options); };
 }
 

@@ -112,6 +112,9 @@ std::function<void()> declare(CLI::App& app) {
   app.add_flag("--force", options->force, "replace OUT where it is an earlier result");
   app.add_flag("--json", options->json, "print the summary as JSON to stdout");
   add_common_options(app, options->common);
+  add_examples(app, {"prunus tokenizer --data stories.jsonl --vocab-size 1024 --out tok",
+                     "prunus tokenizer --data part1.txt part2.txt --vocab-size 8192 "
+                     "--character-coverage 0.9995 --out tok"});
   return [options] { run(*options); };
 }
 

@@ -3,10 +3,11 @@
 
 #include <ATen/ATen.h>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "prunus/base/block_cache.h"
 #include "prunus/cli/command.h"
+#include "prunus/cli/parser.h"
 #include "prunus/cli/recover_summary.h"
 #include "prunus/recover/pretrain.h"
 
@@ -43,6 +44,7 @@ void resolve(Options& options) {
 
 void run(Options& options) {
   options.job.device = start(options.common);
+  if (options.job.device.is_cpu()) reuse_tensor_memory();
   resolve(options);
   const Json record = run_pretrain(options.job);
   if (options.json) {
@@ -96,12 +98,12 @@ void declare_rest(CLI::App& app, Options& options) {
                  "stop after so many validations without a better one (never)");
   app.add_flag("--no-eos", options.no_eos, "no end-of-text id behind documents");
   app.add_option("--dtype", options.dtype, "of the written weights: bfloat16, float16, float32")
-      ->check(CLI::IsMember({"bfloat16", "float16", "float32"}));
+      ->check(one_of({"bfloat16", "float16", "float32"}));
   app.add_option("--compute", options.compute, "of the matrix products: float32, bfloat16 (CUDA)")
-      ->check(CLI::IsMember({"float32", "bfloat16"}));
+      ->check(one_of({"float32", "bfloat16"}));
   app.add_option("--checkpoint", options.checkpoint,
                  "recompute layers in the backward pass: auto (where memory is short), on, off")
-      ->check(CLI::IsMember({"auto", "on", "off"}));
+      ->check(one_of({"auto", "on", "off"}));
   app.add_option("--save-every", job.trainer.save_every, "steps between saved states (every 30 s)");
   app.add_flag(
       "--resume", job.resume,
@@ -126,9 +128,9 @@ std::function<void()> declare(CLI::App& app) {
   app.add_flag("--force", job.force, "replace what stands at --out");
   app.add_flag("--json", options->json, "print run.json to stdout");
   add_common_options(app, options->common);
-  app.footer(
-      "prunus tokenizer --data stories.jsonl --vocab-size 1024 --out tok\n"
-      "prunus train --config config.json --tokenizer tok --data stories.jsonl --out small");
+  add_examples(
+      app, {"prunus tokenizer --data stories.jsonl --vocab-size 1024 --out tok",
+            "prunus train --config config.json --tokenizer tok --data stories.jsonl --out small"});
   return [options] { run(*options); };
 }
 

@@ -1,0 +1,214 @@
+#include "prunus/cli/parser.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <map>
+
+#include "prunus/base/error.h"
+#include "prunus/base/nearest.h"
+#include "prunus/cli/command.h"
+#include "prunus/text/utf8.h"
+
+namespace prunus {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+constexpr uint64_t kMostCount = uint64_t{1} << 40;
+constexpr size_t kMostShown = 100;  // characters of a value in a message
+
+constexpr const char* kFooter = R"(Examples:
+  prunus inspect MODEL
+  prunus eval MODEL --ppl valid.txt
+  prunus prune MODEL --out SMALLER --ratio 0.25 --calib text.txt
+  prunus prune MODEL --out SMALLER --target-params 0.8x --calib text.txt
+  prunus recover SMALLER --out BETTER --data text.jsonl --teacher MODEL
+  prunus generate SMALLER --prompt "Once upon a time"
+
+MODEL is a Hugging Face directory: config.json, *.safetensors, tokenizer files.
+Progress and messages go to stderr, results to stdout (--json for machines).
+`prunus help COMMAND` shows the options and examples of a command.
+
+Exit codes: 0 done, 1 the system refused (disk full, out of memory), 2 usage, 3 bad input
+file, 4 unsupported model, 5 numeric failure, 6 output check failed, 7 internal error (a
+fault of Prunus: please report it), 130 interrupted.)";
+
+// A whole text was hardly meant as the name of something.
+std::string shown(const std::string& value) {
+  return value.size() <= kMostShown ? value : value.substr(0, kMostShown) + "...";
+}
+
+template <typename Number>
+bool reads_as(const std::string& text, Number& number) {
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc() && rest == end;
+}
+
+CLI::Validator whole_number(uint64_t most) {
+  return {[most](std::string& text) -> std::string {
+            uint64_t number = 0;
+            if (reads_as(text, number) && number <= most) return {};
+            return c10::str("got '", shown(text), "', expected a whole number from 0 to ", most);
+          },
+          ""};
+}
+
+CLI::Validator real_number() {
+  return {[](std::string& text) -> std::string {
+            double number = 0;
+            const bool good = reads_as(text, number) && std::isfinite(number) && number >= 0;
+            if (good && !std::signbit(number)) return {};
+            return c10::str("got '", shown(text), "', expected a number, 0 or more");
+          },
+          ""};
+}
+
+CLI::Validator not_empty() {
+  return {[](std::string& text) -> std::string { return text.empty() ? "got nothing ('')" : ""; },
+          ""};
+}
+
+// What every value has to be, checked before what its own option asks for.
+void check_values(CLI::App& command) {
+  for (CLI::Option* option : command.get_options()) {
+    const std::string type = option->get_type_name();
+    if (type.starts_with("INT")) option->transform(whole_number(kMostCount));
+    if (type.starts_with("UINT")) option->transform(whole_number(UINT64_MAX));
+    if (type.starts_with("FLOAT")) option->transform(real_number());
+    const bool may_be_empty = option->get_name() == "--prompt";  // the model begins by itself
+    if (type.starts_with("TEXT") && !may_be_empty) option->transform(not_empty());
+  }
+}
+
+std::vector<std::string> names_of(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+std::vector<std::string> command_names() {
+  std::vector<std::string> names;
+  for (const Command* command : commands::all()) names.emplace_back(command->name);
+  return names;
+}
+
+bool is_option(const std::string& argument) {
+  return argument.size() > 1 && argument[0] == '-' && argument != "--";
+}
+
+[[noreturn]] void refuse_option(const std::string& command, const std::string& name,
+                                const std::vector<std::string>& known) {
+  PRUNUS_FAIL(InvalidArgument, command, ": unknown option ", shown(name), did_you_mean(name, known),
+              "; `prunus help ", command, "` lists the options");
+}
+
+const CLI::Option* known_option(const CLI::App& command, const std::string& argument) {
+  const bool is_long = argument.starts_with("--");
+  return command.get_option_no_throw(is_long ? argument.substr(0, argument.find('='))
+                                             : argument.substr(0, 2));
+}
+
+// The first option that is not known, or is given twice where once is meant. What is left, the
+// parser's own words say.
+void check_options(const CLI::App& command, const Arguments& arguments) {
+  std::map<const CLI::Option*, int> times;
+  for (size_t i = 1; i < arguments.size() && arguments[i] != "--"; ++i) {
+    const std::string& one = arguments[i];
+    if (!is_option(one)) continue;
+    const CLI::Option* option = known_option(command, one);
+    if (option == nullptr) {
+      refuse_option(command.get_name(), one.substr(0, one.find('=')), names_of(command));
+    }
+    const bool takes_value = option->get_items_expected_min() > 0;
+    const bool once = takes_value && option->get_items_expected_max() == 1;
+    PRUNUS_CHECK(++times[option] == 1 || !once, InvalidArgument, command.get_name(), ": ",
+                 option->get_name(), " is given more than once; which value is meant?");
+    if (takes_value && one.find('=') == one.npos) ++i;  // its value
+  }
+}
+
+void check_command(const std::string& name) {
+  const std::vector<std::string> known = command_names();
+  const bool found = std::find(known.begin(), known.end(), name) != known.end();
+  PRUNUS_CHECK(found, InvalidArgument, "command ", unknown_word(shown(name), known));
+}
+
+// The rest of what can be wrong: something is missing, too much, or has a value that makes no
+// sense.
+[[noreturn]] void refuse(const CLI::App& app, const Arguments& arguments,
+                         const CLI::ParseError& error) {
+  PRUNUS_CHECK(!arguments.empty(), InvalidArgument,
+               "no command is given; `prunus help` lists them");
+  PRUNUS_CHECK(!is_option(arguments[0]), InvalidArgument, "option ", shown(arguments[0]),
+               " stands before the command; options stand behind it: prunus COMMAND --OPTION");
+  const CLI::App& command = *app.get_subcommand(arguments[0]);
+  check_options(command, arguments);
+  const std::vector<std::string> extra = command.remaining();
+  PRUNUS_CHECK(extra.empty(), InvalidArgument, command.get_name(), ": '", shown(extra[0]),
+               "' is one argument too many");
+  PRUNUS_FAIL(InvalidArgument, command.get_name(), ": ", error.what(), "; `prunus help ",
+              command.get_name(), "` shows how it is used");
+}
+
+// `help` where a command is expected.
+Arguments with_help_as_option(Arguments arguments) {
+  if (arguments.empty() || arguments[0] != "help") return arguments;
+  if (arguments.size() == 1) return {"--help"};
+  return {arguments[1] == "help" || is_option(arguments[1]) ? "--help" : arguments[1], "--help"};
+}
+
+// Paths and texts are written into JSON records, which hold UTF-8 only: known before the work.
+void check_utf8(const Arguments& arguments) {
+  for (const std::string& one : arguments) {
+    const bool valid = !text::first_invalid_utf8(one).has_value();
+    PRUNUS_CHECK(valid, InvalidArgument, "'", shown(one),
+                 "' is not UTF-8; paths and texts are recorded in JSON, which must be: rename the "
+                 "file, or make a link to it");
+  }
+}
+
+}  // namespace
+
+Parser::Parser(bool runs)
+    : app_{"Prunus makes large language models smaller: fewer heads, channels and layers."} {
+  app_.footer(kFooter);
+  app_.set_version_flag("--version", "prunus " PRUNUS_VERSION);
+  app_.require_subcommand(1);
+  for (const Command* command : commands::all()) {
+    CLI::App* sub = app_.add_subcommand(std::string(command->name), std::string(command->summary));
+    sub->option_defaults()->always_capture_default();
+    auto run = command->declare(*sub);
+    check_values(*sub);
+    if (runs) sub->callback(std::move(run));
+  }
+}
+
+void Parser::parse(Arguments arguments) {
+  check_utf8(arguments);
+  arguments = with_help_as_option(std::move(arguments));
+  if (!arguments.empty() && !is_option(arguments[0])) check_command(arguments[0]);
+  Arguments reversed(arguments.rbegin(), arguments.rend());
+  try {
+    app_.parse(reversed);
+  } catch (const CLI::Success&) {
+    throw;
+  } catch (const CLI::ParseError& error) {
+    refuse(app_, arguments, error);
+  }
+}
+
+CLI::Validator one_of(std::vector<std::string> words) {
+  std::string list;
+  for (const std::string& one : words) list += (list.empty() ? "" : ",") + one;
+  return {[words](std::string& text) -> std::string {
+            const bool known = std::find(words.begin(), words.end(), text) != words.end();
+            return known ? "" : unknown_word(text, words);
+          },
+          "{" + list + "}"};
+}
+
+}  // namespace prunus
