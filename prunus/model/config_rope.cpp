@@ -1,6 +1,8 @@
 #include <cmath>
 #include <optional>
 
+#include <nlohmann/json.hpp>
+
 #include "prunus/base/error.h"
 #include "prunus/model/config_parts.h"
 

@@ -196,7 +196,9 @@ PeftConfig PeftConfig::read(const std::string& path) {
   config.alphas_ = read_pattern(fields, "alpha_pattern", false);
   refuse_variants(fields);
   ignore_notes(fields);
-  fields.refuse_unknown();
+  for (const std::string& key : fields.unknown()) {
+    if (fields.json().at(key) != false) fields.refuse(key, "is not known here");  // switched off
+  }
   return config;
 }
 
