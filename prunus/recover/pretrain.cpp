@@ -93,7 +93,7 @@ Json identity_json(const PretrainJob& job, const Json& config) {
   json["threads"] = at::get_num_threads();
   json["config_json"] = config;
   for (const std::string& file : {job.data, job.valid_file}) {
-    if (!file.empty()) json["files"][file] = sha256_file(file);
+    if (!file.empty()) json["files"][file] = job.texts->open(file)->sha256;
   }
   return json;
 }
@@ -112,6 +112,7 @@ DataSplit prepare(PretrainJob& job, const Model& model, const Tokenizer& tokeniz
                   const std::string& work_path, RunRecord& record) {
   RecoverJob like;
   like.data = job.data;
+  like.texts = job.texts;
   like.valid_file = job.valid_file;
   like.rows = job.rows;
   like.trainer = job.trainer;

@@ -91,7 +91,7 @@ class Recovery {
     json.update(model_identity(job_.model_dir, job_.device));
     if (teacher_) json["teacher_files"] = model_identity(job_.teacher_dir, job_.device)["weights"];
     for (const std::string& file : {job_.data, job_.valid_file}) {
-      if (!file.empty() && file != "self") json["files"][file] = sha256_file(file);
+      if (!file.empty() && file != "self") json["files"][file] = job_.texts->open(file)->sha256;
     }
     return json;
   }
