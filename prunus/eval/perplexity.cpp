@@ -151,10 +151,11 @@ int64_t checked_seqlen(std::optional<int64_t> seqlen, int64_t fallback, int64_t 
 
 EvalText read_eval_text(const std::string& path, const Tokenizer& tokenizer,
                         std::optional<int64_t> seqlen, int64_t context) {
-  const bool jsonl = is_jsonl(path);
-  const int64_t length = checked_seqlen(seqlen, jsonl ? context : kDefaultChunk, context);
-  const std::vector<std::string> documents = read_documents(path);
-  if (jsonl) return read_documents_text(documents, tokenizer, length, path);
+  const TextFile file = read_text_file(path);
+  const bool json = file.is_json();
+  const int64_t length = checked_seqlen(seqlen, json ? context : kDefaultChunk, context);
+  const std::vector<std::string> documents = documents_of(file);
+  if (json) return read_documents_text(documents, tokenizer, length, path);
   EvalText text;
   text.protocol = c10::str("chunked-", length);
   text.seqlen = length;

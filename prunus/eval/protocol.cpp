@@ -50,7 +50,10 @@ std::span<const std::string_view> files_of(NamedText text, PerplexityRule rule) 
 }
 
 // Rows of a file whose lines are those of WikiText's own files.
-bool holds_rows(const std::string& path) {
+bool holds_rows(std::string path) {
+  for (const std::string_view packed : {".gz", ".zst"}) {
+    if (path.ends_with(packed)) path.erase(path.size() - packed.size());
+  }
   return path.ends_with(".raw") || path.ends_with(".tokens");
 }
 
@@ -81,14 +84,16 @@ std::vector<std::string> stripped_lines(std::string_view text) {
 
 // The one string that the chunked rules tokenise.
 std::string joined_text(NamedText text, PerplexityRule rule, const std::string& path) {
-  const std::vector<std::string> documents = read_documents(path);
-  const bool jsonl = is_jsonl(path);
+  const TextFile file = read_text_file(path);
+  const std::vector<std::string> documents = documents_of(file);
   const bool llm_pruner = rule == PerplexityRule::LlmPruner;
   switch (text) {
     case NamedText::WikiText2:
-      return join(holds_rows(path) ? wikitext_rows(documents[0]) : documents, "\n\n");
+      return join(holds_rows(path) && !file.is_json() ? wikitext_rows(documents[0]) : documents,
+                  "\n\n");
     case NamedText::Ptb:
-      return join(jsonl ? documents : stripped_lines(documents[0]), llm_pruner ? "\n\n" : " ");
+      return join(file.is_json() ? documents : stripped_lines(documents[0]),
+                  llm_pruner ? "\n\n" : " ");
     case NamedText::C4:
       return join(std::span(documents).first(std::min(kC4Documents, documents.size())), " ");
     case NamedText::None:
@@ -124,11 +129,12 @@ struct Document {
   std::string counted;
 };
 
-std::vector<Document> documents_of(const TextRequest& request) {
-  std::vector<std::string> texts = read_documents(request.path);
+std::vector<Document> scored_documents(const TextRequest& request) {
+  const TextFile file = read_text_file(request.path);
+  std::vector<std::string> texts = documents_of(file);
   const bool wiki = request.text == NamedText::WikiText2;
-  if (wiki && !is_jsonl(request.path)) texts = wikitext_pages(texts[0]);
-  if (request.text == NamedText::Ptb && !is_jsonl(request.path)) {
+  if (wiki && !file.is_json()) texts = wikitext_pages(texts[0]);
+  if (request.text == NamedText::Ptb && !file.is_json()) {
     texts = {join(stripped_lines(texts[0]), " ")};
   }
   std::vector<Document> documents;
@@ -177,7 +183,7 @@ EvalText rolling(const TextRequest& request, const Tokenizer& tokenizer, int64_t
   text.protocol = protocol_name(request.text, PerplexityRule::LmEvalWord, length);
   text.seqlen = length;
   std::string whole;
-  for (const Document& document : documents_of(request)) {
+  for (const Document& document : scored_documents(request)) {
     const std::vector<int64_t> ids = predicted_ids(tokenizer, document.scored);
     const int64_t windows = add_windows(ids, *prefix, length, text);
     if (windows == 0) continue;

@@ -79,15 +79,16 @@ class Calibration {
   Calibration(const PruneJob& job, const PruneOptions& options, RunRecord& record)
       : job_(job), options_(options), record_(record), random_(options.seed) {
     if (!needs_calibration(options)) return;
-    PRUNUS_CHECK(!job.calib_file.empty(), InvalidArgument, "method ", options.method,
-                 " learns from text: pass --calib FILE (plain text, or jsonl with a `text` field) "
-                 "of the kind the model will see");
+    PRUNUS_CHECK(
+        !job.calib_file.empty(), InvalidArgument, "method ", options.method,
+        " learns from text: pass --calib FILE (plain text, or JSON lines with a `text` field) "
+        "of the kind the model will see");
     tokenizer_ = load_tokenizer(job.model_dir);
-    for (int64_t step = 0; step < options.steps; ++step) windows_.push_back(draw(step));
-    record.set("calibration",
-               {{"file", job.calib_file},
-                {"sha256", sha256_file(job.calib_file)},
-                {"windows", windows_.size() == 1 ? Json(windows_[0]) : Json(windows_)}});
+    const TextFile text = read_text_file(job.calib_file);
+    for (int64_t step = 0; step < options.steps; ++step) windows_.push_back(draw(text, step));
+    Json calibration = describe(text);
+    calibration["windows"] = windows_.size() == 1 ? Json(windows_[0]) : Json(windows_);
+    record.set("calibration", calibration);
   }
 
   std::vector<TokenBatch> batches(int64_t step) const {
@@ -102,14 +103,14 @@ class Calibration {
   using Windows = std::vector<std::vector<int64_t>>;
 
   // The reference draws on from one generator; otherwise each step has a seed of its own.
-  Windows draw(int64_t step) {
+  Windows draw(const TextFile& text, int64_t step) {
     if (options_.compat == Compat::LlmPruner) {
-      if (rows_.empty()) rows_ = read_rows(job_.calib_file);
+      if (rows_.empty()) rows_ = read_rows(text);
       return sample_reference_windows(*tokenizer_, rows_,
                                       {.samples = job_.calib_samples, .tokens = job_.calib_tokens},
                                       random_);
     }
-    return sample_windows(*tokenizer_, job_.calib_file,
+    return sample_windows(*tokenizer_, text,
                           {.samples = job_.calib_samples,
                            .tokens = job_.calib_tokens,
                            .seed = options_.seed + static_cast<uint64_t>(step) * 1'000'003});

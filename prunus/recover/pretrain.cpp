@@ -101,8 +101,8 @@ Json identity_json(const PretrainJob& job, const Json& config) {
   json["prunus"] = PRUNUS_VERSION;
   json["threads"] = at::get_num_threads();
   json["config_json"] = config;
-  json["data_sha256"] = sha256_file(job.data);
-  json["valid_sha256"] = job.valid_file.empty() ? "" : sha256_file(job.valid_file);
+  json["data_sha256"] = job.texts->open(job.data)->sha256;
+  json["valid_sha256"] = job.valid_file.empty() ? "" : job.texts->open(job.valid_file)->sha256;
   json["tokenizer_files"] = tokenizer_identity(tokenizer_dir(job));
   return json;
 }
@@ -121,6 +121,7 @@ DataSplit prepare(PretrainJob& job, const Model& model, const Tokenizer& tokeniz
                   const std::string& work_path, RunRecord& record) {
   RecoverJob like;
   like.data = job.data;
+  like.texts = job.texts;
   like.valid_file = job.valid_file;
   like.rows = job.rows;
   like.trainer = job.trainer;

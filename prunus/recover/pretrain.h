@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,7 @@ struct PretrainJob {
   std::string tokenizer_dir;  ///< empty: the directory of the configuration
   std::string data;           ///< text or jsonl
   std::string valid_file;     ///< empty: a share of the data
+  std::shared_ptr<TextFiles> texts = std::make_shared<TextFiles>();  ///< data and valid_file
   std::string out_dir;
   std::string work_dir;  ///< empty: OUT.work
   DataOptions rows;      ///< row_tokens 0: 256, or the context where that is shorter

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,8 +23,9 @@ enum class RecoverMode { Lora, Full, SubBlock };
 struct RecoverJob {
   std::string model_dir;
   std::string out_dir;
-  std::string data;         ///< file, or "self": text drawn from the teacher (or the model)
-  std::string valid_file;   ///< empty: a share of the data, see rows.valid_fraction
+  std::string data;        ///< file, or "self": text drawn from the teacher (or the model)
+  std::string valid_file;  ///< empty: a share of the data, see rows.valid_fraction
+  std::shared_ptr<TextFiles> texts = std::make_shared<TextFiles>();  ///< data and valid_file
   std::string teacher_dir;  ///< the unpruned model; needed for SubBlock and for distillation
   std::string adapter_dir;  ///< go on from this PEFT adapter; empty: a new one
   std::string work_dir;     ///< for the state; empty: OUT.work

@@ -247,8 +247,8 @@ Json job_identity(const RecoverJob& job) {
   for (const char* place : {"file", "valid"}) json["data"].erase(place);
   if (json.contains("lora")) json["lora"].erase("from");
   json = flat(json);
-  json["data_sha256"] = job.data == "self" ? "self" : sha256_file(job.data);
-  json["valid_sha256"] = job.valid_file.empty() ? "" : sha256_file(job.valid_file);
+  json["data_sha256"] = job.data == "self" ? "self" : job.texts->open(job.data)->sha256;
+  json["valid_sha256"] = job.valid_file.empty() ? "" : job.texts->open(job.valid_file)->sha256;
   json["adapter_files"] =
       hashes_of(job.adapter_dir, {"adapter_config.json", "adapter_model.safetensors"});
   json["tokenizer_files"] = tokenizer_identity(job.model_dir);
@@ -257,9 +257,10 @@ Json job_identity(const RecoverJob& job) {
 }
 
 void check_job(const RecoverJob& job) {
-  PRUNUS_CHECK(!job.data.empty(), InvalidArgument,
-               "--data FILE is needed: plain text, jsonl with \"text\", or instruction records; or "
-               "--data self for text drawn from the model");
+  PRUNUS_CHECK(
+      !job.data.empty(), InvalidArgument,
+      "--data FILE is needed: plain text, JSON lines with \"text\", or instruction records; or "
+      "--data self for text drawn from the model");
   PRUNUS_CHECK(job.mode == RecoverMode::Lora || !job.adapter_only, InvalidArgument,
                "--adapter-only is for adapters; leave out --full and --sub-block");
   PRUNUS_CHECK(job.mode == RecoverMode::Lora || job.adapter_dir.empty(), InvalidArgument,
@@ -285,15 +286,17 @@ void check_job(const RecoverJob& job) {
 DataSplit read_rows(const RecoverJob& job, const Model& model, const Model* teacher,
                     const Tokenizer& tokenizer, const std::string& work_path, RunRecord& record) {
   DataSplit split;
+  int64_t valid_documents = 0;
   const DataOptions options = row_options(job, model);
   if (job.data == "self") {
     split = self_rows(job, options, teacher != nullptr ? *teacher : model, tokenizer, work_path);
   } else {
-    split = read_train_data(job.data, tokenizer, options);
+    split = read_train_data(*job.texts->open(job.data), tokenizer, options);
   }
   if (!job.valid_file.empty()) {
-    DataSplit valid = read_train_data(job.valid_file, tokenizer, options);
+    DataSplit valid = read_train_data(*job.texts->open(job.valid_file), tokenizer, options);
     split.valid = std::move(valid.train);
+    valid_documents = valid.documents;
     if (static_cast<int64_t>(split.valid.size()) > options.max_valid_rows) {
       split.valid.resize(static_cast<size_t>(options.max_valid_rows));
     }
@@ -303,8 +306,12 @@ DataSplit read_rows(const RecoverJob& job, const Model& model, const Model* teac
                {"valid_rows", split.valid.size()},
                {"cut", split.cut},
                {"unscored", split.unscored}};
-  if (job.data != "self") data["sha256"] = sha256_file(job.data);
-  if (!job.valid_file.empty()) data["valid_sha256"] = sha256_file(job.valid_file);
+  if (job.data != "self") data.update(describe(*job.texts->open(job.data)));
+  if (!job.valid_file.empty()) {
+    data["valid_sha256"] = job.texts->open(job.valid_file)->sha256;
+    data["valid_documents"] = valid_documents;
+  }
+  job.texts->forget();
   record.set("data", data);
   log_info(c10::str("data: ", split.documents, " documents, ", split.train.size(),
                     " rows to train on, ", split.valid.size(), " for validation"));

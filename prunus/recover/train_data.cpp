@@ -37,9 +37,10 @@ void check_options(const DataOptions& options) {
                kMostValidRows);
 }
 
-DataFormat format_of(const std::string& path, DataFormat asked) {
+DataFormat format_of(const TextFile& file, DataFormat asked) {
   if (asked != DataFormat::Auto) return asked;
-  return is_instruct_file(path) ? DataFormat::Instruct : DataFormat::Text;
+  return file.is_json() && is_instruct_record(first_record(file)) ? DataFormat::Instruct
+                                                                  : DataFormat::Text;
 }
 
 bool packs(Packing packing, DataFormat format) {
@@ -220,9 +221,9 @@ void draw_valid(Rows& units, Rows& valid, const DataOptions& options, bool packe
   units = std::move(rest);
 }
 
-Rows read_units(const std::string& path, const UnitMaker& maker, DataSplit& split) {
-  if (split.format == DataFormat::Text) return make_units(read_documents(path), maker, split);
-  return make_units(read_instructions(path), maker, split);
+Rows read_units(const TextFile& file, const UnitMaker& maker, DataSplit& split) {
+  if (split.format == DataFormat::Text) return make_units(documents_of(file), maker, split);
+  return make_units(instructions_of(file), maker, split);
 }
 
 void pack_parts(DataSplit& split, const DataOptions& options, const std::vector<int64_t>& prefix) {
@@ -243,7 +244,7 @@ DataFormat parse_data_format(std::string_view name) {
 
 Packing parse_packing(std::string_view name) { return parse_named(kPackings, name, "--packing"); }
 
-DataSplit read_train_data(const std::string& path, const Tokenizer& tokenizer,
+DataSplit read_train_data(const TextFile& file, const Tokenizer& tokenizer,
                           const DataOptions& options) {
   check_options(options);
   const auto begun = static_cast<int64_t>(tokenizer.prefix_ids().size());
@@ -251,14 +252,14 @@ DataSplit read_train_data(const std::string& path, const Tokenizer& tokenizer,
                options.row_tokens, ", but the tokenizer puts ", begun,
                " ids in front of every text; expected more");
   DataSplit split;
-  split.format = format_of(path, options.format);
+  split.format = format_of(file, options.format);
   const UnitMaker maker(tokenizer, options, packs(options.packing, split.format));
-  split.train = read_units(path, maker, split);
+  split.train = read_units(file, maker, split);
   const bool by_units = split.train.size() > 1;
   if (by_units) draw_valid(split.train, split.valid, options, maker.packed());
   if (maker.packed()) pack_parts(split, options, maker.prefix());
   if (!by_units) draw_valid(split.train, split.valid, options, false);
-  PRUNUS_CHECK(!split.train.empty(), Corrupt, path, ": nothing to train on: none of its ",
+  PRUNUS_CHECK(!split.train.empty(), Corrupt, file.path, ": nothing to train on: none of its ",
                split.documents, split.format == DataFormat::Text ? " documents" : " records",
                " has anything to predict within ", options.row_tokens, " tokens a row");
   return split;

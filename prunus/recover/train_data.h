@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "prunus/text/text_file.h"
 #include "prunus/text/tokenizer.h"
 
 namespace prunus {
@@ -57,23 +58,23 @@ struct DataSplit {
 };
 
 /// Reads and tokenises a training file. Shows progress.
-/// Text: as read_documents (a plain file is one document). A document is what the
+/// Text: as documents_of (a plain file is one document). A document is what the
 /// tokenizer puts in front of every text (BOS, if anything), its ids, EOS (unless it ends in one);
 /// one without ids is passed over. Packed: documents follow each other in one stream, cut into rows
 /// of row_tokens; a row that begins inside a document gets BOS in front (and one id less of the
 /// stream), as every evaluation text has; the last row may be shorter. All but a row's first id are
 /// scored. Every id of the text is in exactly one row (a last row of a single id, with no BOS in
 /// front, is left out). Instruct: one record a line, or a JSON array. Prompt and response as
-/// read_instructions() gives them, tokenised as one text between BOS and EOS, cut at row_tokens.
+/// instructions_of() gives them, tokenised as one text between BOS and EOS, cut at row_tokens.
 /// Only the response and EOS are scored unless train_on_prompt; nothing is where the response is
 /// empty. The prompt's length is that of BOS and the prompt tokenised alone, as in LLM-Pruner, also
 /// where a token of the row spans its end. Validation: by documents or records where there are
 /// several, else by rows; drawn by seed before packing, so no document is in both parts. At least
 /// one unit where valid_fraction > 0 and there are two. Documents are drawn until their share or
 /// max_valid_rows is reached; what the last of them has beyond those rows is not used. Throws
-/// NotFound; Corrupt naming file and line (or record number); InvalidArgument for options out of
+/// Corrupt naming file and line (or record number); InvalidArgument for options out of
 /// range; Corrupt where nothing is left to train on; Interrupted.
-DataSplit read_train_data(const std::string& path, const Tokenizer& tokenizer,
+DataSplit read_train_data(const TextFile& file, const Tokenizer& tokenizer,
                           const DataOptions& options);
 
 /// Which rows a step takes: all rows in an order shuffled anew in every epoch, `per_step` at a

@@ -7,11 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
-#include "prunus/base/files.h"
 #include "prunus/base/json.h"
 #include "prunus/base/rng.h"
 #include "prunus/text/tokenizer.h"
-#include "prunus/text/utf8.h"
 
 namespace prunus {
 namespace {
@@ -19,28 +17,13 @@ namespace {
 constexpr size_t kPieceBytes = size_t{64} << 10;
 constexpr int64_t kMaxWindowTokens = int64_t{1} << 30;
 
-std::string text_of_line(std::string_view line, const std::string& where) {
-  const Json record = parse_json(line, where);
+std::string text_of(const Json& record, const std::string& where) {
   PRUNUS_CHECK(record.is_object(), Corrupt, where, ": is ", record.type_name(),
-               ", expected an object with a \"text\" (one JSON object a line)");
+               ", expected an object with a \"text\"");
   const auto text = record.find("text");
   PRUNUS_CHECK(text != record.end() && text->is_string(), Corrupt, where,
                ": has no string \"text\"");
   return text->get<std::string>();
-}
-
-std::vector<std::string> read_lines(std::string_view content, const std::string& path) {
-  std::vector<std::string> documents;
-  int64_t number = 1;
-  for (size_t at = 0; at < content.size(); ++number) {
-    const size_t end = std::min(content.find('\n', at), content.size());
-    const std::string_view line = content.substr(at, end - at);
-    if (line.find_first_not_of(" \t\r") != line.npos) {
-      documents.push_back(text_of_line(line, c10::str(path, ": line ", number)));
-    }
-    at = end + 1;
-  }
-  return documents;
 }
 
 // Where the piece that begins at `begin` ends: after the last line end, else after the last space,
@@ -110,10 +93,10 @@ class Source {
   bool opened_ = false;
 };
 
-std::vector<Source> shuffled_sources(const std::string& path, const WindowOptions& options,
+std::vector<Source> shuffled_sources(const TextFile& file, const WindowOptions& options,
                                      PythonRandom& random) {
-  auto documents = read_documents(path);
-  const bool pieces = !is_jsonl(path);
+  auto documents = documents_of(file);
+  const bool pieces = !file.is_json();
   if (pieces) {
     documents =
         cut(documents.front(), std::max(kPieceBytes, static_cast<size_t>(options.tokens) * 16));
@@ -129,36 +112,33 @@ std::vector<Source> shuffled_sources(const std::string& path, const WindowOption
 
 }  // namespace
 
-bool is_jsonl(const std::string& path) {
-  return path.ends_with(".jsonl") || path.ends_with(".ndjson") || path.ends_with(".json");
-}
-
-std::vector<std::string> read_documents(const std::string& path) {
-  std::string content = read_file(path);
-  const auto bad = text::first_invalid_utf8(content);
-  PRUNUS_CHECK(!bad, Corrupt, path, ": not valid UTF-8 at byte ", *bad,
-               "; a compressed or binary file?");
+std::vector<std::string> documents_of(const TextFile& file) {
   std::vector<std::string> documents;
-  if (is_jsonl(path)) {
-    documents = read_lines(content, path);
+  if (file.is_json()) {
+    for_each_record(file, [&](const Json& record, const std::string& where) {
+      documents.push_back(text_of(record, where));
+    });
   } else {
-    documents.push_back(std::move(content));
+    documents.push_back(file.content);
   }
   const bool empty = std::all_of(documents.begin(), documents.end(),
                                  [](const std::string& text) { return text.empty(); });
-  PRUNUS_CHECK(!empty, Corrupt, path, ": holds no text");
+  PRUNUS_CHECK(!empty, Corrupt, file.path, ": holds no text");
   return documents;
 }
 
-std::vector<std::vector<int64_t>> sample_windows(const Tokenizer& tokenizer,
-                                                 const std::string& path,
+std::vector<std::string> read_documents(const std::string& path) {
+  return documents_of(read_text_file(path));
+}
+
+std::vector<std::vector<int64_t>> sample_windows(const Tokenizer& tokenizer, const TextFile& file,
                                                  const WindowOptions& options) {
   PRUNUS_CHECK(options.samples >= 1, InvalidArgument, "calibration samples: got ", options.samples,
                ", expected at least 1");
   PRUNUS_CHECK(options.tokens >= 2 && options.tokens <= kMaxWindowTokens, InvalidArgument,
                "calibration tokens: got ", options.tokens, ", expected 2 to ", kMaxWindowTokens);
   PythonRandom random(options.seed);
-  auto sources = shuffled_sources(path, options, random);
+  auto sources = shuffled_sources(file, options, random);
   const auto slot = static_cast<size_t>(options.tokens);
   const auto wanted = static_cast<size_t>(options.samples);
   std::vector<std::vector<int64_t>> windows;
@@ -171,8 +151,8 @@ std::vector<std::vector<int64_t>> sample_windows(const Tokenizer& tokenizer,
       windows.push_back(std::move(window));
     }
   }
-  PRUNUS_CHECK(windows.size() == wanted, InvalidArgument, path, ": has text for ", windows.size(),
-               " windows of ", options.tokens, " tokens, but ", wanted,
+  PRUNUS_CHECK(windows.size() == wanted, InvalidArgument, file.path, ": has text for ",
+               windows.size(), " windows of ", options.tokens, " tokens, but ", wanted,
                " were asked for; lower --calib-samples or --calib-tokens, or give more text");
   return windows;
 }

@@ -3,17 +3,19 @@
 #include <string>
 #include <vector>
 
+#include "prunus/text/text_file.h"
+
 namespace prunus {
 
 class Tokenizer;
 
-/// Whether a path is read as one JSON object a line: it ends in .jsonl, .ndjson or .json.
-bool is_jsonl(const std::string& path);
+/// The documents of a file, in order: the "text" of each record of a JSON file; any other file is
+/// one document.
+/// Throws Corrupt where a record is not an object with a string `text` (line or record number is
+/// named), and where there is no text.
+std::vector<std::string> documents_of(const TextFile& file);
 
-/// The documents of a file, in order. A jsonl file gives the "text" of each line (blank lines are
-/// skipped); any other file is one document.
-/// Throws NotFound; Corrupt where a line is not an object with a string `text` (the line number is
-/// named), where text is not valid UTF-8 (the byte offset is named), and where there is no text.
+/// documents_of a file that is read for it. Throws as read_text_file, too.
 std::vector<std::string> read_documents(const std::string& path);
 
 /// How calibration windows are drawn.
@@ -27,15 +29,14 @@ struct WindowOptions {
 /// begins with BOS, where the tokenizer has one, so a window holds BOS only if it stands at the
 /// beginning, as in LLM-Pruner; what else was tried is in docs/formats/calibration.md. No id of the
 /// text is used twice.
-/// Documents are the lines of a jsonl file, or pieces of a plain file of at most 64 KiB (or 16
+/// Documents are the records of a JSON file, or pieces of a plain file of at most 64 KiB (or 16
 /// bytes a token of the window, where that is more), cut at line ends. They are shuffled; then,
 /// round after round, each gives one window from a random free slot, until there are enough. The
 /// slots of a document follow each other from a random phase within what is left over. Documents
 /// shorter than a window are passed over. A document is tokenized when its turn comes.
 /// Throws InvalidArgument for options out of range and where the text has too few windows;
-/// otherwise as read_documents.
-std::vector<std::vector<int64_t>> sample_windows(const Tokenizer& tokenizer,
-                                                 const std::string& path,
+/// otherwise as documents_of.
+std::vector<std::vector<int64_t>> sample_windows(const Tokenizer& tokenizer, const TextFile& file,
                                                  const WindowOptions& options);
 
 }  // namespace prunus

@@ -60,10 +60,10 @@ std::vector<std::string> lines_with_text(std::string_view content) {
 
 }  // namespace
 
-std::vector<std::string> read_rows(const std::string& path) {
-  auto rows = read_documents(path);
-  if (!is_jsonl(path)) rows = lines_with_text(rows.front());
-  PRUNUS_CHECK(!rows.empty(), Corrupt, path, ": holds no text");
+std::vector<std::string> read_rows(const TextFile& file) {
+  auto rows = documents_of(file);
+  if (!file.is_json()) rows = lines_with_text(rows.front());
+  PRUNUS_CHECK(!rows.empty(), Corrupt, file.path, ": holds no text");
   return rows;
 }
 

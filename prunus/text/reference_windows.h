@@ -8,6 +8,7 @@ namespace prunus {
 
 class PythonRandom;
 class Tokenizer;
+struct TextFile;
 
 /// How many windows to draw, and how long each is.
 struct WindowCounts {
@@ -15,10 +16,10 @@ struct WindowCounts {
   int64_t tokens = 64;   ///< ids a window, at least 2
 };
 
-/// The rows of a file, in order: the documents of a jsonl file (read_documents), the lines of any
+/// The rows of a file, in order: the documents of a JSON file (documents_of), the lines of any
 /// other file that hold more than white space, without their line ends.
-/// Throws as read_documents; Corrupt where a plain file has no such line.
-std::vector<std::string> read_rows(const std::string& path);
+/// Throws as documents_of; Corrupt where a plain file has no such line.
+std::vector<std::string> read_rows(const TextFile& file);
 
 /// Ids of one row, BOS in front where the model has one.
 using RowIds = std::function<std::vector<int64_t>(size_t row)>;

@@ -61,12 +61,14 @@ Model pruned_by_half(const Model& model, const Tokenizer& tokenizer, const std::
   PruneOptions options;
   options.taylor = "param_second";
   options.ratio = 0.5;
-  const auto windows = sample_windows(tokenizer, text_path, {.samples = 32, .tokens = 64});
+  const auto windows =
+      sample_windows(tokenizer, read_text_file(text_path), {.samples = 32, .tokens = 64});
   return shrink(model, make_plan(model, make_batches(windows), options).plan.keeps());
 }
 
 std::vector<TokenBatch> rows_of(const Tokenizer& tokenizer, const std::string& text_path) {
-  const DataSplit split = read_train_data(text_path, tokenizer, {.row_tokens = kRowTokens});
+  const DataSplit split =
+      read_train_data(read_text_file(text_path), tokenizer, {.row_tokens = kRowTokens});
   std::vector<std::vector<int64_t>> rows;
   for (const TrainRow& row : split.train) {
     if (rows.size() < kRows && row.ids.size() == kRowTokens) rows.push_back(row.ids);

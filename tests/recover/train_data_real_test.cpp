@@ -41,7 +41,7 @@ TEST(AlpacaTemplate, IsThatOfTheDollyPrompts) {
   const std::string end = "\n\n### Response:\n";
   std::vector<std::string> prompts;
   Json records = Json::array();
-  for (const InstructText& text : read_instructions(path)) {
+  for (const InstructText& text : instructions_of(read_text_file(path))) {
     const size_t begin = text.prompt.find(mark) + mark.size();
     const size_t length = text.prompt.rfind(end) - begin;
     prompts.push_back(text.prompt);
@@ -49,7 +49,7 @@ TEST(AlpacaTemplate, IsThatOfTheDollyPrompts) {
   }
   const TempDir dir;
   write_file(dir / "a.json", records.dump());
-  const auto rebuilt = read_instructions(dir / "a.json");
+  const auto rebuilt = instructions_of(read_text_file(dir / "a.json"));
   ASSERT_EQ(rebuilt.size(), 1000u);
   for (size_t i = 0; i < rebuilt.size(); ++i) EXPECT_EQ(rebuilt[i].prompt, prompts[i]);
 }
@@ -61,9 +61,9 @@ TEST_P(RealInstructions, BecomeTheRowsThatTheReferenceMakes) {
   PRUNUS_NEED_SHARED(shared);
   const auto tokenizer = load_tokenizer(shared + "/models/sapling-5m");
   const std::string path = shared + "/corpora/instruct/" + GetParam();
-  const auto split = read_train_data(path, *tokenizer, {});
+  const auto split = read_train_data(read_text_file(path), *tokenizer, {});
   EXPECT_EQ(split.format, DataFormat::Instruct);
-  const auto texts = read_instructions(path);
+  const auto texts = instructions_of(read_text_file(path));
   EXPECT_EQ(split.documents, std::ssize(texts));
   size_t kept = 0;
   int64_t full = 0;

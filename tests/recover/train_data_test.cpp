@@ -16,6 +16,11 @@
 namespace prunus::test {
 namespace {
 
+DataSplit read_train_data(const std::string& path, const Tokenizer& tokenizer,
+                          const DataOptions& options) {
+  return prunus::read_train_data(read_text_file(path), tokenizer, options);
+}
+
 using testing::ElementsAre;
 using Ids = std::vector<int64_t>;
 using Scored = std::vector<uint8_t>;
@@ -266,7 +271,7 @@ TEST_F(ReadTrainData, TellsTheFormatFromTheFirstRecordUnlessItIsGiven) {
   EXPECT_EQ(instruct.format, DataFormat::Instruct);
   const Ids& ids = instruct.train.at(0).ids;
   EXPECT_THAT(Ids(ids.end() - 3, ids.end()), ElementsAre('\n', 'b', kEos));
-  expect_error(ErrorKind::Corrupt, "line 1: is array", [&] {
+  expect_error(ErrorKind::Corrupt, "record 1: has no string", [&] {
     read_train_data(records({{"p", "s"}}), tokenizer_, {.format = DataFormat::Text});
   });
 }

@@ -68,7 +68,8 @@ std::string lines_of_letters() {
 TEST(SampleWindows, GoRoundTheDocumentsAndHoldBosOnlyAtTheirBeginning) {
   const TestDirectory dir;
   const auto path = dir.write("a.jsonl", lines_of_letters());
-  const auto windows = sample_windows(ByteTokenizer(1000), path, {.samples = 10, .tokens = 11});
+  const auto windows =
+      sample_windows(ByteTokenizer(1000), read_text_file(path), {.samples = 10, .tokens = 11});
   ASSERT_EQ(windows.size(), 10u);
   std::multiset<int64_t> letters;
   for (const auto& window : windows) {
@@ -89,7 +90,7 @@ TEST(SampleWindows, BeginWithBosWhereTheyTakeTheWholeDocument) {
   const TestDirectory dir;
   const auto path = dir.write("a.jsonl", lines_of_letters());
   for (const auto& window :
-       sample_windows(ByteTokenizer(1000), path, {.samples = 5, .tokens = 24})) {
+       sample_windows(ByteTokenizer(1000), read_text_file(path), {.samples = 5, .tokens = 24})) {
     EXPECT_EQ(window.front(), 1000);
   }
 }
@@ -99,8 +100,8 @@ TEST(SampleWindows, AreConsecutiveAndNeverOverlap) {
   std::string text;
   for (char c = 33; c < 127; ++c) text += c;  // 94 different bytes, one document
   const auto path = dir.write("a.txt", text);
-  const auto windows =
-      sample_windows(ByteTokenizer({}), path, {.samples = 9, .tokens = 10, .seed = 3});
+  const auto windows = sample_windows(ByteTokenizer({}), read_text_file(path),
+                                      {.samples = 9, .tokens = 10, .seed = 3});
   std::set<int64_t> seen;
   for (const auto& window : windows) {
     for (size_t i = 0; i < window.size(); ++i) {
@@ -115,7 +116,8 @@ TEST(SampleWindows, DependOnTheSeedAlone) {
   const TestDirectory dir;
   const auto path = dir.write("a.jsonl", lines_of_letters());
   const auto draw = [&](uint64_t seed) {
-    return sample_windows(ByteTokenizer(1000), path, {.samples = 4, .tokens = 8, .seed = seed});
+    return sample_windows(ByteTokenizer(1000), read_text_file(path),
+                          {.samples = 4, .tokens = 8, .seed = seed});
   };
   EXPECT_EQ(draw(1), draw(1));
   EXPECT_NE(draw(1), draw(2));
@@ -129,22 +131,28 @@ TEST(SampleWindows, CutAPlainFileAtLineEnds) {
   // 64 KiB hold 5,957 whole lines, 65,527 bytes: sixteen windows of 4,000 in each of five pieces
   // and none in the rest. The file in one piece would give 82.
   const ByteTokenizer tokenizer({});
-  EXPECT_EQ(sample_windows(tokenizer, path, {.samples = 80, .tokens = 4000}).size(), 80u);
-  expect_error(ErrorKind::InvalidArgument, "for 80 windows",
-               [&] { sample_windows(tokenizer, path, {.samples = 81, .tokens = 4000}); });
+  EXPECT_EQ(sample_windows(tokenizer, read_text_file(path), {.samples = 80, .tokens = 4000}).size(),
+            80u);
+  expect_error(ErrorKind::InvalidArgument, "for 80 windows", [&] {
+    sample_windows(tokenizer, read_text_file(path), {.samples = 81, .tokens = 4000});
+  });
 }
 
 TEST(SampleWindows, SayWhatIsMissing) {
   const TestDirectory dir;
   const auto path = dir.write("a.jsonl", lines_of_letters());
-  expect_error(ErrorKind::InvalidArgument, "for 10 windows of 11 tokens, but 12",
-               [&] { sample_windows(ByteTokenizer(1000), path, {.samples = 12, .tokens = 11}); });
-  expect_error(ErrorKind::InvalidArgument, "--calib-tokens",
-               [&] { sample_windows(ByteTokenizer(1000), path, {.samples = 1, .tokens = 64}); });
-  expect_error(ErrorKind::InvalidArgument, "got 1,",
-               [&] { sample_windows(ByteTokenizer(1000), path, {.samples = 1, .tokens = 1}); });
-  expect_error(ErrorKind::InvalidArgument, "got 0,",
-               [&] { sample_windows(ByteTokenizer(1000), path, {.samples = 0, .tokens = 9}); });
+  expect_error(ErrorKind::InvalidArgument, "for 10 windows of 11 tokens, but 12", [&] {
+    sample_windows(ByteTokenizer(1000), read_text_file(path), {.samples = 12, .tokens = 11});
+  });
+  expect_error(ErrorKind::InvalidArgument, "--calib-tokens", [&] {
+    sample_windows(ByteTokenizer(1000), read_text_file(path), {.samples = 1, .tokens = 64});
+  });
+  expect_error(ErrorKind::InvalidArgument, "got 1,", [&] {
+    sample_windows(ByteTokenizer(1000), read_text_file(path), {.samples = 1, .tokens = 1});
+  });
+  expect_error(ErrorKind::InvalidArgument, "got 0,", [&] {
+    sample_windows(ByteTokenizer(1000), read_text_file(path), {.samples = 0, .tokens = 9});
+  });
 }
 
 }  // namespace

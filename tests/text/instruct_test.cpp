@@ -1,6 +1,9 @@
 #include "prunus/text/instruct.h"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/json.h"
 
 #include "fixture.h"
 
@@ -20,7 +23,7 @@ constexpr const char* kWithoutInput =
 
 std::vector<InstructText> read(const std::string& content, const std::string& name = "a.json") {
   const TestDirectory dir;
-  return read_instructions(dir.write(name, content));
+  return instructions_of(read_text_file(dir.write(name, content)));
 }
 
 TEST(ReadInstructions, PutsTheAlpacaTemplateAroundAnInstructionAndItsInput) {
@@ -92,39 +95,26 @@ TEST(ReadInstructions, RefuseBrokenJsonZeroBytesAndInvalidUtf8) {
 }
 
 TEST(ReadInstructions, RefuseAFileWithoutRecords) {
-  for (const char* content : {"", " \n", "[]"}) {
+  for (const char* content : {" \n", "[]"}) {
     expect_error(ErrorKind::Corrupt, "holds no instruction record", [&] { read(content); });
   }
-  expect_error(ErrorKind::NotFound, "none", [] { read_instructions("/nowhere/none.json"); });
 }
 
-TEST(IsInstructFile, LooksAtTheFirstRecordOnly) {
-  const TestDirectory dir;
-  const auto is = [&](const std::string& content, const std::string& name = "a.jsonl") {
-    return is_instruct_file(dir.write(name, content));
-  };
-  EXPECT_TRUE(is("\n{\"instruction\": \"a\", \"output\": \"b\"}\n{"));
+TEST(IsInstructRecord, WantsAnInstructionAndNoText) {
+  const auto is = [](const char* record) { return is_instruct_record(parse_json(record, "here")); };
+  EXPECT_TRUE(is("{\"instruction\": \"a\", \"output\": \"b\"}"));
   EXPECT_TRUE(is("{\"prompt\": \"a\"}"));
-  EXPECT_TRUE(is("[{\"instruction\": 1}, {\"text\": \"a\"}]", "a.json"));
+  EXPECT_TRUE(is("{\"instruction\": 1}"));
   EXPECT_FALSE(is("{\"text\": \"a\", \"instruction\": \"a\", \"output\": \"b\"}"));
-  EXPECT_FALSE(is("{\"text\": \"a\"}\n{\"instruction\": \"a\"}"));
-  EXPECT_FALSE(is("[7]"));
-  EXPECT_FALSE(is("[]"));
-  EXPECT_FALSE(is(""));
+  EXPECT_FALSE(is("{\"text\": \"a\"}"));
+  EXPECT_FALSE(is("7"));
+  EXPECT_FALSE(is("null"));
 }
 
-TEST(IsInstructFile, TakesAPlainTextForNone) {
+TEST(InstructionsOf, RefusesPlainText) {
   const TestDirectory dir;
-  EXPECT_FALSE(is_instruct_file(dir.write("a.txt", "[Music] not JSON")));
-  EXPECT_FALSE(is_instruct_file(dir.write("a", "{\"instruction\": \"a\", \"output\": \"b\"}")));
-}
-
-TEST(IsInstructFile, NamesALineThatCannotBeRead) {
-  const TestDirectory dir;
-  expect_error(ErrorKind::Corrupt, "line 2", [&] { is_instruct_file(dir.write("a.json", "\n{")); });
-  expect_error(ErrorKind::Corrupt, "not valid JSON",
-               [&] { is_instruct_file(dir.write("a.json", "[{}")); });
-  expect_error(ErrorKind::NotFound, "none", [&] { is_instruct_file(dir.path() + "/none.json"); });
+  const TextFile file = read_text_file(dir.write("a.txt", "[Music] not JSON"));
+  expect_error(ErrorKind::Corrupt, "is plain text", [&] { instructions_of(file); });
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "prunus/base/json.h"
 #include "prunus/base/rng.h"
+#include "prunus/text/text_file.h"
 
 #include "fixture.h"
 
@@ -98,16 +99,18 @@ TEST(ReferenceWindows, RefuseCountsOutOfRange) {
 
 TEST(ReadRows, GivesTheLinesOfAPlainFileThatHoldText) {
   const TestDirectory dir;
-  EXPECT_THAT(read_rows(dir.write("a.txt", "\n one \r\n\t \r\n\ntwo")),
+  EXPECT_THAT(read_rows(read_text_file(dir.write("a.txt", "\n one \r\n\t \r\n\ntwo"))),
               ElementsAre(" one ", "two"));
-  expect_error(ErrorKind::Corrupt, "no text", [&] { read_rows(dir.write("a.txt", " \n\n")); });
-  expect_error(ErrorKind::NotFound, "none", [&] { read_rows(dir.path() + "/none"); });
+  expect_error(ErrorKind::Corrupt, "no text",
+               [&] { read_rows(read_text_file(dir.write("a.txt", " \n\n"))); });
+  expect_error(ErrorKind::NotFound, "none",
+               [&] { read_rows(read_text_file(dir.path() + "/none")); });
 }
 
 TEST(ReadRows, GivesTheDocumentsOfAJsonlFile) {
   const TestDirectory dir;
   const auto path = dir.write("a.jsonl", "{\"text\": \"one\\ntwo\"}\n\n{\"text\": \"\"}\n");
-  EXPECT_THAT(read_rows(path), ElementsAre("one\ntwo", ""));
+  EXPECT_THAT(read_rows(read_text_file(path)), ElementsAre("one\ntwo", ""));
 }
 
 }  // namespace

@@ -261,7 +261,8 @@ void run(const Options& options) {
 void declare_perplexity(CLI::App& app, Options& options) {
   const char* group = "Perplexity";
   app.add_option("--ppl", options.texts,
-                 "text to measure perplexity on (repeatable): a file, or wikitext2@N, ptb@N, c4@N "
+                 "text to measure perplexity on (repeatable): a file (also .gz, .zst), or "
+                 "wikitext2@N, ptb@N, c4@N "
                  "for chunks of N tokens, looked up in --text-dir or given as wikitext2@N=FILE")
       ->group(group);
   app.add_option("--protocol", options.protocol,

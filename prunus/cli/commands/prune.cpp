@@ -202,8 +202,9 @@ void declare_how_much(CLI::App& app, Options& options) {
 void declare_calibration(CLI::App& app, Options& options) {
   PruneJob& job = options.job;
   const char* group = "Calibration";
-  app.add_option("--calib", job.calib_file,
-                 "calibration text: plain text, or jsonl with a `text` field")
+  app.add_option(
+         "--calib", job.calib_file,
+         "calibration text: plain, or JSON lines with a `text` field; also .gz, .zst, a pipe")
       ->group(group);
   app.add_option("--calib-samples", job.calib_samples, "calibration windows")
       ->check(CLI::PositiveNumber)

@@ -321,8 +321,8 @@ std::function<void()> declare(CLI::App& app) {
   app.add_option("MODEL", options->model_dir, "pruned model: a Hugging Face directory")->required();
   app.add_option("--out", options->out_dir, "directory to write")->required();
   app.add_option("--data", options->data,
-                 "text to train on: plain, jsonl with \"text\", or instruction records (json or "
-                 "jsonl); or the word self: text drawn from the teacher, or from MODEL")
+                 "text to train on: plain, JSON lines with \"text\", or instruction records; also "
+                 ".gz, .zst, a pipe; or the word self: text drawn from the teacher, or from MODEL")
       ->required();
   declare_what(app, *options);
   declare_data(app, *options);

@@ -96,7 +96,8 @@ std::function<void()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   TokenizerTrainOptions& train = options->train;
   app.add_option("--data", options->data,
-                 "text to learn from: plain text, or jsonl with a `text` field; several are read "
+                 "text to learn from: plain text, or JSON lines with a `text` field, also .gz and "
+                 ".zst; several are read "
                  "one after the other")
       ->required();
   app.add_option("--out", options->out_dir, "directory to write; new, or empty")->required();

@@ -121,7 +121,9 @@ std::function<void()> declare(CLI::App& app) {
       ->required();
   app.add_option("--tokenizer", job.tokenizer_dir,
                  "directory with the tokenizer (default: beside the configuration)");
-  app.add_option("--data", job.data, "text to train on: plain, or jsonl with \"text\"")->required();
+  app.add_option("--data", job.data,
+                 "text to train on: plain, or JSON lines with \"text\"; also .gz, .zst, a pipe")
+      ->required();
   app.add_option("--out", job.out_dir, "directory to write")->required();
   declare_training(app, *options);
   declare_rest(app, *options);
