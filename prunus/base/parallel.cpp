@@ -2,6 +2,11 @@
 
 #include <atomic>
 #include <exception>
+#ifdef PRUNUS_TSAN
+#include <omp.h>
+#include <thread>
+#include <vector>
+#endif
 
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
@@ -33,14 +38,33 @@ class SingleThreadedMkl {
   int before_ = 0;
 };
 
+#ifdef PRUNUS_TSAN
+// ThreadSanitizer does not see how libgomp's threads wait for each other; those of the standard
+// library it follows. libtorch's operators use the calling thread only, as in a region.
+void on_threads(int count, const std::function<void()>& work) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < count; ++i) {
+    threads.emplace_back([&] {
+      omp_set_num_threads(1);
+      work();
+    });
+  }
+  for (std::thread& one : threads) one.join();
+}
+#else
 // Inside an OpenMP region libtorch and its BLAS use the calling thread only.
+void on_threads(int count, const std::function<void()>& work) {
+#pragma omp parallel num_threads(count)
+  work();
+}
+#endif
+
 void run_in_region(int threads, int64_t count, const std::function<void(int64_t)>& body) {
   const bool gradients = at::GradMode::is_enabled();
   std::atomic<int64_t> next{0};
   std::atomic<bool> failed{false};
   std::exception_ptr error;
-#pragma omp parallel num_threads(threads)
-  {
+  on_threads(threads, [&] {
     const SingleThreadedMkl single;
     const at::AutoGradMode mode(gradients);
     for (int64_t i = next++; i < count && !failed; i = next++) {
@@ -50,7 +74,7 @@ void run_in_region(int threads, int64_t count, const std::function<void(int64_t)
         if (!failed.exchange(true)) error = std::current_exception();
       }
     }
-  }
+  });
   if (error) std::rethrow_exception(error);
 }
 

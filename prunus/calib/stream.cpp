@@ -9,6 +9,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
+#include "prunus/calib/host_states.h"
 #include "prunus/model/decoder.h"
 #include "prunus/model/head.h"
 
@@ -140,7 +141,7 @@ std::vector<at::Tensor> BlockStream::embed(const std::vector<TokenBatch>& batche
   hidden.reserve(batches.size());
   const EmbeddingEnd end(model_, device_);  // its weights are read once for all batches
   for (const TokenBatch& batch : batches) {
-    hidden.push_back(end.finish(embedding_rows(model_, batch.ids, device_)));
+    hidden.push_back(to_host(end.finish(embedding_rows(model_, batch.ids, device_))));
   }
   return hidden;
 }
@@ -158,7 +159,7 @@ void BlockStream::forward(std::vector<at::Tensor>& hidden, Collector* collector)
     if (collector != nullptr) tap = std::make_unique<ForwardTap>(*collector, layer);
     for (size_t i = 0; i < hidden.size(); ++i) {
       if (tap) tap->set_last(i + 1 == hidden.size());
-      hidden[i] = decoder.block(layer, weights, hidden[i], tap.get());
+      hidden[i] = to_host(decoder.block(layer, weights, hidden[i].to(device_), tap.get()));
       progress.step();
     }
     model_.release_block(layer);
@@ -173,10 +174,10 @@ void BlockStream::backward_block(int layer, const BlockWeights& weights,
   for (size_t i = 0; i < inputs.size(); ++i) {
     tap.set_last(i + 1 == inputs.size());
     const at::AutoGradMode on(true);
-    at::Tensor input = inputs[i].detach().requires_grad_(true);
+    at::Tensor input = inputs[i].to(device_).detach().requires_grad_(true);
     const at::Tensor output = decoder.block(layer, weights, input, &tap);
-    output.backward(grads[i]);
-    if (need_input_grad) grads[i] = input.grad();
+    output.backward(grads[i].to(device_));
+    if (need_input_grad) grads[i] = to_host(input.grad());
     inputs[i] = at::Tensor();
   }
 }
@@ -188,14 +189,14 @@ void BlockStream::forward_to_store(const std::vector<TokenBatch>& batches, Layer
   const int64_t done = store.last("hidden-").value_or(0);
   Progress progress("calibrate, forward: layers", layers - done);
   std::vector<at::Tensor> hidden =
-      done > 0 ? store.get(hidden_name(done), device_) : embed(batches);
+      done > 0 ? store.get(hidden_name(done), at::kCPU) : embed(batches);
   if (done == 0 && range.begin == 0) store.put(hidden_name(0), hidden);
   const Decoder decoder(model_.config());
   BlockWeights weights;
   for (auto layer = static_cast<int>(done); layer < layers; ++layer) {
     model_.prefetch_block(layer + 1);
     weights = model_.load_block(layer, device_, std::move(weights));
-    for (at::Tensor& one : hidden) one = decoder.block(layer, weights, one);
+    for (at::Tensor& one : hidden) one = to_host(decoder.block(layer, weights, one.to(device_)));
     model_.release_block(layer);
     const int64_t next = layer + 1;
     const bool needed = next >= range.begin;
@@ -221,13 +222,13 @@ double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange 
   double loss = 0;
   if (const auto resumed = store.first("gradient-")) {
     done = *resumed;
-    grads = store.get(gradient_name(done), device_);
+    grads = store.get(gradient_name(done), at::kCPU);
     loss = grads.back().item<double>();
     grads.pop_back();
     collector.on_resume(static_cast<int>(done));
   } else {
     forward_to_store(batches, range, store);
-    VocabPass::Result head = ends.head(store.get(hidden_name(layers), device_), collector);
+    VocabPass::Result head = ends.head(store.get(hidden_name(layers), at::kCPU), collector);
     grads = std::move(head.grads);
     loss = head.loss;
     if (!(embedding && tied)) store.drop(hidden_name(layers));
@@ -238,7 +239,7 @@ double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange 
   BlockWeights weights;
   for (auto layer = static_cast<int>(done) - 1; layer >= range.begin; --layer) {
     if (layer > range.begin) model_.prefetch_block(layer - 1);
-    std::vector<at::Tensor> inputs = store.get(hidden_name(layer), device_);
+    std::vector<at::Tensor> inputs = store.get(hidden_name(layer), at::kCPU);
     weights = model_.load_block(layer, device_, std::move(weights));
     backward_block(layer, weights, inputs, grads, layer > range.begin || embedding, collector);
     model_.release_block(layer);
@@ -250,7 +251,7 @@ double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange 
   weights = {};
   if (embedding) {
     const std::vector<at::Tensor> last =
-        tied ? store.get(hidden_name(layers), device_) : std::vector<at::Tensor>();
+        tied ? store.get(hidden_name(layers), at::kCPU) : std::vector<at::Tensor>();
     ends.embedding(grads, last, collector);
   }
   return loss;

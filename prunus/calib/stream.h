@@ -24,17 +24,19 @@ std::vector<TokenBatch> make_batches(const std::vector<std::vector<int64_t>>& wi
                                      int64_t max_tokens = 4096);
 
 /// The only way calibration runs: one decoder layer's weights at a time, read from the file, used
-/// for every batch, given back. Hidden states stay in RAM, or spill to disk (StreamStore). Peak
-/// memory is about one layer in FP32, its activations, and what the store may hold, whatever the
-/// model's depth.
+/// for every batch, given back. Hidden states stay in host memory, or spill to disk (StreamStore);
+/// a device holds those of one batch. Peak memory is about one layer in FP32, its activations, and
+/// what the store may hold, whatever the model's depth.
 class BlockStream {
  public:
   BlockStream(const Model& model, at::Device device) : model_(model), device_(device) {}
 
-  /// Embedding rows of every batch [batch, seq, hidden_size] on the device.
+  /// Embedding rows of every batch [batch, seq, hidden_size], computed on the device and left in
+  /// host memory (to_host).
   std::vector<at::Tensor> embed(const std::vector<TokenBatch>& batches) const;
 
-  /// Runs the hidden states through all layers, in place. `collector`, where given, sees every
+  /// Runs the hidden states through all layers, in place: they are in host memory before and
+  /// after, and on the device batch by batch. `collector`, where given, sees every
   /// matrix product. Throws Interrupted.
   void forward(std::vector<at::Tensor>& hidden, Collector* collector = nullptr) const;
 

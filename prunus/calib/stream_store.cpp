@@ -16,6 +16,7 @@
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/base/temporary.h"
+#include "prunus/calib/host_states.h"
 
 namespace prunus {
 namespace {
@@ -164,24 +165,27 @@ void StreamStore::write(const std::string& name, const std::vector<at::Tensor>& 
 
 void StreamStore::put(const std::string& name, const std::vector<at::Tensor>& tensors) {
   drop(name);
-  const int64_t bytes = bytes_of(tensors);
+  int64_t bytes = 0;
+  for (const at::Tensor& tensor : tensors) bytes += host_bytes(tensor);
   const bool fits = held_bytes_ + bytes <= options_.ram_bytes;
   if (fits) {
-    held_[name] = tensors;
+    Held& held = held_[name];
+    for (const at::Tensor& tensor : tensors) held.tensors.push_back(to_host(tensor));
+    held.bytes = bytes;
     held_bytes_ += bytes;
   }
   if (!fits && spilled_bytes_ == 0) {
     log_info(c10::str("hidden states exceed --ram; spilling to ",
                       options_.dir.empty() ? temporary_folder(kInstead) : options_.dir));
   }
-  if (!fits) spilled_bytes_ += bytes;
+  if (!fits) spilled_bytes_ += bytes_of(tensors);
   if (!fits || options_.resumable) write(name, tensors);
 }
 
 std::vector<at::Tensor> StreamStore::get(const std::string& name, at::Device device) const {
   const auto found = held_.find(name);
-  if (found != held_.end()) return found->second;
-  std::vector<at::Tensor> tensors = load_tensors(path(name));
+  std::vector<at::Tensor> tensors =
+      found != held_.end() ? found->second.tensors : load_tensors(path(name));
   for (at::Tensor& tensor : tensors) tensor = tensor.to(device);
   return tensors;
 }
@@ -194,7 +198,7 @@ bool StreamStore::has(const std::string& name) const {
 void StreamStore::drop(const std::string& name) {
   const auto found = held_.find(name);
   if (found != held_.end()) {
-    held_bytes_ -= bytes_of(found->second);
+    held_bytes_ -= found->second.bytes;
     held_.erase(found);
   }
   std::error_code ignored;

@@ -30,10 +30,11 @@ class StreamStore {
   StreamStore(const StreamStore&) = delete;
   StreamStore& operator=(const StreamStore&) = delete;
 
-  /// Keeps tensors under a name until drop(). Throws Io where a file cannot be written.
+  /// Keeps tensors under a name until drop(), in host memory (to_host) or a file. Throws Io where a
+  /// file cannot be written.
   void put(const std::string& name, const std::vector<at::Tensor>& tensors);
-  /// What was put, on the CPU or the device it was put from. Throws NotFound; Corrupt where the
-  /// file is damaged.
+  /// What was put, on the device asked for: on the CPU, without a copy where it is in RAM. Throws
+  /// NotFound; Corrupt where the file is damaged.
   std::vector<at::Tensor> get(const std::string& name, at::Device device) const;
   bool has(const std::string& name) const;
   void drop(const std::string& name);
@@ -56,7 +57,11 @@ class StreamStore {
   bool temporary_ = false;
   int64_t held_bytes_ = 0;
   int64_t spilled_bytes_ = 0;
-  std::map<std::string, std::vector<at::Tensor>> held_;
+  struct Held {
+    std::vector<at::Tensor> tensors;  // in host memory
+    int64_t bytes = 0;
+  };
+  std::map<std::string, Held> held_;
 };
 
 /// Tensors as a file: magic, JSON header with dtype and shape of each, then their bytes.

@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "prunus/base/error.h"
+#include "prunus/calib/host_states.h"
 
 namespace prunus {
 namespace {
@@ -33,9 +34,13 @@ VocabPass::VocabPass(const Model& model, at::Device device, const std::vector<To
 std::vector<Head::Loss> VocabPass::losses(const std::vector<at::Tensor>& hidden) const {
   std::vector<Head::Loss> losses;
   for (size_t i = 0; i < hidden.size(); ++i) {
-    const at::Tensor used = hidden[i].narrow(1, 0, hidden[i].size(1) - 1).flatten(0, 1);
-    losses.push_back(
-        head_.loss_and_gradient(used, targets_[i], 1.0 / static_cast<double>(predicted_)));
+    const at::Tensor used = hidden[i].to(device_).narrow(1, 0, hidden[i].size(1) - 1).flatten(0, 1);
+    Head::Loss loss =
+        head_.loss_and_gradient(used, targets_[i], 1.0 / static_cast<double>(predicted_));
+    for (at::Tensor* part : {&loss.grad_hidden, &loss.normalised, &loss.grad_normed}) {
+      *part = to_host(*part);
+    }
+    losses.push_back(std::move(loss));
   }
   return losses;
 }
@@ -64,7 +69,9 @@ VocabPass::Result VocabPass::head(const std::vector<at::Tensor>& hidden,
 void VocabPass::show_final_norm(const std::vector<Head::Loss>& losses, Collector& collector) const {
   for (size_t i = 0; i < losses.size(); ++i) {
     const int64_t rows = batches_[i].ids.size(0);
-    const auto by_sample = [&](const at::Tensor& x) { return x.view({rows, -1, x.size(1)}); };
+    const auto by_sample = [&](const at::Tensor& x) {
+      return x.to(device_).view({rows, -1, x.size(1)});
+    };
     collector.on_scale_backward({-1, Role::FinalNorm, head_.norm().gain(), head_.norm().bias(),
                                  i + 1 == losses.size(), true, samples_},
                                 by_sample(losses[i].normalised), by_sample(losses[i].grad_normed));
@@ -79,12 +86,13 @@ void VocabPass::show_head(const std::vector<Head::Loss>& losses,
                        const at::Tensor& grad_logits) {
     const int64_t count = weight.size(0);
     const at::Tensor& ids = batches_[i].ids;
-    at::Tensor input =
-        head_.norm().scaled(losses[i].normalised).view({ids.size(0), -1, weight.size(1)});
+    at::Tensor input = head_.norm()
+                           .scaled(losses[i].normalised.to(device_))
+                           .view({ids.size(0), -1, weight.size(1)});
     at::Tensor grad = grad_logits.view({ids.size(0), -1, count});
     if (!grads.empty()) {
       const at::Tensor rows = at::arange(begin, begin + count, ids.options()).to(device_);
-      input = at::cat({input, grads[i]}, 1);
+      input = at::cat({input, grads[i].to(device_)}, 1);
       grad = at::cat({grad, one_hot(ids.to(device_), rows, grad.options())}, 1);
     }
     const LinearSite site{-1,
@@ -113,14 +121,15 @@ void VocabPass::show_used_rows(const std::vector<at::Tensor>& grads, Collector& 
     const at::Tensor weight =
         model_.source().select_rows(info, rows).to(device_).to(model_.precision());
     for (size_t i = 0; i < grads.size(); ++i) {
+      const at::Tensor grad_output = grads[i].to(device_);
       const at::Tensor grad =
-          one_hot(batches_[i].ids.to(device_), rows.to(device_), grads[i].options());
+          one_hot(batches_[i].ids.to(device_), rows.to(device_), grad_output.options());
       const LinearSite site{-1,      Role::EmbedTokens,     weight,
                             {},      i + 1 == grads.size(), begin + count == used.size(0),
                             samples_};
       at::Tensor grad_input;
       if (collector.wants_grad_input()) grad_input = at::matmul(grad, weight);
-      collector.on_backward(site, grads[i], {}, grad, grad_input);
+      collector.on_backward(site, grad_output, {}, grad, grad_input);
     }
   }
   model_.source().release(info);

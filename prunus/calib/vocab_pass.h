@@ -25,8 +25,10 @@ class VocabPass {
     double loss = 0;                ///< mean over all predicted tokens, in nats
     std::vector<at::Tensor> grads;  ///< d loss / d hidden, per batch [batch, seq, hidden_size]
   };
-  /// Next-token loss of the last layer's hidden states. Shows the collector the final norm and an
-  /// untied head where it wants them. Throws Numeric if the loss is not finite.
+  /// Next-token loss of the last layer's hidden states. They, all gradients of them and what is
+  /// kept per token in between are in host memory, on the device batch by batch. Shows the
+  /// collector the final norm and an untied head where it wants them. Throws Numeric if the loss is
+  /// not finite.
   Result head(const std::vector<at::Tensor>& hidden, Collector& collector) const;
 
   /// Shows the embedding. grads: d loss / d embedding output, per batch. `hidden`: of the last

@@ -221,7 +221,10 @@ void for_each_scored_batch(const ScoringModel& scoring, const EvalText& text,
     for (const PaddedBatch& padded : wave) batches.push_back(padded.batch);
     std::vector<at::Tensor> hidden = stream.embed(batches);
     stream.forward(hidden);
-    for (size_t i = 0; i < wave.size(); ++i) use(head, select(text, wave[i], hidden[i]));
+    for (size_t i = 0; i < wave.size(); ++i) {
+      use(head, select(text, wave[i], hidden[i].to(scoring.device)));
+      hidden[i] = {};
+    }
   }
 }
 

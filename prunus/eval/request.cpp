@@ -13,6 +13,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/parallel.h"
 #include "prunus/base/progress.h"
+#include "prunus/calib/host_states.h"
 #include "prunus/eval/request_rows.h"
 #include "prunus/eval/score_journal.h"
 #include "prunus/model/head.h"
@@ -151,10 +152,11 @@ class Scorer {
     // One after the other: a Model remembers what it has checked, and is not for several threads.
     for (size_t i = 0; i < wave.size(); ++i) {
       const at::Tensor places = batches[i].tree ? batches[i].tree->positions : at::Tensor();
-      hidden[i] = embed(model_, batches[i].ids, device_, places);
+      hidden[i] = to_host(embed(model_, batches[i].ids, device_, places));
     }
     for (int layer = 0; layer < model_.layer_count(); ++layer) run_layer(layer, batches, hidden);
-    for_each_batch(wave.size(), [&](size_t i) { score(batches[i], hidden[i][0], results); });
+    for_each_batch(wave.size(),
+                   [&](size_t i) { score(batches[i], hidden[i].to(device_)[0], results); });
   }
 
  private:
@@ -186,7 +188,7 @@ class Scorer {
     model_.prefetch_block(layer + 1);
     weights_ = model_.load_block(layer, device_, std::move(weights_));
     for_each_batch(batches.size(), [&](size_t i) {
-      hidden[i] = run_block(layer, batches[i], hidden[i]);
+      hidden[i] = to_host(run_block(layer, batches[i], hidden[i].to(device_)));
       const std::lock_guard lock(progress_lock_);
       progress_.step();
     });

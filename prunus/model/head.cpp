@@ -128,7 +128,8 @@ void Head::for_each_weight_rows(const std::vector<Loss>& losses,
   const int64_t rows = std::max<int64_t>(1, kLogitBytes / 4 / tokens);
   for_each_vocab_chunk(rows, [&](const at::Tensor& weight, int64_t begin, int64_t count) {
     for (size_t i = 0; i < losses.size(); ++i) {
-      at::Tensor grad = at::mm(norm_.scaled(losses[i].normalised), weight.t());
+      const at::Tensor normalised = losses[i].normalised.to(weight.device());
+      at::Tensor grad = at::mm(norm_.scaled(normalised), weight.t());
       norm_.cap(grad);
       const at::Tensor capped = norm_.caps() ? grad.clone() : at::Tensor();
       grad.sub_(losses[i].log_sum_exp.unsqueeze(1)).exp_();

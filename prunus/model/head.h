@@ -37,7 +37,8 @@ class Head {
   /// What gradients of the head's own weight are made of, some rows [begin, begin + count) of it at
   /// a time and for these every batch in turn:
   /// use(begin, weight [count, hidden_size], batch, grad_logits [tokens, count]).
-  /// losses[i] is of targets[i] and the same scale; the logits are computed again.
+  /// losses[i] is of targets[i] and the same scale; the logits are computed again. Its hidden
+  /// states may be in host memory.
   using UseRows = std::function<void(int64_t begin, const at::Tensor& weight, size_t batch,
                                      const at::Tensor& grad_logits)>;
   void for_each_weight_rows(const std::vector<Loss>& losses, const std::vector<at::Tensor>& targets,

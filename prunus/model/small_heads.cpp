@@ -101,10 +101,21 @@ class RowKernel {
     return lanes + static_cast<int32_t>(first);
   }
 
+  // Lane i of the result: lane i ^ step.
+  static PRUNUS_INLINE Lanes exchanged(Lanes x, int32_t step) {
+#ifdef __clang__  // has no shuffle by a vector; it makes one of the loop
+    Lanes lanes{};
+    PRUNUS_UNROLL for (int32_t i = 0; i < kLanes; ++i) lanes[i] = x[i ^ step];
+    return lanes;
+#else
+    return __builtin_shuffle(x, counted_from(0) ^ step);
+#endif
+  }
+
   template <typename Join>
   static PRUNUS_INLINE Lanes joined_lanes(Lanes x, Join join) {
     PRUNUS_UNROLL for (int32_t step = kLanes / 2; step > 0; step /= 2) {
-      x = join(x, __builtin_shuffle(x, counted_from(0) ^ step));
+      x = join(x, exchanged(x, step));
     }
     return x;
   }

@@ -23,7 +23,7 @@ at::Tensor logits_of(const Model& model, const at::Tensor& ids, at::Device devic
   const BlockStream stream(model, device);
   std::vector<at::Tensor> hidden = stream.embed({{ids}});
   stream.forward(hidden);
-  return Head(model, device).logits(hidden[0].flatten(0, 1)).cpu();
+  return Head(model, device).logits(hidden[0].to(device).flatten(0, 1)).cpu();
 }
 
 constexpr double kTolerance = 1e-5;

@@ -233,7 +233,8 @@ double mean_loss(const Model& model, at::Device device, const std::vector<TokenB
   for (size_t i = 0; i < batches.size(); ++i) {
     const int64_t last = batches[i].ids.size(1) - 1;
     const at::Tensor targets = batches[i].ids.narrow(1, 1, last).to(device).flatten();
-    const at::Tensor nll = head.token_nll(hidden[i].narrow(1, 0, last).flatten(0, 1), targets);
+    const at::Tensor states = hidden[i].to(device).narrow(1, 0, last).flatten(0, 1);
+    const at::Tensor nll = head.token_nll(states, targets);
     sum += nll.sum(at::kDouble).item<double>();
     predicted += targets.size(0);
   }

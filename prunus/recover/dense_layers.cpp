@@ -64,7 +64,7 @@ double mean_nll(const Model& model, const std::vector<TrainRow>& rows, at::Devic
   int64_t targets = 0;
   for (size_t i = 0; i < batches.size(); ++i) {
     const ScoredPlaces scored = scored_places(batches[i], device);
-    const at::Tensor states = hidden[i].flatten(0, 1).index_select(0, scored.places);
+    const at::Tensor states = hidden[i].to(device).flatten(0, 1).index_select(0, scored.places);
     sum += head.token_nll(states, scored.targets).sum(at::kDouble).item<double>();
     targets += batches[i].targets;
   }

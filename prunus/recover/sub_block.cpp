@@ -8,6 +8,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
+#include "prunus/calib/host_states.h"
 #include "prunus/calib/stream.h"
 #include "prunus/recover/sub_block_part.h"
 
@@ -87,7 +88,9 @@ class Repair {
     for (auto layer = static_cast<int>(begin); layer < end && !dense_hidden_.empty(); ++layer) {
       dense_.prefetch_block(layer + 1);
       dense_weights_ = dense_.load_block(layer, device_, std::move(dense_weights_));
-      for (at::Tensor& x : dense_hidden_) x = dense_decoder_.block(layer, dense_weights_, x);
+      for (at::Tensor& x : dense_hidden_) {
+        x = to_host(dense_decoder_.block(layer, dense_weights_, x.to(device_)));
+      }
       dense_.release_block(layer);
       check_interrupted();
     }
@@ -139,7 +142,8 @@ class Repair {
     if (result.steps == 0 || !restored.empty()) progress.step(trainer.steps());
     result.kept = result.error_after < result.error_before;
     for (size_t i = 0; i < hidden_.size(); ++i) {
-      hidden_[i] = hidden_[i] + forward(weights_, inputs()[i]);
+      const at::Tensor output = forward(weights_, inputs()[i].to(device_));
+      hidden_[i] = to_host(hidden_[i].to(device_) + output);
     }
     return result;
   }
@@ -162,13 +166,15 @@ class Repair {
     const double beta = options_.residual_correction;
     Hidden targets;
     for (size_t i = 0; i < hidden_.size(); ++i) {
-      targets.push_back(dense(dense_weights_, inputs()[i]));
-      if (beta == 0) continue;
-      at::Tensor& x = dense_hidden_[i];
-      const at::Tensor next = x + dense(dense_weights_, dense_inputs()[i]);
-      // In this form the target of an unpruned part is its output to the last bit.
-      targets[i].add_((next - (hidden_[i] + targets[i])).mul_(beta));
-      x = next;
+      at::Tensor target = dense(dense_weights_, inputs()[i].to(device_));
+      if (beta != 0) {
+        const at::Tensor output = dense(dense_weights_, dense_inputs()[i].to(device_));
+        const at::Tensor next = dense_hidden_[i].to(device_) + output;
+        // In this form the target of an unpruned part is its output to the last bit.
+        target.add_((next - (hidden_[i].to(device_) + target)).mul_(beta));
+        dense_hidden_[i] = to_host(next);
+      }
+      targets.push_back(to_host(target));
     }
     return targets;
   }
@@ -194,6 +200,7 @@ class Repair {
   RowSplit split_;
   Decoder decoder_{pruned_.config()};
   Decoder dense_decoder_{dense_.config()};
+  // In host memory, on the device batch by batch.
   Hidden hidden_;        // x̂
   Hidden dense_hidden_;  // x
   Hidden entered_;       // x̂ in front of the layer

@@ -47,6 +47,8 @@ BlockWeights rounded(const BlockWeights& trained, const Model& model,
   return weights;
 }
 
+at::Device device_of(const BlockWeights& weights) { return weights[Role::OProj].device(); }
+
 // Mean Σ target² of a row.
 double mean_row_size(const Hidden& targets) {
   double size = 0;
@@ -116,7 +118,8 @@ double PartTrainer::error(const BlockWeights& weights) const {
   for (size_t begin = 0; begin < split_.valid.size(); begin += at_once) {
     const size_t count = std::min(split_.valid.size() - begin, at_once);
     const auto first = split_.valid.begin() + static_cast<std::ptrdiff_t>(begin);
-    for (const Examples& one : pick({first, first + static_cast<std::ptrdiff_t>(count)})) {
+    const std::vector<int64_t> rows(first, first + static_cast<std::ptrdiff_t>(count));
+    for (const Examples& one : pick(rows, device_of(weights))) {
       const at::Tensor output = forward_(weights, one.input);
       distance += (one.target - output).square_().sum(at::kDouble).item<double>();
       size += one.target.square().sum(at::kDouble).item<double>();
@@ -171,7 +174,8 @@ std::vector<Parameter> PartTrainer::leaves(BlockWeights& trained,
 }
 
 // Rows with these numbers, those of one length together.
-std::vector<PartTrainer::Examples> PartTrainer::pick(const std::vector<int64_t>& rows) const {
+std::vector<PartTrainer::Examples> PartTrainer::pick(const std::vector<int64_t>& rows,
+                                                     at::Device device) const {
   std::map<int64_t, std::pair<Hidden, Hidden>> by_length;
   for (const int64_t number : rows) {
     const auto& [batch, row] = split_.places[static_cast<size_t>(number)];
@@ -181,7 +185,7 @@ std::vector<PartTrainer::Examples> PartTrainer::pick(const std::vector<int64_t>&
   }
   std::vector<Examples> examples;
   for (const auto& [length, lists] : by_length) {
-    examples.push_back({at::stack(lists.first), at::stack(lists.second)});
+    examples.push_back({at::stack(lists.first).to(device), at::stack(lists.second).to(device)});
   }
   return examples;
 }
@@ -190,7 +194,7 @@ void PartTrainer::update(BlockWeights& trained, const std::vector<int64_t>& rows
                          Optimizer& optimizer, double lr) {
   const double scale = 1 / (row_size_ * static_cast<double>(rows.size()));
   optimizer.zero_grad();
-  for (const Examples& one : pick(rows)) {
+  for (const Examples& one : pick(rows, device_of(trained))) {
     const at::AutoGradMode on(true);
     const at::Tensor loss = (one.target - forward_(trained, one.input)).square().sum() * scale;
     loss.backward();

@@ -46,7 +46,8 @@ struct RowSplit {
 /// all rows do both.
 RowSplit split_rows(const std::vector<TokenBatch>& rows, const SubBlockOptions& options);
 
-/// Trains the weights of one part to give `targets` on `inputs`, batches of the same shapes. Keeps
+/// Trains the weights of one part to give `targets` on `inputs`, batches of the same shapes in host
+/// memory; the rows of one update go to the device of the weights. Keeps
 /// references to all it is given. Peak memory: six times the part's weights in FP32 (trained,
 /// gradient, AdamW's two, best, judged) and the activations of one update.
 class PartTrainer {
@@ -76,7 +77,7 @@ class PartTrainer {
   int64_t rows_per_step() const;
   std::vector<Parameter> leaves(BlockWeights& trained,
                                 const std::vector<const TensorInfo*>& tensors);
-  std::vector<Examples> pick(const std::vector<int64_t>& rows) const;
+  std::vector<Examples> pick(const std::vector<int64_t>& rows, at::Device device) const;
   void update(BlockWeights& trained, const std::vector<int64_t>& rows, Optimizer& optimizer,
               double lr);
 

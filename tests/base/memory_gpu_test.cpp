@@ -1,19 +1,16 @@
-#include <cstdlib>
-
 #include <ATen/ATen.h>
 
 #include <gtest/gtest.h>
 
 #include "prunus/base/memory.h"
 
+#include "support/device.h"
+
 namespace prunus {
 namespace {
 
 TEST(PeakDeviceBytesOnCuda, GrowByATensorAndNeverFall) {
-  if (!at::hasCUDA()) {
-    if (std::getenv("PRUNUS_NEED_GPU") != nullptr) FAIL() << "no CUDA device";
-    GTEST_SKIP() << "skipped: this libtorch sees no CUDA device";
-  }
+  PRUNUS_NEED_DEVICE(at::kCUDA);
   constexpr int64_t kBytes = int64_t{64} << 20;
   at::empty({1}, at::device(at::kCUDA));
   const auto before = peak_device_bytes(at::kCUDA);

@@ -1,4 +1,3 @@
-#include <cstdlib>
 #include <filesystem>
 
 #include <ATen/ATen.h>
@@ -10,6 +9,7 @@
 #include "prunus/io/checkpoint_writer.h"
 #include "prunus/io/hf_directory.h"
 
+#include "support/paths.h"
 #include "tests/io/fixture.h"
 
 namespace prunus {
@@ -27,12 +27,9 @@ struct RealModel {
 class RealCheckpoint : public ::testing::TestWithParam<RealModel> {
  protected:
   void SetUp() override {
-    const char* shared = std::getenv("PRUNUS_SHARED");
-    const fs::path root = shared ? shared : PRUNUS_SOURCE_DIR "/../shared";
-    dir_ = (root / "models" / GetParam().name).string();
-    if (fs::is_directory(dir_)) return;
-    if (std::getenv("CI")) FAIL() << dir_ << " is missing; set PRUNUS_SHARED";
-    GTEST_SKIP() << dir_ << " is missing; set PRUNUS_SHARED to run the tests on real models";
+    const std::string shared = test::shared_dir();
+    PRUNUS_NEED_SHARED(shared);
+    dir_ = shared + "/models/" + GetParam().name;
   }
   std::string dir_;
 };

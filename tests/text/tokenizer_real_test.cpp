@@ -1,5 +1,4 @@
 // Real vocabularies against ids made by the original tokenizers (shared/tokenizers/vectors).
-#include <cstdlib>
 #include <sstream>
 
 #include <gmock/gmock.h>
@@ -7,6 +6,7 @@
 #include "prunus/base/files.h"
 
 #include "fixture.h"
+#include "support/paths.h"
 
 namespace prunus::text {
 namespace {
@@ -15,18 +15,12 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using Ids = std::vector<int64_t>;
 
-fs::path shared() {
-  const char* given = std::getenv("PRUNUS_SHARED");
-  return given != nullptr ? fs::path(given) : fs::path(PRUNUS_SOURCE_DIR) / ".." / "shared";
-}
+// Of $PRUNUS_SHARED; RealTokenizer skips where there is none.
+fs::path shared() { return test::shared_dir(); }
 
 class RealTokenizer : public testing::Test {
  protected:
-  void SetUp() override {
-    if (fs::exists(shared() / "tokenizers")) return;
-    if (std::getenv("CI") != nullptr) FAIL() << shared() << " is missing, and CI must have it";
-    GTEST_SKIP() << shared() << " is missing; set PRUNUS_SHARED to run the real tokenizers";
-  }
+  void SetUp() override { PRUNUS_NEED_SHARED(test::shared_dir()); }
 
   std::unique_ptr<Tokenizer> load(const std::string& name) const {
     return load_tokenizer((shared() / name).string());

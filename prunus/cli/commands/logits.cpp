@@ -71,7 +71,7 @@ void run(const Options& options) {
   std::vector<at::Tensor> hidden = stream.embed({{ids}});
   stream.forward(hidden);
   const at::Tensor logits = Head(model, device)
-                                .logits(hidden[0].flatten(0, 1))
+                                .logits(hidden[0].to(device).flatten(0, 1))
                                 .cpu()
                                 .view({ids.size(0), ids.size(1), -1});
   Json json = {{"model", options.model}, {"input_ids", rows_of(ids)}, {"logits", Json::array()}};

@@ -1,5 +1,3 @@
-#include <cstdlib>
-
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
@@ -7,13 +5,8 @@
 
 #include "prunus/recover/trainer.h"
 
+#include "support/device.h"
 #include "support/tiny_model.h"
-
-#define PRUNUS_NEED_CUDA()                                                     \
-  if (!at::hasCUDA()) {                                                        \
-    if (std::getenv("PRUNUS_NEED_GPU") != nullptr) FAIL() << "no CUDA device"; \
-    GTEST_SKIP() << "skipped: this libtorch sees no CUDA device";              \
-  }
 
 namespace prunus {
 namespace {
@@ -49,13 +42,13 @@ double loss_after_steps(const Model& model, at::Device device, bool full, at::Sc
   return Trainer(trained, data, &teacher, options).run().train_loss;
 }
 
-TEST(TrainingOnCuda, GivesTheLossesOfTheCpu) {
-  PRUNUS_NEED_CUDA();
+TEST(TrainingOnTheDevice, GivesTheLossesOfTheCpu) {
+  PRUNUS_NEED_DEVICE(test::kTestDevice);
   const Model model = test::tiny_model({.hidden = 32, .kv_heads = 2, .ffn = 48});
   for (const bool full : {false, true}) {
     const double want = loss_after_steps(model, at::kCPU, full, at::kFloat);
-    EXPECT_NEAR(loss_after_steps(model, at::kCUDA, full, at::kFloat), want, 1e-3 * want);
-    EXPECT_NEAR(loss_after_steps(model, at::kCUDA, full, at::kBFloat16), want, 0.03 * want);
+    EXPECT_NEAR(loss_after_steps(model, test::kTestDevice, full, at::kFloat), want, 1e-3 * want);
+    EXPECT_NEAR(loss_after_steps(model, test::kTestDevice, full, at::kBFloat16), want, 0.03 * want);
   }
 }
 

@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Runs the fuzz targets of a build (cmake --preset fuzz) one after the other and prints a table.
+
+    python3 tools/fuzz.py --build build/fuzz --runs 1000000 [--targets plan,regex] [--keep DIR]
+    python3 tools/fuzz.py --build build/dev --seeds-only        every target over its seeds alone
+
+Seeds are real files: of tests/, assets/, and of a shared folder beside the repository where there is
+one. They and what is found are kept in a temporary folder, or in DIR, where a second run goes on.
+An input that breaks a target is left in DIR/<target>/found, and the exit code is 1.
+"""
+import argparse
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PLAN = """{"format": "prunus-plan", "version": 1, "method": "l2", "config_sha256": "", "groups": [
+ {"layer": 0, "axis": "ffn", "units": %d, "keep": [0, 1, 3], "scores": []},
+ {"layer": 1, "axis": "kv_group", "units": %d, "keep": [1]}]}"""
+
+RUNS = [
+    '{"format": "prunus-run", "version": 1, "command": "prune", "options": {"method": "l2"},'
+    ' "result": {"parameters": 10, "bytes": 40, "macs_64_tokens": 7}, "parameters_removed": 0.2}',
+    '{"format": "prunus-run", "command": "recover", "options": {"mode": "lora"},'
+    ' "data": {"sha256": "00ff"}, "training": {"valid_loss_before": 3.5, "valid_loss": 3.25}}',
+    '{"model": "m", "parameters": 5, "results": [{"protocol": "prunus", "file": "a.txt",'
+    ' "sha256": "00ff", "seqlen": 128, "tokens": 9, "ppl": 4.5, "dtype": "F32"}],'
+    ' "tasks": {"boolq": {"items": 3, "few_shot": 0, "acc": 0.5, "file_sha256": "ab"},'
+    ' "mean": {"boolq": 0.5}}, "kl": {"text": "a", "tokens": 3, "mean": {"value": 0.25}}}',
+    '{"format": "prunus-bench", "device": "cpu", "threads": 2, "peak_memory_bytes": 9, "models": ['
+    '{"model": "m", "resident_dtype": "F32", "parameters": 5, "cases": [{"batch": 1,'
+    ' "prompt_tokens": 8, "new_tokens": 4, "prefill_tokens_per_second": {"median": 1.5},'
+    ' "first_token_ms": {"median": 2.5}, "decode_tokens_per_second": {"median": 3}}]}]}',
+]
+
+# What \\s, \\w, brackets and groups of real tokenizers look like; a text follows the line break.
+PATTERNS = [
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+" + "\nit's 1  a",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+" + "\nAB 1234\r\n é",
+    r" ?[^(\s|[.,!?…。，、।۔،])]+" + "\na, b.",
+    "^[\\u0021-\\x{7e}]$|(?<=a)b|(?<!a)c|(?>d+)|[[:alpha:]]\nab\ncd",
+]
+
+
+def header_seed(path):
+    """The header of a safetensors file, with a size of data that fits two bytes or not."""
+    raw = path.read_bytes()
+    length = struct.unpack("<Q", raw[:8])[0]
+    data = len(raw) - 8 - length
+    return b"\x01" + struct.pack("<H", data) + raw[8:8 + length] if data < 65536 else None
+
+
+def small_tokenizer(path, count=60):
+    """A tokenizer.json with the first tokens of its vocabulary, and all else that it has."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    model = document["model"]
+    added = {token["content"] for token in document.get("added_tokens", [])}
+    vocab = model.get("vocab")
+    if isinstance(vocab, dict):
+        vocab = {token: id for token, id in vocab.items() if id < count or token in added}
+        kept = [pair if isinstance(pair, list) else pair.split(" ")
+                for pair in model.get("merges", [])]
+        model["merges"] = [pair for pair in kept if len(pair) == 2 and pair[0] in vocab and
+                           pair[1] in vocab and "".join(pair) in vocab][:count]
+    elif isinstance(vocab, list):
+        vocab = vocab[:count]
+    model["vocab"] = vocab
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def files(folder, name):
+    return sorted(p for p in folder.rglob(name) if p.is_file()) if folder.is_dir() else []
+
+
+def real(shared, name):
+    found = files(ROOT / "tests", name) + files(ROOT / "assets", name)
+    return found + (files(shared, name) if shared else [])
+
+
+def seeds_of(target, shared):
+    """Yields the contents of seed files."""
+    if target == "safetensors_header":
+        for path in real(shared, "*.safetensors"):
+            yield header_seed(path)
+        yield b"\x00" + (8).to_bytes(8, "little") + b"{}      "
+        yield b"\x00" + real(None, "adapter_model.safetensors")[0].read_bytes()[:4000]
+    elif target == "safetensors_index":
+        for path in real(shared, "*.index.json"):
+            yield path.read_bytes()
+        yield (b'{"metadata": {"total_size": 12}, "weight_map": {"a.weight": '
+               b'"model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}')
+    elif target == "regex":
+        for pattern in PATTERNS:
+            yield pattern.encode()
+    elif target == "plan":
+        yield (PLAN % (48, 2)).encode()  # of tests/model/golden/llama_gqa
+        for path in real(shared, "plan.json"):
+            yield path.read_bytes()
+    elif target == "run_json":
+        for text in RUNS:
+            yield text.encode()
+    else:
+        name = {"config": "config.json", "adapter_config": "adapter_config.json",
+                "tokenizer_json": "tokenizer.json", "tokenizer_model": "tokenizer.model"}[target]
+        for path in real(shared, name):
+            yield path.read_bytes() if target != "tokenizer_json" else small_tokenizer(path)
+
+
+MAX_LEN = {"safetensors_header": 1024, "safetensors_index": 512, "regex": 256, "config": 1200,
+           "run_json": 1024, "adapter_config": 1400, "plan": 1024, "tokenizer_json": 3072,
+           "tokenizer_model": 1536}
+
+
+def write_seeds(target, shared, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    limit = MAX_LEN.get(target, 4096)
+    count = 0
+    for content in seeds_of(target, shared):
+        if content is None or len(content) > limit:
+            continue
+        (folder / f"seed-{count:04d}").write_bytes(content)
+        count += 1
+    if count == 0:
+        sys.exit(f"fuzz: no seeds for {target}")
+    return count
+
+
+def targets_of(build):
+    return sorted(p.stem.removeprefix("fuzz_") for p in (build / "fuzz").glob("fuzz_*")
+                  if p.is_file() and os.access(p, os.X_OK))
+
+
+def environment(scratch):
+    tmp = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else scratch
+    # libtorch's own containers and allocations are not instrumented.
+    return dict(os.environ, TMPDIR=str(tmp), OMP_NUM_THREADS="1",
+                ASAN_OPTIONS="detect_leaks=0:detect_container_overflow=0:allocator_may_return_null=1",
+                UBSAN_OPTIONS="print_stacktrace=1")
+
+
+def fuzz(program, target, work, runs, seconds):
+    """Runs libFuzzer; returns its figures, and whether it found nothing."""
+    corpus, found = work / "corpus", work / "found"
+    for folder in (corpus, found):
+        folder.mkdir(parents=True, exist_ok=True)
+    command = [program, corpus, work / "seeds", f"-runs={runs}",
+               f"-max_len={MAX_LEN.get(target, 4096)}", "-timeout=25", "-rss_limit_mb=4096",
+               f"-artifact_prefix={found}/", "-print_final_stats=1", "-seed=1"]
+    if seconds:
+        command.append(f"-max_total_time={seconds}")
+    start = time.time()
+    with open(work / "log", "w", encoding="utf-8", errors="replace") as log:
+        code = subprocess.run(["nice", *map(str, command)], stdout=log, stderr=log,
+                              env=environment(work), check=False).returncode
+    text = (work / "log").read_text(errors="replace")
+    done = re.findall(r"number_of_executed_units:\s+(\d+)", text)
+    status = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)/(\S+)", text)
+    peak = re.findall(r"peak_rss_mb:\s+(\d+)", text)
+    cov, features, size, _ = status[-1] if status else ("-", "-", "-", "-")
+    print(f"| {target} | {done[-1] if done else '-'} | {time.time() - start:.0f} | {cov} | {features}"
+          f" | {size} | {peak[-1] if peak else '-'} | {len(list(found.iterdir()))} |", flush=True)
+    return code == 0
+
+
+def replay(program, target, work):
+    result = subprocess.run([program, work / "seeds"], env=environment(work), check=False,
+                            capture_output=True, text=True, errors="replace")
+    lines = (result.stderr or result.stdout).strip().splitlines()
+    print(f"{target}: {lines[-1] if lines else ''}", flush=True)
+    if result.returncode != 0:
+        print("\n".join(lines[-20:]), file=sys.stderr)
+    return result.returncode == 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=Path, default=ROOT / "build/fuzz")
+    parser.add_argument("--runs", type=int, default=1_000_000, help="executions of each target")
+    parser.add_argument("--seconds", type=int, default=0, help="at most so long for each; 0: no limit")
+    parser.add_argument("--targets", default="", help="names, separated by commas; default: all")
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
+    parser.add_argument("--keep", type=Path, help="folder for seeds, corpus and found inputs")
+    parser.add_argument("--seeds-only", action="store_true")
+    options = parser.parse_args()
+    names = options.targets.split(",") if options.targets else targets_of(options.build)
+    if not names:
+        sys.exit(f"fuzz: no targets in {options.build}; build the target 'fuzz' first")
+    root = options.keep or Path(tempfile.mkdtemp(prefix="prunus-fuzz-"))
+    if not options.seeds_only:
+        print("| target | executions | s | edges | features | corpus | peak MB | found |\n" + "|---" * 8 + "|")
+    good = True
+    for name in names:
+        work = root / name
+        write_seeds(name, options.shared, work / "seeds")
+        program = options.build / "fuzz" / f"fuzz_{name}"
+        if options.seeds_only:
+            good = replay(program, name, work) and good
+        else:
+            good = fuzz(program, name, work, options.runs, options.seconds) and good
+    if good and options.keep is None:
+        shutil.rmtree(root)
+    else:
+        print(f"fuzz: corpus and logs in {root}", file=sys.stderr)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
