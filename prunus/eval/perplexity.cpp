@@ -125,6 +125,7 @@ std::vector<int64_t> encode_with_bos(const Tokenizer& tokenizer, const std::stri
   std::vector<int64_t> ids = tokenizer.encode(text);
   const std::vector<int64_t> prefix = tokenizer.prefix_ids();
   ids.insert(ids.begin(), prefix.begin(), prefix.end());
+  ids.insert(ids.end(), tokenizer.suffix_ids().begin(), tokenizer.suffix_ids().end());
   return ids;
 }
 

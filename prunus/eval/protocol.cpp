@@ -153,6 +153,7 @@ std::vector<int64_t> predicted_ids(const Tokenizer& tokenizer, const std::string
   const bool begins = bos && !ids.empty() && ids.front() == *bos;
   const std::vector<int64_t> prefix = tokenizer.prefix_ids();
   if (!begins) ids.insert(ids.begin(), prefix.begin(), prefix.end());
+  ids.insert(ids.end(), tokenizer.suffix_ids().begin(), tokenizer.suffix_ids().end());
   return ids;
 }
 

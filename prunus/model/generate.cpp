@@ -123,9 +123,9 @@ std::vector<int64_t> Generator::generate(const std::vector<int64_t>& prompt,
   while (true) {
     check_interrupted();
     const int64_t token = sample_token(logits, options, random);
-    if (std::count(options.stop_ids.begin(), options.stop_ids.end(), token) > 0) return out;
     out.push_back(token);
     if (on_token) on_token(token);
+    if (std::count(options.stop_ids.begin(), options.stop_ids.end(), token) > 0) return out;
     if (static_cast<int64_t>(out.size()) == options.max_tokens || position == context) return out;
     logits = next_logits({token}, position++, cache);
   }

@@ -18,7 +18,7 @@ struct GenerateOptions {
   double temperature = 0;  ///< 0: always the most likely token (greedy); else logits / temperature
   double top_p = 1.0;      ///< (0, 1]: sample among the likeliest tokens that hold this mass
   uint64_t seed = 0;       ///< of the sampling
-  std::vector<int64_t> stop_ids = {};  ///< ends the text; not returned
+  std::vector<int64_t> stop_ids = {};  ///< the first of them ends the text and is its last id
 };
 
 /// Takes matrix products in the dtype of the weights, whatever that of the hidden states is.

@@ -14,6 +14,7 @@
 #include "prunus/io/hf_directory.h"
 #include "prunus/model/head.h"
 #include "prunus/model/layout.h"
+#include "prunus/text/companion_tokenizer.h"
 
 namespace prunus {
 namespace {
@@ -75,6 +76,7 @@ void write_model(const Model& model, const std::string& source_dir, const std::s
   copy_companions(source_dir, dir);
   const Json config = rewrite_config(read_config(source_dir), model.config());
   write_file(dir + "/config.json", config.dump(2) + "\n");
+  keep_stock_tokenizer(source_dir, dir);
 }
 
 OutputCheck check_output(const Model& model, const std::string& dir, const at::Tensor& ids,

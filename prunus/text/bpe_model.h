@@ -26,6 +26,7 @@ class BpeModel : public TokenModel {
   std::optional<int64_t> id_of(std::string_view token) const override;
   const std::string* token_of(int64_t id) const override;
   int64_t id_limit() const override { return static_cast<int64_t>(tokens_.size()); }
+  int64_t size() const override { return static_cast<int64_t>(ids_.size()); }
   /// Cost: O(n log n) in the length of the word.
   void tokenize(std::string_view word, std::vector<int64_t>& ids) const override;
   /// True where the mark is a token, ignore_merges is off, and no merge joins a token that ends

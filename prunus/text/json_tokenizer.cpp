@@ -1,7 +1,7 @@
 #include "prunus/text/json_tokenizer.h"
 
 #include <algorithm>
-#include <filesystem>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -20,44 +20,85 @@ JsonView optional_part(const JsonView& document, const char* key) {
 
 }  // namespace
 
-JsonTokenizer::JsonTokenizer(const JsonView& document, const SidecarFiles& sidecar)
+JsonTokenizer::JsonTokenizer(const JsonView& document, const SidecarFiles& files,
+                             const StockTokens& tokens)
     : model_(read_model(document.at("model"))),
       normalizer_(optional_part(document, "normalizer")),
       pre_tokenizer_(optional_part(document, "pre_tokenizer")),
       decoder_(optional_part(document, "decoder")) {
   vocab_size_ = model_->id_limit();
+  add_all(document, tokens, files.dir());
+  find_added_tokens();
+  const IdOf find = [this](std::string_view token) { return id_of(token); };
+  const auto stock = template_ids(optional_part(document, "post_processor"), find);
+  special_ = tokens.resolve(stock, find, vocab_size_);
+}
+
+void JsonTokenizer::add_all(const JsonView& document, const StockTokens& tokens,
+                            const std::string& dir) {
+  std::vector<AddedToken> in_file;
   if (document.has("added_tokens")) {
+    std::set<std::string> seen;
     for (const auto& node : document.at("added_tokens").elements()) {
       AddedToken token = read_added_token(node);
       token.id = node.integer("id");
-      add(token, node.where());
+      PRUNUS_CHECK(!token.content.empty(), Corrupt, node.where(), ": empty added token");
+      PRUNUS_CHECK(token.id >= 0, Corrupt, node.where(), ": id ", token.id, " is out of range [0, ",
+                   kMaxTokenId, "]");
+      PRUNUS_CHECK(seen.insert(token.content).second, Corrupt, node.where(), ": '", token.content,
+                   "' is given twice");
+      if (tokens.keeps_file_tokens()) add(token, node.where());
+      in_file.push_back(std::move(token));
     }
   }
-  const IdOf find = [this](std::string_view token) { return id_of(token); };
-  const auto stock = template_ids(optional_part(document, "post_processor"), find);
-  special_ = sidecar.resolve(stock, find, vocab_size_);
+  for (const AddedToken& token : tokens.to_add(in_file)) add(token, dir);
 }
 
-void JsonTokenizer::add(const AddedToken& token, const std::string& where) {
-  PRUNUS_CHECK(!token.content.empty(), Corrupt, where, ": empty added token");
-  PRUNUS_CHECK(token.id >= 0 && token.id <= kMaxTokenId, Corrupt, where, ": id ", token.id,
-               " is out of range [0, ", kMaxTokenId, "]");
+// As tokenizers gives an id: a token of the vocabulary keeps its own, another comes after all.
+int64_t JsonTokenizer::next_id() const {
+  const int64_t pieces = model_->size();
+  return added_.empty() ? pieces : std::max(pieces, added_.rbegin()->first + 1);
+}
+
+void JsonTokenizer::add(AddedToken token, const std::string& where) {
+  const auto known = id_of(token.content);
+  const int64_t id = known ? *known : next_id();
+  if (token.id < 0) token.id = id;
+  PRUNUS_CHECK(token.id <= kMaxTokenId, Corrupt, where, ": id ", token.id, " of '", token.content,
+               "' is out of range [0, ", kMaxTokenId, "]");
   const std::string* in_vocab = model_->token_of(token.id);
   PRUNUS_CHECK(in_vocab == nullptr || *in_vocab == token.content, Corrupt, where, ": id ", token.id,
                " is '", token.content, "' here and '", *in_vocab, "' in the vocabulary");
   const auto vocab_id = model_->id_of(token.content);
   PRUNUS_CHECK(!vocab_id || *vocab_id == token.id, Corrupt, where, ": '", token.content,
                "' has id ", token.id, " here and ", *vocab_id, " in the vocabulary");
-  PRUNUS_CHECK(added_.emplace(token.id, token).second, Corrupt, where, ": id ", token.id,
-               " is given twice");
-  PRUNUS_CHECK(added_ids_.emplace(token.content, token.id).second, Corrupt, where, ": '",
-               token.content, "' is given twice");
+  const auto taken = added_.find(token.id);
+  PRUNUS_CHECK(taken == added_.end() || taken->second.content == token.content, Corrupt, where,
+               ": id ", token.id, " is given twice");
+  PRUNUS_CHECK(token.id == id, Corrupt, where, ": added token '", token.content, "' has id ",
+               token.id, ", but stock software gives it ", id,
+               ": added tokens follow the vocabulary and each other without holes");
+  if (taken == added_.end()) added_order_.push_back(token.id);
+  added_[token.id] = token;
+  added_ids_[token.content] = token.id;
   vocab_size_ = std::max(vocab_size_, token.id + 1);
-  if (token.normalized) {
-    in_normalized_text_.add(token, normalizer_.apply(token.content));
-  } else {
-    in_raw_text_.add(token, token.content);
+}
+
+void JsonTokenizer::find_added_tokens() {
+  for (const int64_t id : added_order_) {
+    const AddedToken& token = added_.at(id);
+    if (token.normalized) {
+      in_normalized_text_.add(token, normalizer_.apply(token.content));
+    } else {
+      in_raw_text_.add(token, token.content);
+    }
   }
+}
+
+std::vector<AddedToken> JsonTokenizer::added_tokens() const {
+  std::vector<AddedToken> tokens;
+  for (const auto& [id, token] : added_) tokens.push_back(token);
+  return tokens;
 }
 
 std::optional<int64_t> JsonTokenizer::id_of(std::string_view token) const {

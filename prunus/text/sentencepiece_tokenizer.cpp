@@ -10,7 +10,8 @@
 #include "prunus/base/files.h"
 #include "prunus/base/stand_in.h"
 #include "prunus/text/added_tokens.h"
-#include "prunus/text/special_ids.h"
+#include "prunus/text/json_tokenizer.h"
+#include "prunus/text/stock_tokens.h"
 #include "prunus/text/token_model.h"
 #include "prunus/text/utf8.h"
 
@@ -39,14 +40,16 @@ bool looks_like_ranks(std::string_view content) {
 
 class SentencePieceTokenizer : public Tokenizer {
  public:
-  SentencePieceTokenizer(const std::string& path, const SidecarFiles& sidecar);
+  SentencePieceTokenizer(const std::string& path, std::string_view content,
+                         const SidecarFiles& files);
 
   std::vector<int64_t> encode(std::string_view text) const override;
   std::string decode(std::span<const int64_t> ids, bool skip_special) const override;
   std::string_view kind() const override { return "sentencepiece"; }
 
  private:
-  void add(const AddedToken& token, const std::string& where);
+  void add(AddedToken token, const std::string& where);
+  SpecialIds around_a_text(const SidecarFiles& files);
   std::vector<int64_t> add_chatglm_commands();
   std::optional<int64_t> id_of(std::string_view token) const;
 
@@ -55,45 +58,64 @@ class SentencePieceTokenizer : public Tokenizer {
   AddedTokens in_text_;
 };
 
-SentencePieceTokenizer::SentencePieceTokenizer(const std::string& path,
-                                               const SidecarFiles& sidecar) {
-  const std::string content = read_file(path, kMaxModelBytes);
-  check_no_stand_in(content, path);
-  PRUNUS_CHECK(
-      !looks_like_ranks(content), Unsupported, path,
-      ": is a tiktoken rank file, not sentencepiece; put the model's tokenizer.json beside "
-      "it");
-  const auto status = processor_.LoadFromSerializedProto(content);
+SentencePieceTokenizer::SentencePieceTokenizer(const std::string& path, std::string_view content,
+                                               const SidecarFiles& files) {
+  const auto status = processor_.LoadFromSerializedProto({content.data(), content.size()});
   PRUNUS_CHECK(status.ok(), Corrupt, path, ": not a sentencepiece model: ", status.ToString());
   vocab_size_ = processor_.GetPieceSize();
   PRUNUS_CHECK(vocab_size_ > 0 && vocab_size_ <= kMaxTokenId, Corrupt, path, ": has ", vocab_size_,
                " pieces");
-  for (const auto& token : sidecar.added_tokens()) add(token, path);
+  const StockTokens tokens(files, nullptr);
+  for (const AddedToken& token : tokens.to_add({})) {
+    // A model's own Python class looks only for what a file lists.
+    if (token.id >= 0 || !files.own_class()) add(token, files.dir());
+  }
   for (const int id : {processor_.unk_id(), processor_.bos_id(), processor_.eos_id()}) {
     if (id < 0 || added_.contains(id)) continue;
     AddedToken token{.id = id, .content = processor_.IdToPiece(id)};
     token.special = true;
     add(token, path);
   }
-  SpecialIds stock{.bos = present(processor_.bos_id()), .eos = present(processor_.eos_id())};
-  stock.adds_bos = stock.bos.has_value();
-  if (sidecar.tokenizer_class() == "ChatGLMTokenizer") {
-    stock.adds_bos = false;
-    stock.prefix = add_chatglm_commands();
-  }
-  special_ = sidecar.resolve(
-      stock, [this](std::string_view token) { return id_of(token); }, vocab_size_);
+  SpecialIds found = around_a_text(files);
+  const IdOf find = [this](std::string_view token) { return id_of(token); };
+  special_ = tokens.resolve(found, find, vocab_size_);
+  if (found.adds_bos) special_.prefix.clear();
+  special_.adds_bos = found.adds_bos && special_.bos;
+  if (special_.adds_bos) special_.prefix = {*special_.bos};
+  if (!found.suffix.empty()) special_.suffix.clear();
+  if (!found.suffix.empty() && special_.eos) special_.suffix = {*special_.eos};
 }
 
-void SentencePieceTokenizer::add(const AddedToken& token, const std::string& where) {
+// The generic class goes by the flags alone; a model's own class, and a sentencepiece model of
+// which nothing else is known, put BOS in front unless the flag is false.
+SpecialIds SentencePieceTokenizer::around_a_text(const SidecarFiles& files) {
+  SpecialIds ids{.bos = present(processor_.bos_id()), .eos = present(processor_.eos_id())};
+  if (files.tokenizer_class() == "ChatGLMTokenizer") {
+    ids.prefix = add_chatglm_commands();
+    if (!files.flag("add_bos_token").value_or(true)) ids.prefix.clear();
+    return ids;
+  }
+  const bool nameless = files.tokenizer_class().empty() && files.model_type().empty();
+  ids.adds_bos = files.flag("add_bos_token").value_or(nameless || files.own_class());
+  if (ids.adds_bos && ids.bos) ids.prefix = {*ids.bos};
+  if (ids.eos && files.flag("add_eos_token").value_or(false)) ids.suffix = {*ids.eos};
+  return ids;
+}
+
+void SentencePieceTokenizer::add(AddedToken token, const std::string& where) {
   PRUNUS_CHECK(!token.content.empty(), Corrupt, where, ": added token ", token.id, " is empty");
+  const auto known = id_of(token.content);
+  if (token.id < 0) token.id = known.value_or(vocab_size_);
   const auto piece = static_cast<int>(token.id);
   PRUNUS_CHECK(
       token.id >= processor_.GetPieceSize() || processor_.IdToPiece(piece) == token.content,
       Corrupt, where, ": id ", token.id, " is '", processor_.IdToPiece(piece),
       "', but a file beside it says '", token.content, "'");
-  added_.emplace(token.id, token);
-  in_text_.add(token, token.content);
+  const bool is_new = !added_.contains(token.id);
+  PRUNUS_CHECK(is_new || added_.at(token.id).content == token.content, Corrupt, where, ": id ",
+               token.id, " is both '", token.content, "' and another added token");
+  added_[token.id] = token;
+  if (is_new) in_text_.add(token, token.content);
   vocab_size_ = std::max(vocab_size_, token.id + 1);
 }
 
@@ -165,7 +187,15 @@ std::string SentencePieceTokenizer::decode(std::span<const int64_t> ids, bool sk
 
 std::unique_ptr<Tokenizer> load_sentencepiece(const std::string& model_dir) {
   const std::string path = (std::filesystem::path(model_dir) / "tokenizer.model").string();
-  return std::make_unique<SentencePieceTokenizer>(path, SidecarFiles(model_dir));
+  const std::string content = read_file(path, kMaxModelBytes);
+  PRUNUS_CHECK(
+      !looks_like_ranks(content), Unsupported, path,
+      ": is a tiktoken rank file, not sentencepiece; put the model's tokenizer.json beside it");
+  const SidecarFiles files(model_dir);
+  if (const StockClass* stock = stock_class(files, false)) {
+    if (auto rebuilt = load_rebuilt_sentencepiece(path, content, files, *stock)) return rebuilt;
+  }
+  return std::make_unique<SentencePieceTokenizer>(path, content, files);
 }
 
 }  // namespace prunus::text

@@ -1,12 +1,12 @@
 #include "prunus/text/special_ids.h"
 
-#include <charconv>
+#include <array>
 #include <filesystem>
-#include <set>
 
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/base/files.h"
 #include "prunus/text/token_model.h"
 
 namespace prunus::text {
@@ -16,7 +16,7 @@ using nlohmann::json;
 namespace fs = std::filesystem;
 
 constexpr const char* kConfig = "tokenizer_config.json";
-constexpr const char* kMap = "special_tokens_map.json";
+constexpr std::string_view kOwnType = "prunus_";  // what rewritten configs put before model_type
 
 std::string inside(const std::string& dir, const char* name) {
   return (fs::path(dir) / name).string();
@@ -30,23 +30,70 @@ std::shared_ptr<const json> read_if_there(const std::string& path) {
   return document;
 }
 
-int64_t check_id(int64_t id, const std::string& where) {
-  PRUNUS_CHECK(id >= 0 && id <= kMaxTokenId, Corrupt, where, ": token id ", id,
-               " is out of range [0, ", kMaxTokenId, "]");
-  return id;
+int64_t known_id(const JsonView& where, const std::string& token, const IdOf& id_of) {
+  const auto id = id_of(token);
+  PRUNUS_CHECK(id, Corrupt, where.where(), ": '", token, "' is not in the vocabulary");
+  return *id;
 }
 
-void read_added_decoder(const JsonView& decoder, std::vector<AddedToken>& tokens) {
-  PRUNUS_CHECK(decoder.raw().is_object(), Corrupt, decoder.where(), ": expected an object");
-  for (const auto& [key, value] : decoder.raw().items()) {
-    const std::string where = c10::str(decoder.where(), ".", key);
-    int64_t id = -1;
-    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-    PRUNUS_CHECK(error == std::errc() && end == key.data() + key.size(), Corrupt, where,
-                 ": key is not a token id");
-    tokens.push_back(read_added_token(JsonView(value, where)));
-    tokens.back().id = check_id(id, where);
+// A template names its tokens and says elsewhere which ids they stand for.
+std::vector<int64_t> ids_of_special(const JsonView& post_processor, const JsonView& token,
+                                    const IdOf& id_of) {
+  const std::string name = token.text("id");
+  if (!post_processor.has("special_tokens")) return {known_id(token, name, id_of)};
+  const JsonView all = post_processor.at("special_tokens");
+  if (!all.has(name.c_str())) return {known_id(token, name, id_of)};
+  std::vector<int64_t> ids;
+  for (const JsonView& id : all.at(name.c_str()).at("ids").elements()) {
+    const auto& raw = id.raw();
+    PRUNUS_CHECK(raw.is_number_unsigned() && raw.get<uint64_t>() <= uint64_t{kMaxTokenId}, Corrupt,
+                 id.where(), ": ", raw.dump().substr(0, 40), " is not a token id");
+    ids.push_back(raw.get<int64_t>());
   }
+  return ids;
+}
+
+SpecialIds of_template(const JsonView& post_processor, const IdOf& id_of) {
+  SpecialIds ids;
+  bool text_seen = false;
+  for (const auto& part : post_processor.at("single").elements()) {
+    if (part.has("Sequence")) text_seen = true;
+    if (!part.has("SpecialToken")) continue;
+    const auto found = ids_of_special(post_processor, part.at("SpecialToken"), id_of);
+    auto& side = text_seen ? ids.suffix : ids.prefix;
+    side.insert(side.end(), found.begin(), found.end());
+  }
+  return ids;
+}
+
+// ["</s>", 2]
+int64_t of_pair(const JsonView& pair) {
+  const auto parts = pair.elements();
+  PRUNUS_CHECK(parts.size() == 2 && parts[0].raw().is_string() &&
+                   parts[1].raw().is_number_unsigned() &&
+                   parts[1].raw().get<uint64_t>() <= uint64_t{kMaxTokenId},
+               Corrupt, pair.where(), ": expected a token and its id");
+  return parts[1].raw().get<int64_t>();
+}
+
+SpecialIds around(const JsonView& post_processor, const IdOf& id_of) {
+  const std::string type = post_processor.text("type");
+  if (type == "TemplateProcessing") return of_template(post_processor, id_of);
+  SpecialIds ids;
+  if (type == "RobertaProcessing" || type == "BertProcessing") {
+    ids.prefix = {of_pair(post_processor.at("cls"))};
+    ids.suffix = {of_pair(post_processor.at("sep"))};
+  } else if (type == "Sequence") {
+    for (const auto& part : post_processor.at("processors").elements()) {
+      const SpecialIds outer = around(part, id_of);
+      ids.prefix.insert(ids.prefix.begin(), outer.prefix.begin(), outer.prefix.end());
+      ids.suffix.insert(ids.suffix.end(), outer.suffix.begin(), outer.suffix.end());
+    }
+  } else {
+    PRUNUS_CHECK(type == "ByteLevel", Unsupported, post_processor.where(),
+                 ": post-processor type '", type, "' is not supported");
+  }
+  return ids;
 }
 
 }  // namespace
@@ -54,132 +101,75 @@ void read_added_decoder(const JsonView& decoder, std::vector<AddedToken>& tokens
 SidecarFiles::SidecarFiles(std::string model_dir)
     : dir_(std::move(model_dir)),
       config_(read_if_there(inside(dir_, kConfig))),
-      map_(read_if_there(inside(dir_, kMap))) {}
+      map_(read_if_there(inside(dir_, "special_tokens_map.json"))),
+      added_(read_if_there(inside(dir_, "added_tokens.json"))),
+      model_(read_if_there(inside(dir_, "config.json"))) {}
+
+JsonView SidecarFiles::view(const std::shared_ptr<const json>& file, const char* name) const {
+  return {*file, inside(dir_, name)};
+}
+
+JsonView SidecarFiles::config() const { return view(config_, kConfig); }
+JsonView SidecarFiles::map() const { return view(map_, "special_tokens_map.json"); }
+JsonView SidecarFiles::added() const { return view(added_, "added_tokens.json"); }
+JsonView SidecarFiles::model() const { return view(model_, "config.json"); }
+
+std::vector<std::string> SidecarFiles::config_keys() const {
+  std::vector<std::string> keys;
+  if (config_->empty()) return keys;
+  const auto watch = [&keys](int depth, json::parse_event_t event, const json& parsed) {
+    if (event == json::parse_event_t::key && depth == 1) keys.push_back(parsed.get<std::string>());
+    return event != json::parse_event_t::key;  // values are not kept
+  };
+  const json discarded = json::parse(read_file(inside(dir_, kConfig)), watch);
+  return keys;
+}
 
 std::string SidecarFiles::tokenizer_class() const {
-  const JsonView config(*config_, inside(dir_, kConfig));
-  std::string name = config.has("tokenizer_class") ? config.text("tokenizer_class") : "";
+  std::string name;
+  for (const JsonView& file : {config(), model()}) {
+    if (name.empty() && file.has("tokenizer_class")) name = file.text("tokenizer_class");
+  }
   if (name.ends_with("Fast")) name.resize(name.size() - 4);
   return name;
 }
 
+std::string SidecarFiles::model_type() const {
+  std::string type = model().has("model_type") ? model().text("model_type") : "";
+  return type.starts_with(kOwnType) ? type.substr(kOwnType.size()) : type;
+}
+
+bool SidecarFiles::own_class() const {
+  static constexpr std::array kOwn = {"BaichuanTokenizer", "ChatGLMTokenizer"};
+  const std::string name = tokenizer_class();
+  if (std::find(kOwn.begin(), kOwn.end(), name) != kOwn.end()) return true;
+  if (!config().has("auto_map")) return false;
+  const JsonView auto_map = config().at("auto_map");
+  return auto_map.raw().is_array() || (auto_map.raw().is_object() && auto_map.has("AutoTokenizer"));
+}
+
 std::optional<bool> SidecarFiles::flag(const char* key) const {
-  const JsonView config(*config_, inside(dir_, kConfig));
-  if (!config.has(key)) return std::nullopt;
-  return config.flag(key, false);
+  if (!config().has(key)) return std::nullopt;
+  return config().flag(key, false);
 }
 
-std::vector<AddedToken> SidecarFiles::added_tokens() const {
-  std::vector<AddedToken> listed;
-  const JsonView config(*config_, inside(dir_, kConfig));
-  if (config.has("added_tokens_decoder"))
-    read_added_decoder(config.at("added_tokens_decoder"), listed);
-  std::set<int64_t> ids;
-  std::set<std::string> contents;
-  std::vector<AddedToken> tokens;
-  for (const auto& token : listed) {
-    PRUNUS_CHECK(ids.insert(token.id).second && contents.insert(token.content).second, Corrupt,
-                 config.where(), ": added token '", token.content, "' is given twice");
-    tokens.push_back(token);
-  }
-  const std::string path = inside(dir_, "added_tokens.json");
-  const auto more = read_if_there(path);
-  for (const auto& [content, value] : more->items()) {
-    if (contents.contains(content)) continue;
-    PRUNUS_CHECK(value.is_number_integer(), Corrupt, path, ": id of '", content,
-                 "' is not an integer");
-    AddedToken token;
-    token.id = check_id(value.get<int64_t>(), path);
-    token.content = content;
-    PRUNUS_CHECK(ids.insert(token.id).second, Corrupt, path, ": id ", token.id, " is given twice");
-    tokens.push_back(token);
-  }
-  return tokens;
-}
-
-SidecarFiles::Named SidecarFiles::named(const char* key) const {
-  for (const auto& [document, name] : {std::pair{config_, kConfig}, std::pair{map_, kMap}}) {
-    const auto found = document->find(key);
-    if (found == document->end()) continue;
-    if (found->is_null()) return {.given = true, .content = std::nullopt};
-    if (found->is_string()) return {.given = true, .content = found->get<std::string>()};
-    const JsonView token(*found, c10::str(inside(dir_, name), ": ", key));
-    return {.given = true, .content = token.text("content")};
-  }
-  return {};
-}
-
-std::vector<std::string> SidecarFiles::named_tokens() const {
-  std::vector<std::string> contents;
-  for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token"}) {
-    if (const auto token = named(key).content) contents.push_back(*token);
-  }
-  return contents;
-}
-
-std::optional<int64_t> SidecarFiles::resolve_one(const char* key, std::optional<int64_t> stock,
-                                                 const IdOf& id_of, int64_t limit) const {
-  const Named token = named(key);
-  if (token.given && !token.content) return std::nullopt;
-  if (token.content) {
-    const auto id = id_of(*token.content);
-    PRUNUS_CHECK(id, Corrupt, dir_, ": ", key, " is '", *token.content,
-                 "', which the vocabulary does not have; files of two tokenizers mixed?");
-    return id;
-  }
-  if (stock) return stock;
-  const std::string path = inside(dir_, "config.json");
-  const auto config = read_if_there(path);
-  const auto found = config->find(c10::str(key, "_id"));
-  if (found == config->end()) return std::nullopt;
+std::optional<int64_t> SidecarFiles::model_id(const char* key, int64_t limit) const {
+  const auto found = model_->find(c10::str(key, "_id"));
+  if (found == model_->end()) return std::nullopt;
   // Several end-of-text ids may be listed; the first is the tokenizer's.
   const json& value = found->is_array() && !found->empty() ? found->front() : *found;
   if (!value.is_number_integer()) return std::nullopt;
   const auto id = value.get<int64_t>();
-  PRUNUS_CHECK(id >= 0 && id < limit, Corrupt, path, ": ", key, "_id ", id,
+  PRUNUS_CHECK(id >= 0 && id < limit, Corrupt, model().where(), ": ", key, "_id ", id,
                " is not in the tokenizer's range [0, ", limit, ")");
   return id;
 }
 
-SpecialIds SidecarFiles::resolve(const SpecialIds& stock, const IdOf& id_of, int64_t limit) const {
-  SpecialIds ids;
-  ids.bos = resolve_one("bos_token", stock.bos, id_of, limit);
-  ids.eos = resolve_one("eos_token", stock.eos, id_of, limit);
-  // Llama's tokenizer class adds BOS whatever the template says, unless the flag is false.
-  const bool by_class = tokenizer_class() == "LlamaTokenizer";
-  const bool by_template = stock.adds_bos && stock.bos == ids.bos;
-  const auto adds = flag("add_bos_token");
-  ids.adds_bos = ids.bos && adds.value_or(by_class || by_template);
-  if (stock.prefix.size() > 1 && adds.value_or(true)) {
-    ids.prefix = stock.prefix;
-  } else if (ids.adds_bos) {
-    ids.prefix = {*ids.bos};
-  }
-  return ids;
-}
-
 SpecialIds template_ids(const JsonView& post_processor, const IdOf& id_of) {
-  SpecialIds ids;
-  if (post_processor.is_null()) return ids;
-  const std::string type = post_processor.text("type");
-  if (type == "Sequence") {
-    for (const auto& part : post_processor.at("processors").elements()) {
-      const SpecialIds found = template_ids(part, id_of);
-      if (found.bos || found.eos) ids = found;
-    }
-  }
-  if (type != "TemplateProcessing") return ids;
-  bool text_seen = false;
-  for (const auto& part : post_processor.at("single").elements()) {
-    if (part.has("Sequence")) text_seen = true;
-    if (!part.has("SpecialToken")) continue;
-    const JsonView token = part.at("SpecialToken");
-    const auto id = id_of(token.text("id"));
-    PRUNUS_CHECK(id, Corrupt, token.where(), ": '", token.text("id"), "' is not in the vocabulary");
-    if (!text_seen) ids.prefix.push_back(*id);
-    auto& side = text_seen ? ids.eos : ids.bos;
-    if (!side) side = id;
-  }
+  if (post_processor.is_null()) return {};
+  SpecialIds ids = around(post_processor, id_of);
+  if (!ids.prefix.empty()) ids.bos = ids.prefix.front();
+  if (!ids.suffix.empty()) ids.eos = ids.suffix.front();
   ids.adds_bos = ids.bos.has_value();
   return ids;
 }

@@ -7,7 +7,6 @@
 #include <string_view>
 #include <vector>
 
-#include "prunus/text/added_tokens.h"
 #include "prunus/text/json_view.h"
 #include "prunus/text/tokenizer.h"
 
@@ -16,43 +15,49 @@ namespace prunus::text {
 /// The id of a token by its content, or nothing.
 using IdOf = std::function<std::optional<int64_t>(std::string_view)>;
 
-/// The small files beside a tokenizer (tokenizer_config.json, special_tokens_map.json, …) and what
-/// they say about special tokens. Every file may be missing. Throws Corrupt for malformed ones.
+/// The small files beside a tokenizer: tokenizer_config.json, special_tokens_map.json,
+/// added_tokens.json and the model's config.json. Every file may be missing. Throws Corrupt for
+/// malformed ones and for values of the wrong type, naming file and field.
 class SidecarFiles {
  public:
   explicit SidecarFiles(std::string model_dir);
 
-  /// `tokenizer_class` of tokenizer_config.json, without a trailing "Fast"; empty if absent.
+  const std::string& dir() const { return dir_; }
+  JsonView config() const;  ///< tokenizer_config.json, {} where missing
+  JsonView map() const;     ///< special_tokens_map.json, {} where missing
+  JsonView added() const;   ///< added_tokens.json, {} where missing
+  JsonView model() const;   ///< config.json, {} where missing
+  /// Keys of tokenizer_config.json as they stand in the file.
+  std::vector<std::string> config_keys() const;
+
+  /// `tokenizer_class` of tokenizer_config.json, else of config.json, without a trailing "Fast";
+  /// empty if absent.
   std::string tokenizer_class() const;
+  /// `model_type` of config.json, without the prefix of types that only Prunus writes; empty if
+  /// absent.
+  std::string model_type() const;
+  /// Whether the tokenizer is a Python class that comes with the model: it is none of those of
+  /// stock transformers.
+  bool own_class() const;
   /// A flag of tokenizer_config.json, or nothing.
   std::optional<bool> flag(const char* key) const;
-  /// Tokens added on top of a vocabulary that does not list them itself: added_tokens_decoder of
-  /// tokenizer_config.json, then added_tokens.json; ids in range and each used once.
-  std::vector<AddedToken> added_tokens() const;
-  /// Content of bos_token, eos_token, unk_token and pad_token, as far as they are given.
-  std::vector<std::string> named_tokens() const;
-
-  /// Final BOS, EOS, adds_bos and prefix. `stock` holds what the tokenizer file itself says; files
-  /// beside it win. `limit` bounds ids taken from config.json.
-  SpecialIds resolve(const SpecialIds& stock, const IdOf& id_of, int64_t limit) const;
+  /// `key`_id of config.json (of a list the first) or nothing; `limit` bounds it.
+  std::optional<int64_t> model_id(const char* key, int64_t limit) const;
 
  private:
-  struct Named {
-    bool given = false;                  ///< some file has the key, be it null
-    std::optional<std::string> content;  ///< nothing for null
-  };
-  Named named(const char* key) const;
-  std::optional<int64_t> resolve_one(const char* key, std::optional<int64_t> stock,
-                                     const IdOf& id_of, int64_t limit) const;
+  JsonView view(const std::shared_ptr<const nlohmann::json>& file, const char* name) const;
 
   std::string dir_;
-  std::shared_ptr<const nlohmann::json> config_;  // tokenizer_config.json, {} where missing
-  std::shared_ptr<const nlohmann::json> map_;     // special_tokens_map.json, {} where missing
+  std::shared_ptr<const nlohmann::json> config_;
+  std::shared_ptr<const nlohmann::json> map_;
+  std::shared_ptr<const nlohmann::json> added_;
+  std::shared_ptr<const nlohmann::json> model_;
 };
 
-/// BOS and EOS as the `post_processor` of a tokenizer.json puts them around a text, adds_bos and
-/// the whole prefix.
-/// Only TemplateProcessing says anything; other processors are passed over.
+/// What a `post_processor` of a tokenizer.json puts around a single text: prefix and suffix, BOS
+/// and EOS (the first of each) and adds_bos. Reads TemplateProcessing, RobertaProcessing,
+/// BertProcessing, ByteLevel (which adds nothing) and Sequence. Throws Unsupported, naming the
+/// field, for any other; Corrupt for tokens that the vocabulary does not have.
 SpecialIds template_ids(const JsonView& post_processor, const IdOf& id_of);
 
 }  // namespace prunus::text

@@ -20,6 +20,8 @@ class TokenModel {
   virtual const std::string* token_of(int64_t id) const = 0;
   /// One more than the largest id.
   virtual int64_t id_limit() const = 0;
+  /// How many tokens there are; less than id_limit() where ids have holes.
+  virtual int64_t size() const = 0;
 
   /// Appends the ids of one word (valid UTF-8, already spelled as the vocabulary is).
   /// Throws InvalidArgument where the word is 2 GiB or more.

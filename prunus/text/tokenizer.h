@@ -15,6 +15,7 @@ struct SpecialIds {
   std::optional<int64_t> eos;  ///< end of text
   bool adds_bos = false;       ///< the stock tokenizer puts `bos` in front of every text by default
   std::vector<int64_t> prefix = {};  ///< all it puts there: `bos` where adds_bos, or several ids
+  std::vector<int64_t> suffix = {};  ///< what it puts behind every text by default, mostly nothing
 };
 
 /// Text to ids and back, equal to the Hugging Face tokenizer of the same directory.
@@ -45,6 +46,9 @@ class Tokenizer {
     return {*special_.bos};
   }
 
+  /// All that the stock tokenizer puts behind a text by default; mostly nothing.
+  const std::vector<int64_t>& suffix_ids() const { return special_.suffix; }
+
   /// What a document begins with where its beginning shall be marked in any case: prefix_ids(),
   /// else BOS, else nothing.
   std::vector<int64_t> document_start() const {
@@ -67,8 +71,11 @@ class Tokenizer {
 
 /// Loads the tokenizer of a Hugging Face model directory. The first of these that is there is read:
 /// tokenizer.json; tokenizer.model (sentencepiece); vocab.json with merges.txt (byte-level BPE).
-/// BOS and EOS come from tokenizer_config.json, else special_tokens_map.json, else the template of
-/// the post-processor or sentencepiece itself, else config.json. An explicit null means "none".
+/// The ids are those of AutoTokenizer of transformers 5.24 (docs/formats/tokenizers.md): tokens
+/// that only the files beside it name are added, and a class that stock software rebuilds has its
+/// rules. BOS and EOS come from special_tokens_map.json (unless tokenizer_config.json has
+/// added_tokens_decoder), else tokenizer_config.json, else the class, else the post-processor or
+/// sentencepiece itself, else config.json. An explicit null means "none".
 /// Throws NotFound (no tokenizer file), Corrupt (a file breaks its format or contradicts another),
 /// Unsupported (valid, but with parts that Prunus does not implement; the field is named).
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& model_dir);

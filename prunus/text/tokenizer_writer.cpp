@@ -115,11 +115,10 @@ Json tokenizer_config(int64_t model_max_length) {
           {"bos_token", "<s>"},
           {"clean_up_tokenization_spaces", false},
           {"eos_token", "</s>"},
-          {"legacy", true},
           {"model_max_length", model_max_length},
           {"pad_token", nullptr},
           {"sp_model_kwargs", Json::object()},
-          {"tokenizer_class", "LlamaTokenizer"},
+          {"tokenizer_class", "PreTrainedTokenizerFast"},
           {"unk_token", "<unk>"}};
 }
 

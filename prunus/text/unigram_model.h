@@ -25,6 +25,7 @@ class UnigramModel : public TokenModel {
   std::optional<int64_t> id_of(std::string_view token) const override;
   const std::string* token_of(int64_t id) const override;
   int64_t id_limit() const override { return static_cast<int64_t>(pieces_.size()); }
+  int64_t size() const override { return id_limit(); }
   /// Cost: O(n · length of the longest piece). Throws InvalidArgument also for a character without
   /// a piece where there is no unk_id.
   void tokenize(std::string_view word, std::vector<int64_t>& ids) const override;

@@ -1,5 +1,6 @@
 #include "prunus/model/generate.h"
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 
@@ -11,6 +12,7 @@
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/cli/command.h"
+#include "prunus/model/end_tokens.h"
 #include "prunus/text/tokenizer.h"
 
 namespace prunus::commands {
@@ -53,6 +55,13 @@ class Printer {
   size_t shown_ = 0;
 };
 
+// Why the text ends behind `ids`.
+const char* reason(const std::vector<int64_t>& ids, const GenerateOptions& options) {
+  const auto& stop = options.stop_ids;
+  if (std::find(stop.begin(), stop.end(), ids.back()) != stop.end()) return "end_token";
+  return static_cast<int64_t>(ids.size()) == options.max_tokens ? "max_tokens" : "context";
+}
+
 void run(Options& options) {
   const at::Device device = start(options.common);
   const Model model = open_model(options.model_dir);
@@ -60,7 +69,10 @@ void run(Options& options) {
   std::vector<int64_t> prompt = tokenizer->encode(options.prompt);
   const std::vector<int64_t> prefix = tokenizer->prefix_ids();
   prompt.insert(prompt.begin(), prefix.begin(), prefix.end());
-  if (tokenizer->eos_id()) options.generate.stop_ids = {*tokenizer->eos_id()};
+  options.generate.stop_ids = end_tokens(options.model_dir);
+  if (options.generate.stop_ids.empty() && tokenizer->eos_id()) {
+    options.generate.stop_ids = {*tokenizer->eos_id()};
+  }
   Generator generator(model, device);
   const Timer timer;
   if (!options.json) {
@@ -77,6 +89,7 @@ void run(Options& options) {
   print_json({{"text", tokenizer->decode(all)},
               {"prompt_tokens", prompt.size()},
               {"new_ids", ids},
+              {"stopped_by", reason(ids, options.generate)},
               {"seconds", seconds},
               {"tokens_per_second", static_cast<double>(ids.size()) / seconds},
               {"peak_memory_bytes", peak_memory_bytes()}});
@@ -88,6 +101,11 @@ std::function<void()> declare(CLI::App& app) {
   app.add_option("MODEL", options->model_dir, "Hugging Face model directory")->required();
   app.add_option("--prompt", options->prompt, "text to continue")->required();
   app.add_option("--max-tokens", generate.max_tokens, "new tokens at most");
+  app.footer(
+      "Ends at any eos_token_id of generation_config.json, without that file of config.json, "
+      "and where\nthe one that counts has none at the tokenizer's EOS. Nothing else of "
+      "generation_config.json is\nfollowed: no do_sample, temperature, top_k, top_p, "
+      "repetition_penalty, max_length or forced\ntokens; the options above say it all.");
   app.add_option("--temperature", generate.temperature,
                  "0: the likeliest token always; 1: as learned");
   app.add_option("--top-p", generate.top_p, "sample among the likeliest tokens of this total mass");

@@ -1,0 +1,32 @@
+#include "prunus/model/end_tokens.h"
+
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/error.h"
+#include "prunus/base/json.h"
+
+namespace prunus {
+namespace fs = std::filesystem;
+
+std::vector<int64_t> end_tokens(const std::string& model_dir) {
+  constexpr const char* kKey = "eos_token_id";
+  fs::path path = fs::path(model_dir) / "generation_config.json";
+  if (!fs::exists(path)) path = fs::path(model_dir) / "config.json";
+  const Json config = read_json(path.string(), uint64_t{1} << 26);
+  PRUNUS_CHECK(config.is_object(), Corrupt, path.string(), ": is ", config.type_name(),
+               ", expected an object");
+  const auto found = config.find(kKey);
+  if (found == config.end() || found->is_null()) return {};
+  const Json list = found->is_array() ? *found : Json::array({*found});
+  std::vector<int64_t> ids;
+  for (const Json& id : list) {
+    PRUNUS_CHECK(id.is_number_integer(), Corrupt, path.string(), ": ", kKey, " is ",
+                 found->dump().substr(0, 80), ", expected a token id or a list of them");
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
+}  // namespace prunus
