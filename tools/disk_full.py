@@ -62,7 +62,6 @@ class Sizes:
         reference = work / f"{name}-with-room"
         subprocess.run(jobs.command(self.job, reference), check=True, stdout=subprocess.DEVNULL)
         self.wanted = small_jobs.result(reference)
-        self.old = reference.read_bytes() if reference.is_file() else None
         self.places = {}  # size -> what the message names; "" where the run ended well
         self.failed = 0
         self.kept = 0
