@@ -21,6 +21,7 @@ import argparse
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -188,6 +189,7 @@ def main():
     if os.geteuid() != 0:
         sys.exit("disk_full.py: needs root, to mount disks of a given size")
     failed = 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # not without unmounting
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
         work = pathlib.Path(folder)
