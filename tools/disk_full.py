@@ -21,6 +21,7 @@ import argparse
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,6 @@ class Sizes:
         reference = work / f"{name}-with-room"
         subprocess.run(jobs.command(self.job, reference), check=True, stdout=subprocess.DEVNULL)
         self.wanted = small_jobs.result(reference)
-        self.old = reference.read_bytes() if reference.is_file() else None
         self.places = {}  # size -> what the message names; "" where the run ended well
         self.failed = 0
         self.kept = 0
@@ -189,6 +189,7 @@ def main():
     if os.geteuid() != 0:
         sys.exit("disk_full.py: needs root, to mount disks of a given size")
     failed = 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # not without unmounting
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
         work = pathlib.Path(folder)

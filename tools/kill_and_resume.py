@@ -21,6 +21,7 @@ import itertools
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -123,7 +124,7 @@ def run_job(name, jobs, work, arguments, moments):
                 break
         trial.finish()
         failed += bool(trial.faults)
-        outcomes[trial.notes[-1]] += 1
+        outcomes[re.sub(r"partial-\d+", "partial", trial.notes[-1].replace(trial.out.name, "OUT"))] += 1
         if trial.faults or arguments.verbose:
             print(f"  {number}: {'; '.join(trial.notes)} -> {'; '.join(trial.faults) or 'same bytes'}",
                   flush=True)
