@@ -224,7 +224,7 @@ void for_each_scored_batch(const ScoringModel& scoring, const EvalText& text,
     stream.forward(hidden);
     for (size_t i = 0; i < wave.size(); ++i) {
       use(head, select(text, wave[i], hidden[i].to(scoring.device)));
-      hidden[i] = {};
+      hidden[i] = at::Tensor();
     }
   }
 }

@@ -5,6 +5,8 @@
 #include <numeric>
 #include <optional>
 
+#include <nlohmann/json.hpp>
+
 #include "prunus/base/error.h"
 #include "prunus/base/named.h"
 #include "prunus/base/progress.h"

@@ -188,6 +188,7 @@ std::string SentencePieceTokenizer::decode(std::span<const int64_t> ids, bool sk
 std::unique_ptr<Tokenizer> load_sentencepiece(const std::string& model_dir) {
   const std::string path = (std::filesystem::path(model_dir) / "tokenizer.model").string();
   const std::string content = read_file(path, kMaxModelBytes);
+  check_no_stand_in(content, path);
   PRUNUS_CHECK(
       !looks_like_ranks(content), Unsupported, path,
       ": is a tiktoken rank file, not sentencepiece; put the model's tokenizer.json beside it");

@@ -4,6 +4,8 @@
 
 #include <ATen/ATen.h>
 
+#include <nlohmann/json.hpp>
+
 #include "prunus/io/hf_directory.h"
 #include "prunus/io/safetensors_index.h"
 
