@@ -53,22 +53,52 @@ double conversion_bytes(const Model& model, const MemoryRequest& request) {
   return largest;
 }
 
+// Inner channels of the feed-forward part: training runs every expert on every token.
+double inner_channels(const LayerShape& layer) {
+  const int64_t experts = std::max<int64_t>(1, layer.experts);
+  return static_cast<double>(experts * layer.intermediate_size + layer.shared_intermediate_size);
+}
+
+// Norms over the hidden channels in a layer.
+double layer_norms(const ModelConfig& config) {
+  double norms = 0;
+  for (const TensorSpec& spec : config.family->tensors()) {
+    const Role role = spec.role;
+    norms += role == Role::AttnNorm || role == Role::MlpNorm || role == Role::PostAttnNorm ||
+             role == Role::PostMlpNorm;
+  }
+  return norms;
+}
+
+// Scores that are written out, per token: a soft cap keeps its tanh and the softmax behind it;
+// ALiBi adds a bias to those of each head, the same for all rows.
+double score_values(const ModelConfig& config, const LayerShape& layer,
+                    const MemoryRequest& request) {
+  const auto scores = static_cast<double>(layer.num_attention_heads * request.row_tokens);
+  if (config.attention_softcap != 0) return 2 * scores;
+  const bool alibi = config.family->positions == Positions::Alibi;
+  return alibi ? scores / static_cast<double>(request.micro_rows) : 0;
+}
+
 // Values that autograd keeps of one layer, per token.
 double kept_values(const ModelConfig& config, const LayerShape& layer,
                    const MemoryRequest& request) {
   const auto hidden = static_cast<double>(config.hidden_size);
   const double heads = static_cast<double>(layer.num_attention_heads * config.head_dim);
-  const auto ffn = static_cast<double>(layer.intermediate_size);
-  double values = 4 * hidden + 5 * heads + 4 * ffn;
-  if (request.full) values += 2 * hidden;
-  if (!request.full && request.lora.dropout > 0) values += 5 * hidden + heads + ffn;
-  return values;
+  const double inner = inner_channels(layer);
+  const double norms = layer_norms(config);
+  const bool layer_norm = config.family->norm == NormKind::Layer;
+  double values = (2 + norms) * hidden + 5 * heads + (config.family->gated ? 4 : 2) * inner;
+  if (layer.experts > 0) values += inner;  // before and after the router's weights
+  if (layer_norm) values += norms * hidden;
+  if (request.full) values += norms * hidden;
+  if (!request.full && request.lora.dropout > 0) values += 5 * hidden + heads + inner;
+  return values + score_values(config, layer, request);
 }
 
 // Values that come and go in a layer's backward pass, per token.
 double passing_values(const ModelConfig& config, const LayerShape& layer) {
-  return 3 * static_cast<double>(layer.intermediate_size) +
-         4 * static_cast<double>(config.hidden_size);
+  return 3 * inner_channels(layer) + 4 * static_cast<double>(config.hidden_size);
 }
 
 double activation_bytes(const Model& model, const MemoryRequest& request) {
@@ -122,16 +152,20 @@ double teacher_bytes(const MemoryRequest& request) {
 
 double step_flops(const Model& model, const MemoryRequest& request) {
   const auto tokens = static_cast<double>(request.batch_rows * request.row_tokens);
-  const auto per_token = [&](const Model& one) {
-    return 2 * count_macs(one.config(), request.row_tokens).total() /
+  const auto flops = [&](const ModelConfig& config) {
+    return 2 * count_macs(config, request.row_tokens).total() /
            static_cast<double>(request.row_tokens);
   };
+  ModelConfig trained = model.config();
+  for (const LayerShape& layer : trained.layers) {
+    trained.experts_per_token = std::max(trained.experts_per_token, layer.experts);
+  }
   double passes = request.full ? 3 : 2;
   if (request.checkpoint_blocks) passes += 1;
-  double flops = passes * per_token(model);
-  if (!request.full) flops += 6 * static_cast<double>(request.trained);
-  if (request.teacher != nullptr) flops += per_token(*request.teacher);
-  return tokens * flops;
+  double per_token = passes * flops(trained);
+  if (!request.full) per_token += 6 * static_cast<double>(request.trained);
+  if (request.teacher != nullptr) per_token += flops(request.teacher->config());
+  return tokens * per_token;
 }
 
 }  // namespace

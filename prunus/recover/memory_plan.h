@@ -44,9 +44,12 @@ struct MemoryPlan {
 };
 
 /// Adds up what a run will hold. Activations by what autograd keeps of one layer per token, in
-/// values: 4·hidden + 5·heads·head_dim + 4·intermediate (2·hidden more where norms are trained;
-/// dropout's masks come on top), in every layer, or with checkpoint_blocks in one, and one hidden
-/// state per layer. "program and libraries" is this process's resident memory at the call.
+/// values: (2 + norms)·hidden + 5·heads·head_dim + 4·inner, norms = those over the hidden channels
+/// of a layer, inner = channels of the feed-forward part, of all its experts together. 2·inner
+/// where it is not gated, 5·inner for experts; norms·hidden more where norms are trained, and again
+/// where they are LayerNorms; dropout's masks, and scores that are written out (soft cap, ALiBi),
+/// come on top. In every layer, or with checkpoint_blocks in one, and one hidden state per layer.
+/// "program and libraries" is this process's resident memory at the call.
 MemoryPlan plan_memory(const Model& model, const MemoryRequest& request);
 
 /// Plans a run, says the plan on stderr, sets request.checkpoint_blocks by `wish` (Auto: where more

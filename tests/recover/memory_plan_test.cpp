@@ -6,8 +6,10 @@
 #include <gtest/gtest.h>
 
 #include "prunus/base/memory.h"
+#include "prunus/model/cost.h"
 
 #include "support/expect_error.h"
+#include "support/golden_models.h"
 #include "support/tiny_model.h"
 
 namespace prunus {
@@ -43,6 +45,38 @@ TEST(MemoryPlan, CountsWhatFullTrainingHolds) {
   EXPECT_EQ(part(plan_memory(model, request), "activations"), 20 * 4 * (224 + 100 + 2 * 16));
   request.optimizer = OptimizerOptions::Kind::Muon;
   EXPECT_EQ(part(plan_memory(model, request), "optimiser"), 4 * kParameters);
+}
+
+double activations(const std::string& name, bool full) {
+  const Model model = open_model(test::golden_dir(name));
+  MemoryRequest request;
+  request.full = full;
+  request.trained = 1;
+  request.micro_rows = 2;
+  request.row_tokens = 10;
+  return part(plan_memory(model, request), "activations") / (20 * 4);
+}
+
+// Hidden 24, 4 heads of 6, 4 experts of 12 and a shared one of 20: 68 inner channels, 2 layers.
+TEST(MemoryPlan, TrainingAMixtureHoldsAllOfItsExperts) {
+  EXPECT_EQ(activations("qwen2_moe", false),
+            2 * (4 * 24 + 5 * 24 + 4 * 68 + 68) + (3 * 68 + 4 * 24));
+  const Model model = open_model(test::golden_dir("qwen2_moe"));
+  MemoryRequest request;
+  request.full = true;
+  // Two of four experts would be 2·12 + 20 = 44 of the 68.
+  EXPECT_NEAR(plan_memory(model, request).flops_per_step,
+              3 * 2 * (count_macs(model.config(), 1).total() + 2 * 3 * 24 * 24), 1e-6);
+}
+
+// Hidden 24, 4 heads of 6, 40 channels that no gate multiplies, 2 layers: LayerNorm keeps what it
+// centres and, trained, what it scales.
+TEST(MemoryPlan, NormsCountByTheirKindAndNumber) {
+  EXPECT_EQ(activations("gpt2", true), 2 * ((2 + 3 * 2) * 24 + 5 * 24 + 2 * 40) + (3 * 40 + 96));
+  // Gemma 2: hidden 24, 4 heads of 16, 32 channels, 3 layers, four norms each; scores of 10 places
+  // under a soft cap twice over.
+  EXPECT_EQ(activations("gemma2", true),
+            3 * ((2 + 2 * 4) * 24 + 5 * 64 + 4 * 32 + 2 * 4 * 10) + (3 * 32 + 96));
 }
 
 TEST(MemoryPlan, FrozenWeightsCountAsTheyAreStored) {
