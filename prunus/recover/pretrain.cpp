@@ -55,7 +55,10 @@ Json model_json(const PretrainJob& job) {
 
 double deviation(const PretrainJob& job, const Json& config) {
   if (job.init_deviation > 0) return job.init_deviation;
-  return config.value("initializer_range", kDefaultDeviation);
+  for (const char* key : {"initializer_range", "init_std"}) {
+    if (config.contains(key) && config[key].is_number()) return config[key];
+  }
+  return kDefaultDeviation;
 }
 
 Json options_json(const PretrainJob& job) {
