@@ -123,6 +123,55 @@ std::string cuts_of(const Family& family) {
   return joined(labels);
 }
 
+// What full training changes besides embedding, projections, head and the gains of norms.
+std::string trained_too(const Family& family) {
+  std::vector<std::string> parts;
+  const auto add = [&](Role role, const char* what) {
+    if (has(family, role)) parts.push_back(what);
+  };
+  add(Role::EmbedPositions, "positions");
+  add(Role::EmbedNorm, "norm of the embedding");
+  const auto can_be = [](const Switch& one) { return one.value || !one.key.empty(); };
+  if (can_be(family.qkv_bias) || can_be(family.out_bias) || can_be(family.mlp_bias)) {
+    parts.push_back("biases");
+  }
+  add(Role::AttnNormBias, "biases of norms");
+  if (can_be(family.qk_norm)) parts.push_back("norms of q and k");
+  add(Role::Router, "router");
+  add(Role::SharedRouter, "router of the shared expert");
+  return parts.empty() ? "yes" : "yes; " + joined(parts) + " too";
+}
+
+std::string training_remarks(const Family& family) {
+  std::vector<std::string> parts;
+  if (family.mixture) parts.push_back("every expert runs on every token; no balancing term");
+  if (family.positions == Positions::Alibi) parts.push_back("ALiBi has no weights");
+  if (family.parallel_residual.value) parts.push_back("both parts of a layer read its input");
+  return joined(parts);
+}
+
+std::string training_section() {
+  std::string text =
+      "\n## What can be trained\n\n"
+      "By `prunus recover`, with a teacher or without, and `prunus train` "
+      "([recover.md](recover.md)).\n"
+      "Whatever has a place in the family's file has a gradient.\n\n"
+      "| `model_type` | models | adapters | all weights (`--full`) | `--sub-block` | from scratch "
+      "| remarks |\n|---|---|---|---|---|---|---|\n";
+  for (const Family* family : families::all()) {
+    text += c10::str("| `", family->model_type, "` | ", family->description, " | ",
+                     family->mixture ? "all but experts" : "yes", " | ", trained_too(*family),
+                     " | yes | yes | ", training_remarks(*family), " |\n");
+  }
+  return text +
+         "\nAdapters of a mixture stand on the attention, dense layers and the shared expert: an "
+         "expert is\n"
+         "trained joined with the others of its layer, while an adapter belongs to one tensor of "
+         "the "
+         "file.\n"
+         "`--sub-block` leaves the norms of q and k as they are.\n";
+}
+
 }  // namespace
 
 std::string families_page() {
@@ -151,7 +200,7 @@ std::string families_page() {
       "channels where the embedding is scaled by the root of their number; BLOOM's feed-forward\n"
       "width. Layers of different sizes are lists that only Prunus reads as well\n"
       "([formats/config.md](formats/config.md)).\n";
-  return page;
+  return page + training_section();
 }
 
 }  // namespace prunus

@@ -24,5 +24,18 @@ TEST(FamiliesPage, SaysWhatMayNotBeCut) {
   EXPECT_NE(row("mixtral").find("`expert`"), std::string::npos);
 }
 
+TEST(FamiliesPage, SaysWhatIsTrained) {
+  const std::string page = families_page();
+  const std::string section = page.substr(page.find("## What can be trained"));
+  const auto row = [&](const std::string& type) {
+    const auto begin = section.find("| `" + type + "` |");
+    return section.substr(begin, section.find('\n', begin) - begin);
+  };
+  EXPECT_NE(row("gpt2").find("positions, biases, biases of norms too"), std::string::npos);
+  EXPECT_NE(row("mixtral").find("| all but experts | yes; router too |"), std::string::npos);
+  EXPECT_NE(row("llama").find("| yes | yes; biases too | yes | yes | – |"), std::string::npos);
+  EXPECT_NE(row("mistral").find("| yes | yes | yes | yes | – |"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace prunus::test
