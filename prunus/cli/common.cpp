@@ -45,7 +45,8 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
 }
 
 void add_examples(CLI::App& app, std::initializer_list<std::string_view> lines) {
-  std::string text = "Examples:";
+  const std::string before = app.get_footer();  // what else the command says at its end
+  std::string text = before.empty() ? "Examples:" : before + "\n\nExamples:";
   for (const std::string_view line : lines) text += c10::str("\n  ", line);
   app.footer(text);
 }
