@@ -85,4 +85,27 @@ void write_output(const OutputFile& output, std::string_view content) {
   if (!output.path.empty()) write_file(place_of(output.path).string(), content);
 }
 
+OutputLock::OutputLock(const std::vector<OutputFile>& outputs) {
+  for (const OutputFile& output : outputs) {
+    if (output.path.empty()) continue;
+    const std::string path = output.path + ".lock";
+    auto lock = FileLock::take(path);
+    if (!lock) {
+      release();
+      PRUNUS_FAIL(InvalidArgument, output.option, " ", output.path, ": another run is writing it (",
+                  FileLock::holder(path), "); wait for it, or choose another name");
+    }
+    locks_.emplace_back(path, std::move(*lock));
+  }
+}
+
+OutputLock::~OutputLock() { release(); }
+
+// Each file goes while its lock is held, so that nobody can hold a lock on a file that is gone.
+void OutputLock::release() {
+  std::error_code ignored;
+  for (const auto& [path, lock] : locks_) std::filesystem::remove(path, ignored);
+  locks_.clear();
+}
+
 }  // namespace prunus

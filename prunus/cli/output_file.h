@@ -1,7 +1,10 @@
 #pragma once
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "prunus/base/file_lock.h"
 
 namespace prunus {
 
@@ -22,5 +25,19 @@ void check_outputs(const std::vector<OutputFile>& outputs, const std::vector<std
 /// Writes the file where one is asked for, complete or not at all. A symbolic link stays one: what
 /// it points to is replaced. Throws Io.
 void write_output(const OutputFile& output, std::string_view content);
+
+/// Keeps a second run off the same files: "<path>.lock" for each, removed at the end. Throws
+/// InvalidArgument where another process holds one; Io.
+class OutputLock {
+ public:
+  explicit OutputLock(const std::vector<OutputFile>& outputs);
+  ~OutputLock();
+  OutputLock(const OutputLock&) = delete;
+  OutputLock& operator=(const OutputLock&) = delete;
+
+ private:
+  void release();
+  std::vector<std::pair<std::string, FileLock>> locks_;
+};
 
 }  // namespace prunus

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "prunus/base/file_lock.h"
+
 #include "cli/fixture.h"
 
 namespace prunus::test_cli {
@@ -276,6 +278,18 @@ TEST_F(EvalCommand, WritesTheScoresOfEveryItemOnRequest) {
   const std::string samples = read(dir / "samples.jsonl");
   EXPECT_EQ(std::count(samples.begin(), samples.end(), '\n'), 2);
   EXPECT_THAT(samples, HasSubstr("log_likelihood"));
+}
+
+TEST_F(EvalCommand, ASecondRunOnTheSameFileIsRefused) {
+  const std::string result = dir / "result.json";
+  auto lock = FileLock::take(result + ".lock");
+  ASSERT_TRUE(lock);
+  const Outcome second = run({"eval", model, "--ppl", text, "--out", result});
+  EXPECT_EQ(second.exit_code, 2);
+  EXPECT_THAT(second.err, HasSubstr("another run is writing it"));
+  lock.reset();
+  EXPECT_EQ(run({"eval", model, "--ppl", text, "--out", result}).exit_code, 0);
+  EXPECT_FALSE(fs::exists(result + ".lock"));
 }
 
 }  // namespace

@@ -202,6 +202,7 @@ void run(const Options& options) {
   const Dtype dtype = parse_named(kDtypes, options.dtype, "--dtype");
   const OutputFile out{"--out", options.out};
   check_outputs({out}, {options.model_dir, options.other_dir}, options.force);
+  const OutputLock lock({out});
   std::vector<std::unique_ptr<Subject>> subjects;
   for (const std::string& dir : {options.model_dir, options.other_dir}) {
     if (!dir.empty()) subjects.push_back(std::make_unique<Subject>(dir, dtype, device));

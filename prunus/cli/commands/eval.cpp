@@ -183,6 +183,9 @@ void check_out(const Options& options) {
                 true);
   PRUNUS_CHECK(options.samples.empty() || !options.tasks.names.empty(), InvalidArgument,
                "--samples is for --tasks");
+}
+
+void check_state(const Options& options) {
   if (options.out.empty() || !fs::exists(work_file(options)) || options.resume) return;
   PRUNUS_CHECK(options.force, InvalidArgument, work_file(options),
                ": is the state of an interrupted run; --resume goes on, --force begins anew");
@@ -240,12 +243,28 @@ Json measure(const Options& options, at::Device device, std::string& samples) {
   return json;
 }
 
+// The figures; where it stops, what is left for --resume.
+Json measured(const Options& options, std::string& samples) {
+  try {
+    return measure(options, start(options.common), samples);
+  } catch (const Error& error) {
+    const bool kept = !options.out.empty() && fs::exists(work_file(options));
+    const char* nothing = error.kind() == ErrorKind::Interrupted ? "; nothing was written" : "";
+    throw Error(error.kind(),
+                c10::str(error.what(), kept ? "; what is finished is kept in " : nothing,
+                         kept ? work_file(options) : "",
+                         kept ? ": the same command with --resume goes on from there" : ""));
+  }
+}
+
 void run(const Options& options) {
   check_asked(options);
   check_texts(options);
   check_out(options);
+  const OutputLock lock({{"--samples", options.samples}, {"--out", options.out}});
+  check_state(options);
   std::string samples;
-  const Json json = measure(options, start(options.common), samples);
+  const Json json = measured(options, samples);
   if (options.json) {
     print_json(json);
   } else {
