@@ -98,8 +98,9 @@ TEST_F(TokenizerCommand, ReplacesItsResultOnlyByForce) {
 
 TEST_F(TokenizerCommand, NeverReplacesAModelOfOthers) {
   const std::string config = read(model + "/config.json");
-  expect_failed(run({"tokenizer", "--data", text, "--out", model, "--vocab-size", "320", "--force"}),
-                2, "no prunus run has written");
+  expect_failed(
+      run({"tokenizer", "--data", text, "--out", model, "--vocab-size", "320", "--force"}), 2,
+      "no prunus run has written");
   EXPECT_EQ(read(model + "/config.json"), config);
 }
 

@@ -33,8 +33,7 @@ std::function<void()> declare(CLI::App& app) {
   app.add_option("MODEL", options->job.model_dir, "Hugging Face model directory")->required();
   app.add_option("--plan", options->job.plan_file, "plan.json of `prunus prune`, edited or not")
       ->required();
-  app.add_option("--out", options->job.out_dir, "directory to write; new, or empty")
-      ->required();
+  app.add_option("--out", options->job.out_dir, "directory to write; new, or empty")->required();
   app.add_flag("--force", options->job.force, "replace OUT where it is an earlier result");
   app.add_flag("--json", options->json, "print run.json's content to stdout");
   add_common_options(app, options->common);

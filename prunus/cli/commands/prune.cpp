@@ -235,7 +235,8 @@ std::function<void()> declare(CLI::App& app) {
   app.add_flag("--resume", job.resume,
                "go on where an interrupted or killed run of the same command stopped");
   app.add_flag("--dry-run", job.dry_run, "write OUT/plan.json and stop; see `prunus apply`");
-  app.add_flag("--force", job.force, "replace OUT where it is an earlier result, and the state of an older run");
+  app.add_flag("--force", job.force,
+               "replace OUT where it is an earlier result, and the state of an older run");
   app.add_flag("--json", options->json, "print run.json's content to stdout");
   add_common_options(app, options->common);
   add_examples(app, {"prunus prune MODEL --out SMALLER --ratio 0.25 --calib text.txt",
