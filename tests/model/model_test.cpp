@@ -139,7 +139,8 @@ TEST(OpenModel, ReadsNamesThatWrappersChangedAndTheBaseClassShortened) {
                                                        {"model._orig_mod.", "model."}};
   for (const auto& [added, dropped] : cases) {
     std::map<std::string, at::Tensor> tensors;
-    for (const auto& [name, value] : copy_weights(tied)->tensors) {
+    const auto weights = copy_weights(tied);
+    for (const auto& [name, value] : weights->tensors) {
       std::string stored = added + name.substr(std::string(dropped).size());
       const bool adapted = std::string(added) == "base_model.model.";
       const auto at = stored.find("q_proj.");

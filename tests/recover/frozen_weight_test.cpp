@@ -63,12 +63,12 @@ TEST(AdaptedLinear, MaskedEqualsTheUpdateCutToTheWeightsOwnNonZeros) {
 // Row 0 has weights that are too small for INT8 beside its largest, and true zeros.
 TEST(AdaptedLinear, AnInt8WeightIsMaskedByItsOwnZerosAndNotByRoundedOnes) {
   Case one;
-  one.w = at::tensor({8.0, 0.01, 0.0, -0.01, 0.0, 4.0, 0.02}).repeat({4, 1});
+  one.w = at::tensor({8.0, 0.01, 0.0, -0.01, 0.0, 4.0, 0.02}, at::kFloat).repeat({4, 1});
   const FrozenWeight frozen = FrozenWeight::int8(one.w, /*sparse=*/true);
   const at::Tensor rounded = at::tensor({127.0, 0.0, 0.0, 0.0, 0.0, 64.0, 0.0}) * (8.0 / 127);
   EXPECT_TRUE(at::allclose(frozen.dense(at::kFloat)[0], rounded.to(at::kFloat)));
   EXPECT_EQ(frozen.bytes(), 4 * 7 + 4 * 4);
-  const at::Tensor keep = at::tensor({1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0});
+  const at::Tensor keep = at::tensor({1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0}, at::kFloat);
   const at::Tensor base = frozen.dense(at::kFloat).clone();
   const Gradients want =
       of(one, at::linear(one.x, base + 2.0 * at::mm(one.b, one.a) * keep, one.bias));

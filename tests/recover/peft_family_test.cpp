@@ -85,7 +85,7 @@ TEST(PeftTrain, WhatCanOnlyBeMergedIsRefusedByName) {
   refused("llama_saved", "llama_mha", "here: brings the whole tensor 'lm_head.weight'");
   refused("opt_biases", "opt", "here: brings the whole tensor 'model.decoder");
   refused("llama_lora_bias", "llama_bias", "here: adds to the bias 'model.layers.0.mlp.up_proj");
-  refused("tied_head", "llama_gqa", "here: has an adapter on lm_head");
+  refused("tied_head", "llama_gqa", "here: brings the whole tensor 'lm_head.weight'");
   read_peft(kPeft + "/gpt_neox_fused", open_model(golden_dir("gpt_neox"))).check_trainable("");
 }
 

@@ -307,7 +307,8 @@ TEST(TrainModel, AnInt8BaseIsTrainedWithTheMaskThatMergingUses) {
   adapter.pairs.at({0, Role::UpProj}).b.mul_(10);
   TrainModel trained(sparse, at::kCPU, {.int8_base = true}, std::move(adapter));
   ASSERT_EQ(trained.sparse_weights(), 1);
-  TrainModel merged(trained.result(), at::kCPU, {});
+  const Model result = trained.result();
+  TrainModel merged(result, at::kCPU, {});
   const double want = merged.run(batch, {}).ce;
   EXPECT_NEAR(trained.run(batch, {}).ce, want, 0.01 * want);
 }
