@@ -183,7 +183,10 @@ Parser::Parser(bool runs)
     sub->option_defaults()->always_capture_default();
     auto run = command->declare(*sub);
     check_values(*sub);
-    if (runs) sub->callback(std::move(run));
+    // The command's options live as long as its callback.
+    sub->callback([runs, run = std::move(run)] {
+      if (runs) run();
+    });
   }
 }
 

@@ -259,6 +259,9 @@ void warn_of_passed_over(const ModelConfig& config, const std::string& where) {
     code = code || name == "auto_map";
     if (name != "auto_map") names += (names.empty() ? "" : ", ") + name;
   }
+  // Names are of an untrusted file: they must not redraw the terminal.
+  std::replace_if(
+      names.begin(), names.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
   const std::lock_guard lock(mutex);
   const std::string type(config.family->model_type);
   if (!names.empty() && said.insert(type + ": " + names).second) {

@@ -20,13 +20,13 @@ class HostileText : public CliTest {
 
 // Valid configurations of mathematics that Prunus does not implement, and contradictions.
 const ConfigPatch kPatches[] = {
-    {R"({"attn_logit_softcapping": 30})", 4, "attn_logit_softcapping"},
+    {R"({"is_causal": false})", 4, "field 'is_causal' = false"},
     {R"({"rope_scaling": {"rope_type": "spiral", "factor": 4.0}})", 4, "rope_scaling"},
     {R"({"rope_parameters": {"rope_type": "linear", "factor": 2.0},
          "rope_scaling": {"rope_type": "linear", "factor": 3.0}})",
      3, "disagree"},
     {R"({"quantization_config": {"quant_method": "gptq", "bits": 4}})", 4, "quantization_config"},
-    {R"({"partial_rotary_factor": 0.5})", 4, "partial_rotary_factor"},
+    {R"({"text_config": {"hidden_size": 8}})", 4, "text_config"},
     {R"({"hidden_act": "xielu"})", 4, "hidden_act 'xielu'"},
     {R"({"model_type": "gpt_bigcode"})", 4, "model_type 'gpt_bigcode'"},
     {R"({"architectures": ["LlamaForSequenceClassification"]})", 4, "architectures"},
@@ -35,11 +35,17 @@ const ConfigPatch kPatches[] = {
     {R"({"num_hidden_layers": 3})", 3, "model.layers.2"},
     {R"({"num_hidden_layers": 1})", 4, "model.layers.1"},
     {R"({"vocab_size": 260})", 3, kEmbedding},
-    {R"({"two\nlines\u001b[2J": 30})", 4, "may change the mathematics"},
 };
 
 TEST_F(HostileConfig, UnknownMathematicsAndContradictionsAreRefusedByName) {
   for (const ConfigPatch& patch : kPatches) expect_refused(patch);
+}
+
+TEST_F(HostileConfig, AFieldThatIsPassedOverCannotRedrawTheTerminal) {
+  edit_json(model + "/config.json", [](Json& json) { json["two\nlines\033[2J"] = 30; });
+  const Outcome done = prunus({"inspect", model, "--threads", "1"});
+  EXPECT_EQ(done.exit_code, 0);
+  EXPECT_THAT(done.err, HasSubstr("does not read it: two?lines?[2J"));
 }
 
 TEST_F(HostileConfig, AnUnknownLayerTypeIsRefused) {

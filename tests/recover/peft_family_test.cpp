@@ -152,8 +152,8 @@ TEST_P(LoraFamily, TrainsTheFunctionThatIsMerged) {
     return at::cross_entropy_loss(logits, next).item<double>();
   };
   const double loss = sums.ce / static_cast<double>(sums.targets);
-  EXPECT_NEAR(loss, loss_of(trained.result()), 1e-4 * loss);
-  EXPECT_GT(std::abs(loss - loss_of(model)), 1e-3 * loss);
+  EXPECT_NEAR(loss, loss_of(trained.result()), 2e-5 * loss);
+  EXPECT_GT(std::abs(loss - loss_of(model)), 2e-4 * loss);  // the adapter does say something
 }
 
 TEST_P(LoraFamily, EveryPairGetsAGradient) {

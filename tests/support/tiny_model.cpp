@@ -22,7 +22,7 @@ at::Tensor random_tensor(const TensorInfo& info, at::Generator& generator) {
   return norm ? 1.0 + 0.2 * noise : 0.3 * noise;
 }
 
-// Every byte is a token; no merges.
+// Every byte is a token, BOS stands in front; no merges.
 Json byte_tokenizer(int64_t vocab_size) {
   Json vocab = {{"<unk>", 0}, {"<s>", 1}, {"</s>", 2}};
   for (int byte = 0; byte < 256 && byte + 3 < vocab_size; ++byte) {
@@ -34,7 +34,13 @@ Json byte_tokenizer(int64_t vocab_size) {
           {"added_tokens", Json::array()},
           {"normalizer", nullptr},
           {"pre_tokenizer", nullptr},
-          {"post_processor", nullptr},
+          {"post_processor",
+           {{"type", "TemplateProcessing"},
+            {"single", Json::array({{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}},
+                                    {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}})},
+            {"pair", Json::array({{{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+                                  {{"Sequence", {{"id", "B"}, {"type_id", 1}}}}})},
+            {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {1}}, {"tokens", {"<s>"}}}}}}}},
           {"decoder",
            {{"type", "Sequence"},
             {"decoders", Json::array({{{"type", "ByteFallback"}}, {{"type", "Fuse"}}})}}},
@@ -98,8 +104,9 @@ void save_model(const Model& model, const Json& config, const std::string& dir) 
   writer.finish();
   write_file(dir + "/config.json", config.dump(2));
   write_file(dir + "/tokenizer.json", byte_tokenizer(model.config().vocab_size).dump());
-  write_file(dir + "/tokenizer_config.json",
-             R"({"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": true})");
+  write_file(
+      dir + "/tokenizer_config.json",
+      R"({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"})");
 }
 
 at::Tensor logits_of(const Model& model, const at::Tensor& ids) {
