@@ -302,12 +302,13 @@ Json run_prune(const PruneJob& job) {
   check_space(job, options, model, out.staging_path());
   check_windows(job, options, model);
   RunRecord record("prune", options_json(job, options));
-  const Calibration calibration =
-      record.stage("calibration text", [&] { return Calibration(job, options, record); });
   std::unique_ptr<WorkFolder> work;
-  if (needs_calibration(options))
-    work = work_folder(job, options, model, calibration, out.staging_path());
-  return with_last_words(work.get(), [&] {
+  return with_last_words(work, [&] {
+    const Calibration calibration =
+        record.stage("calibration text", [&] { return Calibration(job, options, record); });
+    if (needs_calibration(options)) {
+      work = work_folder(job, options, model, calibration, out.staging_path());
+    }
     const Json result =
         prune_into(job, options, model, calibration, work.get(), out.staging_path(), record);
     out.commit();

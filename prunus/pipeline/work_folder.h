@@ -63,17 +63,18 @@ class WorkFolder {
 /// "; the state is kept in …", "; nothing was written" after an interruption without state, or "".
 std::string what_is_left(const WorkFolder* folder, ErrorKind kind);
 
-/// Runs a job that reads and writes; `folder` may be null. Whatever it throws, the state in the
-/// folder stays (only discard() lets it go), and the last words say what is left: the message of an
-/// Error gets it at its end, other exceptions a line on stderr before them.
+/// Runs a job that reads and writes; `folder` may be null, then or when the job ends. Whatever it
+/// throws, the state in the folder stays (only discard() lets it go), and the last words say what
+/// is left: the message of an Error gets it at its end, other exceptions a line on stderr before
+/// them.
 template <typename Work>
-auto with_last_words(const WorkFolder* folder, Work work) {
+auto with_last_words(const std::unique_ptr<WorkFolder>& folder, Work work) {
   try {
     return work();
   } catch (const Error& error) {
-    throw Error(error.kind(), error.what() + what_is_left(folder, error.kind()));
+    throw Error(error.kind(), error.what() + what_is_left(folder.get(), error.kind()));
   } catch (...) {
-    log_info("failed" + what_is_left(folder, ErrorKind::Io));
+    log_info("failed" + what_is_left(folder.get(), ErrorKind::Io));
     throw;
   }
 }

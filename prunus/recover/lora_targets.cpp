@@ -5,6 +5,7 @@
 #include <set>
 
 #include "prunus/base/error.h"
+#include "prunus/base/nearest.h"
 #include "prunus/base/progress.h"
 #include "prunus/io/quote.h"
 #include "prunus/model/layout.h"
@@ -70,7 +71,8 @@ class Targets {
     }
     PRUNUS_CHECK(seen() > before, InvalidArgument, kOption, " ", quote(name),
                  role != std::end(kRoles) ? " is no weight of this model" : " is not known",
-                 "; known: ", known(), ", or a regular expression for a module's whole path");
+                 "; known: ", join(known()), ", or a regular expression for a module's whole path",
+                 did_you_mean(name, known()));
   }
 
   std::vector<std::pair<int, Role>> result(const std::string& text) const {
@@ -114,7 +116,7 @@ class Targets {
   }
 
   // Roles first, then what else the family calls its modules.
-  std::string known() const {
+  std::vector<std::string> known() const {
     std::vector<std::string> names = {"all"};
     const auto list = [&](const std::string& name) {
       if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
@@ -128,7 +130,7 @@ class Targets {
     for (const PeftModule& module : modules_) {
       if (possible(*module.parts[0])) list(module.path.substr(module.path.rfind('.') + 1));
     }
-    return join(names);
+    return names;
   }
 
   const Model& model_;

@@ -215,21 +215,23 @@ Json run_pretrain(PretrainJob job) {
   const auto source =
       std::make_shared<InitialSource>(config, deviation(job, json), job.seed, job.dtype);
   const Model model(std::move(config), source);
-  WorkFolder work({.path = work_path(job.out_dir, job.work_dir),
-                   .identity = identity_json(job, json).dump(2),
-                   .resume = job.resume,
-                   .force = job.force,
-                   .ram_bytes = -1,
-                   .resumable = true});
-  make_skeleton(work.path() + "/skeleton", job, json);
-  return with_last_words(&work, [&] {
+  std::unique_ptr<WorkFolder> work;
+  return with_last_words(work, [&] {
+    work = std::make_unique<WorkFolder>(
+        WorkFolder::Options{.path = work_path(job.out_dir, job.work_dir),
+                            .identity = identity_json(job, json).dump(2),
+                            .resume = job.resume,
+                            .force = job.force,
+                            .ram_bytes = -1,
+                            .resumable = true});
+    make_skeleton(work->path() + "/skeleton", job, json);
     const DataSplit data =
-        record.stage("data", [&] { return prepare(job, model, *tokenizer, work.path(), record); });
-    train(job, model, data, work.path(), out.staging_path(), record);
+        record.stage("data", [&] { return prepare(job, model, *tokenizer, work->path(), record); });
+    train(job, model, data, work->path(), out.staging_path(), record);
     record.set("result_files", hash_model_files(out.staging_path()));
     record.write(out.staging_path());
     out.commit();
-    work.discard();
+    work->discard();
     return record.json();
   });
 }

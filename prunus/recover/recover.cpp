@@ -32,9 +32,11 @@ namespace {
 // One run: models, rows, work folder, and what becomes of them.
 class Recovery {
  public:
-  Recovery(RecoverJob& job, const std::string& staging)
+  // `work` is set as soon as there is a folder: it outlives what fails here.
+  Recovery(RecoverJob& job, const std::string& staging, std::unique_ptr<WorkFolder>& work)
       : job_(job),
         staging_(staging),
+        work_(work),
         model_(open_model(job.model_dir)),
         tokenizer_(load_tokenizer(job.model_dir)),
         record_("recover", options_json(job)) {
@@ -61,8 +63,6 @@ class Recovery {
     }
     return record_.json();
   }
-
-  WorkFolder& work() { return *work_; }
 
  private:
   const Model* teacher() const { return teacher_.get(); }
@@ -252,11 +252,11 @@ class Recovery {
 
   RecoverJob& job_;
   std::string staging_;
+  std::unique_ptr<WorkFolder>& work_;
   Model model_;
   std::unique_ptr<Model> teacher_;
   std::unique_ptr<Tokenizer> tokenizer_;
   RunRecord record_;
-  std::unique_ptr<WorkFolder> work_;
   std::optional<LoraAdapter> adapter_;  // until it is trained
   DataSplit data_;
 };
@@ -270,11 +270,11 @@ Json run_recover(RecoverJob job) {
        .replace = job.force,
        .inputs = {job.model_dir, job.teacher_dir, job.adapter_dir, job.valid_file,
                   job.data == "self" ? "" : job.data, work_path(job.out_dir, job.work_dir)}});
-  Recovery recovery(job, out.staging_path());
-  return with_last_words(&recovery.work(), [&] {
-    const Json record = recovery.run();
+  std::unique_ptr<WorkFolder> work;
+  return with_last_words(work, [&] {
+    const Json record = Recovery(job, out.staging_path(), work).run();
     out.commit();
-    recovery.work().discard();
+    work->discard();
     return record;
   });
 }

@@ -162,8 +162,9 @@ Trainer::Gradient Trainer::gradient(const TrainState& state) {
   PRUNUS_CHECK(std::isfinite(result.norm), Numeric, "training step ", step + 1,
                ": the gradient's norm is ", result.norm, " though the loss is ",
                result.sums.objective / static_cast<double>(result.sums.targets), " (rows ",
-               result.rows,
-               " of the training data). Lower --lr, or look at these rows and at the weights");
+               result.rows, " of the training data, learning rate ",
+               learning_rate(options_.schedule, step),
+               "). Lower --lr, or look at these rows and at the weights");
   result.seconds = timer.seconds();
   return result;
 }
@@ -264,14 +265,10 @@ void Trainer::loop(TrainState& state, const Log& log) {
   check_last(state);
 }
 
-// No step and no validation comes after the last update to show what it did.
+// Where no step and no validation comes after the last update: one more step's loss and gradients
+// show what it did.
 void Trainer::check_last(const TrainState& state) {
-  if (!valid_.empty()) return;
-  std::vector<int64_t> rows = order_.rows_of(state.outcome.steps);
-  rows.resize(std::min(rows.size(), static_cast<size_t>(options_.micro_rows)));
-  for (const TrainBatch& batch : make_train_batches(data_.train, rows, options_.micro_rows)) {
-    check_finite_loss(model_.run(batch, {}), batch, state, rows);
-  }
+  if (valid_.empty()) gradient(state);
 }
 
 // The state that a later run is to go on from.

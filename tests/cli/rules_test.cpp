@@ -214,9 +214,14 @@ TEST_F(Rules, WhatStandsIsNotOverwritten) {
   fs::create_directory(dir / "old");
   const std::string inside = file("old/diary.txt", "dear diary");
   const std::string single = file("single", "a file");
-  for (const std::string& taken : {dir / "old", dir / "old/", single}) {
+  for (const std::string& taken : {dir / "old", dir / "old/"}) {
     SCOPED_TRACE(taken);
     expect_failed(run({"prune", model, "--out", taken, "--method", "l2"}), 2, "--force");
+  }
+  for (const char* force : {"--quiet", "--force"}) {
+    const Arguments line{"prune", model,       "--out", single, "--method",
+                         "l2",    "--threads", "1",     force};
+    expect_failed(prunus(line), 2, "is no directory");
   }
   EXPECT_EQ(prune({"--dry-run"}).exit_code, 0);
   const std::string plan = file("plan.json", read(out + "/plan.json"));
@@ -315,8 +320,8 @@ TEST_F(Rules, ParentsOfTheOutputAreMadeAndGoAgainWithAFailure) {
 TEST_F(Rules, AFullDiskIsAnErrorThatLeavesNothing) {
   const uint64_t bytes = fs::file_size(model + "/model.safetensors");
   expect_failed(prune({}, {.max_file_bytes = 8192}), 1, "model.safetensors");
-  put(model + "/notes.txt", std::string(2 * bytes, 'x'));
-  expect_failed(prune({}, {.max_file_bytes = bytes}), 1, "notes.txt");
+  put(model + "/LICENSE", std::string(2 * bytes, 'x'));  // travels with the model
+  expect_failed(prune({}, {.max_file_bytes = bytes}), 1, "LICENSE");
   expect_failed(prune({"--dry-run"}, {.max_file_bytes = 256}), 1, "plan.json");
 }
 

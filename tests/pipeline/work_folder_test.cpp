@@ -136,8 +136,10 @@ TEST(WorkFolder, IsForOneAtATime) {
 
 TEST(WorkFolder, SaysWhatIsLeftWhateverEndsTheRun) {
   const TempDir dir;
-  WorkFolder folder({.path = dir / "w", .identity = kJob});
-  const auto last_words = [&](const WorkFolder* work, ErrorKind kind) -> std::string {
+  const auto folder =
+      std::make_unique<WorkFolder>(WorkFolder::Options{.path = dir / "w", .identity = kJob});
+  const auto last_words = [&](const std::unique_ptr<WorkFolder>& work,
+                              ErrorKind kind) -> std::string {
     try {
       with_last_words(work, [&] { throw Error(kind, "failed"); });
     } catch (const Error& error) {
@@ -147,16 +149,16 @@ TEST(WorkFolder, SaysWhatIsLeftWhateverEndsTheRun) {
     return "nothing was thrown";
   };
   EXPECT_EQ(last_words(nullptr, ErrorKind::Io), "failed");
-  EXPECT_EQ(last_words(&folder, ErrorKind::Corrupt), "failed");
-  EXPECT_EQ(last_words(&folder, ErrorKind::Interrupted), "failed; nothing was written");
+  EXPECT_EQ(last_words(folder, ErrorKind::Corrupt), "failed");
+  EXPECT_EQ(last_words(folder, ErrorKind::Interrupted), "failed; nothing was written");
   std::filesystem::create_directory(dir / "w/step-0");
   write_file(dir / "w/step-0/hidden-1.tensors", "");
   for (const ErrorKind kind :
        {ErrorKind::Interrupted, ErrorKind::OutputCheck, ErrorKind::Corrupt, ErrorKind::Io}) {
-    EXPECT_NE(last_words(&folder, kind).find("state is kept in " + (dir / "w")), std::string::npos);
+    EXPECT_NE(last_words(folder, kind).find("state is kept in " + (dir / "w")), std::string::npos);
   }
-  EXPECT_THROW(with_last_words(&folder, [] { throw std::bad_alloc(); }), std::bad_alloc);
-  EXPECT_EQ(with_last_words(&folder, [] { return 3; }), 3);
+  EXPECT_THROW(with_last_words(folder, [] { throw std::bad_alloc(); }), std::bad_alloc);
+  EXPECT_EQ(with_last_words(folder, [] { return 3; }), 3);
 }
 
 TEST(WorkFolder, IsOnlyAPlaceToSpillToWhereNothingCanBeResumed) {

@@ -22,33 +22,47 @@ at::Tensor random_tensor(const TensorInfo& info, at::Generator& generator) {
   return norm ? 1.0 + 0.2 * noise : 0.3 * noise;
 }
 
-// Every byte is a token, BOS stands in front; no merges.
+// How byte-level tokenizers spell a byte: as itself where it is printed, else from U+0100 on.
+std::string byte_letter(int byte) {
+  const auto printed = [](int b) {
+    return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+  };
+  int code = byte;
+  if (!printed(byte)) {
+    code = 256;
+    for (int b = 0; b < byte; ++b) code += !printed(b);
+  }
+  if (code < 128) return std::string(1, static_cast<char>(code));
+  return {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
+}
+
+// Every byte is a token, BOS stands in front; no merges. Every stock class reads it so.
 Json byte_tokenizer(int64_t vocab_size) {
   Json vocab = {{"<unk>", 0}, {"<s>", 1}, {"</s>", 2}};
   for (int byte = 0; byte < 256 && byte + 3 < vocab_size; ++byte) {
-    char name[8];
-    std::snprintf(name, sizeof name, "<0x%02X>", byte);
-    vocab[name] = byte + 3;
+    vocab[byte_letter(byte)] = byte + 3;
   }
+  const Json bytes = {{"type", "ByteLevel"},
+                      {"add_prefix_space", false},
+                      {"trim_offsets", true},
+                      {"use_regex", false}};
+  const Json bos = {{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}};
+  const Json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
   return {{"version", "1.0"},
           {"added_tokens", Json::array()},
           {"normalizer", nullptr},
-          {"pre_tokenizer", nullptr},
+          {"pre_tokenizer", bytes},
           {"post_processor",
            {{"type", "TemplateProcessing"},
-            {"single", Json::array({{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}},
-                                    {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}})},
-            {"pair", Json::array({{{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
-                                  {{"Sequence", {{"id", "B"}, {"type_id", 1}}}}})},
+            {"single", Json::array({bos, text})},
+            {"pair", Json::array({bos, text})},
             {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {1}}, {"tokens", {"<s>"}}}}}}}},
-          {"decoder",
-           {{"type", "Sequence"},
-            {"decoders", Json::array({{{"type", "ByteFallback"}}, {{"type", "Fuse"}}})}}},
+          {"decoder", bytes},
           {"model",
            {{"type", "BPE"},
             {"unk_token", "<unk>"},
-            {"fuse_unk", true},
-            {"byte_fallback", true},
+            {"fuse_unk", false},
+            {"byte_fallback", false},
             {"vocab", vocab},
             {"merges", Json::array()}}}};
 }
