@@ -79,9 +79,9 @@ class Targets {
     PRUNUS_CHECK(!places_.empty() || experts_.empty(), Unsupported, kOption, " ", quote(text),
                  " means experts only. An adapter belongs to one tensor of the file, and the "
                  "experts' ",
-                 join(experts_), " are several tensors each; known: ", known());
+                 join(experts_), " are several tensors each; known: ", join(known()));
     PRUNUS_CHECK(!places_.empty(), Unsupported, kOption, " ", quote(text), " means ", join(others_),
-                 ", which get no adapters; known: ", known());
+                 ", which get no adapters; known: ", join(known()));
     if (!experts_.empty()) {
       log_info(c10::str("adapters: the experts' ", join(experts_),
                         " get none, since each is several tensors of the file"));

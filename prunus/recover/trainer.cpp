@@ -163,7 +163,7 @@ Trainer::Gradient Trainer::gradient(const TrainState& state) {
                ": the gradient's norm is ", result.norm, " though the loss is ",
                result.sums.objective / static_cast<double>(result.sums.targets), " (rows ",
                result.rows, " of the training data, learning rate ",
-               learning_rate(options_.schedule, step),
+               step > 0 ? state.last_rate : learning_rate(options_.schedule, 0),
                "). Lower --lr, or look at these rows and at the weights");
   result.seconds = timer.seconds();
   return result;

@@ -228,8 +228,7 @@ TEST_F(HostileText, ABrokenTokenizerIsRefused) {
 
 TEST_F(HostileText, ATokenizerOfAnotherModelIsRefused) {
   const std::string text = file("text.txt", some_text(40));
-  edit_json(model + "/tokenizer.json",
-            [](Json& json) { json["model"]["vocab"]["<0x65>"] = 5000; });  // the letter e
+  edit_json(model + "/tokenizer.json", [](Json& json) { json["model"]["vocab"]["e"] = 5000; });
   expect_failed(calibrate(text), {2, 3});
   expect_failed(run({"generate", model, "--prompt", "tree"}), {2, 3});
 }
