@@ -87,7 +87,7 @@ TEST(ReadInstructions, RefuseBrokenJsonZeroBytesAndInvalidUtf8) {
   const std::string good = R"({"instruction": "a", "output": "b"})";
   expect_error(ErrorKind::Corrupt, "not valid JSON", [&] { read("[" + good + ","); });
   expect_error(ErrorKind::Corrupt, "not valid JSON", [&] { read("[" + good + "] x"); });
-  expect_error(ErrorKind::Corrupt, "line 2: not valid JSON", [&] { read(good + "\n{"); });
+  expect_error(ErrorKind::Corrupt, "line 2: column 2: not valid JSON", [&] { read(good + "\n{"); });
   expect_error(ErrorKind::Corrupt, "line 2: contains a zero byte",
                [&] { read(good + "\n{" + std::string(1, '\0') + "}"); });
   expect_error(ErrorKind::Corrupt, "not valid UTF-8 at byte 13",

@@ -42,14 +42,14 @@ TEST(PythonRegex, UnderstandsWhatBothLibrariesDo) {
 
 TEST(PythonRegex, RefusesWhatTheyReadDifferently) {
   for (const char* pattern : {R"(\Qa\E)", R"(\h)", R"(\K)", "a{,2}", "(*UTF)a", "(?R)", "(?|a|b)",
-                              "[[:alpha:]]", R"([\b])", "a\\", "(a", "[a", "*a", R"(\p{L})"}) {
+                              "[[:alpha:]]", "a\\", "(a", "[a", "*a", R"(\p{L})"}) {
     expect_error(ErrorKind::Unsupported, "field", [&] { regex(pattern); });
   }
 }
 
 TEST(PythonRegex, TooMuchWorkIsAnErrorAndNotADelay) {
   expect_error(ErrorKind::Unsupported, "too much work",
-               [] { regex("(a*)*(a*)*(a*)*b").matches_all(std::string(200, 'a')); });
+               [] { regex("(a*)*(a*)*(a*)*[bc]").matches_all(std::string(200, 'a')); });
 }
 
 }  // namespace

@@ -136,9 +136,9 @@ TEST(ReadTextFile, SaysWhatToDoWithOtherFiles) {
 }
 
 TEST(ReadTextFile, DropsAByteOrderMarkAndNamesInvalidUtf8) {
+  EXPECT_EQ(format_of("a", "\xEF\xBB\xBF{\"text\": \"a\"}"), TextFormat::JsonLines);
   const TestDirectory dir;
   EXPECT_EQ(read_text_file(dir.write("a", "\xEF\xBB\xBFone")).content, "one");
-  EXPECT_EQ(format_of("a", "\xEF\xBB\xBF{\"text\": \"a\"}"), TextFormat::JsonLines);
   expect_error(ErrorKind::Corrupt, "byte 2", [&] { read_text_file(dir.write("a", "ab\xC0")); });
   expect_error(ErrorKind::Corrupt, "byte 2 of what it holds",
                [&] { read_text_file(dir.write("a", gzip("ab\xC0"))); });

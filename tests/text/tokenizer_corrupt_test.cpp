@@ -111,10 +111,10 @@ TEST(HostileTokenizerFile, CannotGiveOneAddedTokenTwice) {
   const TestDirectory dir;
   auto document = byte_level_json();
   document["added_tokens"] =
-      json::parse(R"([{"id": 20, "content": "x"}, {"id": 20, "content": "y"}])");
+      json::parse(R"([{"id": 11, "content": "x"}, {"id": 11, "content": "y"}])");
   expect_error(kCorrupt, "given twice", [&] { dir.load(document); });
   document["added_tokens"] =
-      json::parse(R"([{"id": 20, "content": "x"}, {"id": 21, "content": "x"}])");
+      json::parse(R"([{"id": 11, "content": "x"}, {"id": 12, "content": "x"}])");
   expect_error(kCorrupt, "given twice", [&] { dir.load(document); });
 }
 

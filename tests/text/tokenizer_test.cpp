@@ -134,15 +134,17 @@ TEST(AddedTokensOfATokenizer, AreNormalisedWithTheTextWhereToldTo) {
   EXPECT_THAT(tokenizer->encode("bBBB"), ElementsAre(1, 12, 1));
 }
 
-TEST(SpecialIds, ComeFromTheConfigBeforeTheTemplate) {
+// As AutoTokenizer of transformers 5.24 gives: special_tokens_map.json goes before what
+// tokenizer_config.json names where that has no added_tokens_decoder.
+TEST(SpecialIds, ComeFromTheMapThenTheConfigThenTheModel) {
   const TestDirectory dir;
   dir.write("special_tokens_map.json", R"({"bos_token": "a", "eos_token": "b"})");
   dir.write("config.json", R"({"bos_token_id": 7, "eos_token_id": [5, 6]})");
   EXPECT_EQ(dir.load(byte_level_json())->bos_id(), 0);
   dir.write("tokenizer_config.json", R"({"bos_token": {"content": "c"}, "eos_token": null})");
   const auto tokenizer = dir.load(byte_level_json());
-  EXPECT_EQ(tokenizer->bos_id(), 2);
-  EXPECT_FALSE(tokenizer->eos_id());
+  EXPECT_EQ(tokenizer->bos_id(), 0);
+  EXPECT_EQ(tokenizer->eos_id(), 1);
   EXPECT_FALSE(tokenizer->adds_bos());
 }
 
@@ -154,14 +156,23 @@ TEST(SpecialIds, ComeFromConfigJsonLast) {
   EXPECT_EQ(tokenizer->eos_id(), 5);
 }
 
-TEST(SpecialIds, FollowAddBosToken) {
+// As AutoTokenizer of transformers 5.24: the template of tokenizer.json counts, the flag does not.
+TEST(SpecialIds, AddBosAsTheTemplateSaysWhateverTheFlag) {
   const TestDirectory dir;
   dir.write("tokenizer_config.json", R"({"add_bos_token": false})");
-  EXPECT_FALSE(dir.load(llama2_json())->adds_bos());
+  EXPECT_TRUE(dir.load(llama2_json())->adds_bos());
   dir.write("tokenizer_config.json", R"({"add_bos_token": true, "bos_token": "a"})");
-  EXPECT_TRUE(dir.load(byte_level_json())->adds_bos());
+  EXPECT_FALSE(dir.load(byte_level_json())->adds_bos());
+}
+
+TEST(SpecialIds, ThatOnlyTheConfigNamesAreAddedBehindTheVocabulary) {
+  const TestDirectory dir;
+  const int64_t size = dir.load(byte_level_json())->vocab_size();
   dir.write("tokenizer_config.json", R"({"bos_token": "zzz"})");
-  expect_error(ErrorKind::Corrupt, "bos_token", [&] { dir.load(byte_level_json()); });
+  const auto tokenizer = dir.load(byte_level_json());
+  EXPECT_EQ(tokenizer->bos_id(), size);
+  EXPECT_EQ(tokenizer->vocab_size(), size + 1);
+  EXPECT_THAT(tokenizer->encode("zzz"), ElementsAre(size));
 }
 
 TEST(VocabAndMerges, GiveTheSameAsTheTokenizerJson) {
