@@ -3,7 +3,7 @@ PRESET ?= dev
 BUILD := build/$(PRESET)
 JOBS ?= $(shell nproc)
 
-.PHONY: build test demo bench format format-check asan setup clean
+.PHONY: build test demo bench format format-check asan fuzz setup clean
 
 build: $(BUILD)/build.ninja
 	cmake --build --preset $(PRESET) -j $(JOBS)
@@ -25,6 +25,14 @@ bench: build
 
 asan:
 	$(MAKE) test PRESET=asan
+
+# Each target of fuzz/ for RUNS executions under AddressSanitizer and UBSan (Clang's libFuzzer).
+RUNS ?= 1000000
+fuzz:
+	tools/setup.sh --fuzz
+	cmake --preset fuzz
+	cmake --build --preset fuzz -j $(JOBS)
+	python3 tools/fuzz.py --build build/fuzz --runs $(RUNS)
 
 format: setup
 	git ls-files '*.h' '*.cpp' | xargs clang-format-14 -i

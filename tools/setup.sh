@@ -2,6 +2,7 @@
 # Installs what the build needs and the machine lacks. Safe to run again: it does nothing when done.
 #   tools/setup.sh            packages, and libtorch in .venv
 #   CMAKE_PREFIX_PATH=/path/to/libtorch tools/setup.sh     packages only; that libtorch is used
+#   tools/setup.sh --fuzz     Clang and its sanitizer runtimes as well, for `make fuzz`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,6 +10,7 @@ packages=(build-essential cmake ninja-build ccache pkg-config python3 python3-ve
   nlohmann-json3-dev libcli11-dev libpcre2-dev libutf8proc-dev libsentencepiece-dev libssl-dev
   zlib1g-dev libzstd-dev
   libgtest-dev libgmock-dev libbenchmark-dev)
+[ "${1:-}" != --fuzz ] || packages+=(clang-19 libclang-rt-19-dev)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -376,8 +376,7 @@ TEST_F(ReadTrainData, RefusesOptionsOutOfRange) {
   refuses("share: got 1,", {.valid_fraction = 1});
   refuses("share: got nan,", {.valid_fraction = std::nan("")});
   refuses("rows: got 0,", {.max_valid_rows = 0});
-  expect_error(ErrorKind::InvalidArgument, "auto, text, instruct",
-               [] { parse_data_format("x"); });
+  expect_error(ErrorKind::InvalidArgument, "auto, text, instruct", [] { parse_data_format("x"); });
   expect_error(ErrorKind::InvalidArgument, "auto, pack, pad, fill", [] { parse_packing(""); });
 }
 
