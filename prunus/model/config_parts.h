@@ -30,6 +30,10 @@ void judge_unknown(ConfigFields& fields, const Family& family);
 void judge_unknown_rope(ConfigFields& fields, const ConfigFields& rope, const std::string& name,
                         const Family& family);
 
+/// One warning that names what was passed over; once a run for the same fields, since a file is
+/// opened several times, and so is what was made of it.
+void warn_of_passed_over(const ModelConfig& config, const std::string& where);
+
 /// Sizes, windows and experts of every layer; hidden_size and what belongs to all layers is in, and
 /// comes into, `config`.
 std::vector<LayerShape> layers_of(ConfigFields& fields, const Family& family, ModelConfig& config);

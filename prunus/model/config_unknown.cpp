@@ -1,6 +1,11 @@
+#include <algorithm>
+#include <mutex>
+#include <set>
+
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/base/progress.h"
 #include "prunus/model/config_parts.h"
 #include "prunus/model/stock_fields.h"
 
@@ -42,6 +47,32 @@ void judge_unknown_rope(ConfigFields& fields, const ConfigFields& rope, const st
   for (const std::string& key : rope.unknown()) {
     if (stock_fields(family.model_type) == nullptr) rope.refuse(key, kNoStockClass);
     fields.pass_over(name + "." + key);
+  }
+}
+
+void warn_of_passed_over(const ModelConfig& config, const std::string& where) {
+  static std::mutex mutex;
+  static std::set<std::string> said;
+  std::string names;
+  bool code = false;
+  for (const std::string& name : config.passed_over) {
+    code = code || name == "auto_map";
+    if (name != "auto_map") names += (names.empty() ? "" : ", ") + name;
+  }
+  // Names are of an untrusted file: they must not redraw the terminal.
+  std::replace_if(
+      names.begin(), names.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }, '?');
+  const std::lock_guard lock(mutex);
+  const std::string type(config.family->model_type);
+  if (!names.empty() && said.insert(type + ": " + names).second) {
+    log_warning(c10::str(where, ": passed over, as the stock class of model_type '", type,
+                         "' does not read it: ", names));
+  }
+  if (code && said.insert(type + " with code").second) {
+    log_warning(c10::str(where,
+                         ": auto_map names code that comes with the model; Prunus does not "
+                         "run it and computes what the stock class of model_type '",
+                         type, "' computes"));
   }
 }
 
