@@ -201,20 +201,13 @@ void write_family(Json& json, const ModelConfig& config) {
   for (const auto key : {family.qkv_bias.key, family.mlp_bias.key}) json.erase(std::string(key));
 }
 
-// What the weights of the original showed: a head of its own where the config tied it, or a model
-// saved without its head's class.
-void write_what_was_found(Json& json, const ModelConfig& config) {
-  const Family& family = *config.family;
-  const std::string tied(family.tied.key);
-  const bool says =
-      json.contains(tied) && json[tied].is_boolean() ? json[tied].get<bool>() : family.tied.value;
-  if (!tied.empty() && says != config.tie_word_embeddings) json[tied] = config.tie_word_embeddings;
+// What a base class saved ("LlamaModel") is written with its head, and so as the class that has
+// one.
+void write_architecture(Json& json, const Family& family) {
   if (!json.contains("architectures") || !json["architectures"].is_array()) return;
-  const Json named = json["architectures"].empty() ? Json() : json["architectures"][0];
-  const bool known = named == family.architecture ||
-                     std::find(family.other_architectures.begin(), family.other_architectures.end(),
-                               named) != family.other_architectures.end();
-  if (!known) json["architectures"] = {family.architecture};
+  Json& list = json["architectures"];
+  if (list.empty() || !list[0].is_string() || list[0] == family.architecture) return;
+  if (list[0].get<std::string>().ends_with("Model")) list = {family.architecture};
 }
 
 }  // namespace
@@ -224,7 +217,7 @@ Json rewrite_config(const Json& original, const ModelConfig& config) {
   const ConfigKeys& keys = config.family->keys;
   write_value(json, keys.hidden_size, config.hidden_size);
   write_value(json, keys.layers, static_cast<int64_t>(config.layers.size()));
-  write_what_was_found(json, config);
+  write_architecture(json, *config.family);
   const std::string width(config.family->embedding_width_key);
   if (!width.empty() && json.contains(width)) json[width] = config.hidden_size;
   for (const SizeKey& key : size_keys(*config.family)) write_size(json, config, key);

@@ -193,6 +193,10 @@ TEST(ParseConfig, KnowsAModelSavedWithoutItsHeadByItsBaseClass) {
   json["architectures"] = {"LlamaModel"};
   const Json written = rewrite_config(json, parse_config(json, "c"));
   EXPECT_EQ(written["architectures"], Json({"LlamaForCausalLM"}));
+  json = tiny_config({.family = "gemma3_text"});
+  json["architectures"] = {"Gemma3TextModel"};
+  EXPECT_EQ(rewrite_config(json, parse_config(json, "c"))["architectures"],
+            Json({"Gemma3ForCausalLM"}));
 }
 
 TEST(RewriteConfig, SaysWhetherTheHeadIsTied) {

@@ -29,6 +29,9 @@ constexpr FixedKey kFixed[] = {{"attention_bias", "false"},
                                {"use_bidirectional_attention", "false"},
                                {"attn_logit_softcapping", "null"}};
 
+// The class without its head.
+constexpr std::string_view kArchitectures[] = {"Gemma3TextModel"};
+
 std::span<const TensorSpec> tensors() { return kTable; }
 
 }  // namespace
@@ -40,6 +43,7 @@ extern const Family gemma3{
     .architecture = "Gemma3ForCausalLM",
     .tensors = tensors,
     .description = "Gemma 3, text only",
+    .other_architectures = kArchitectures,
     .keys = {.activation = "hidden_activation"},
     .fixed_keys = kFixed,
     .tied = {.value = true, .key = "tie_word_embeddings"},
