@@ -165,6 +165,15 @@ TEST(TakesSmallHeads, WhereTheyAreSmallAndNotTrainedOnAMachineWithAKernel) {
 #endif
 }
 
+TEST(AttendSmallHeads, RefusesTensorsThatItWouldReadOrWriteWrongly) {
+  const States x = some_states(1, 2, 2, 4, 8);
+  at::Tensor out = empty_output(x);
+  const at::Tensor apart = x.k.transpose(2, 3).contiguous().transpose(2, 3);
+  EXPECT_THROW(attend_small_heads(x.q, apart, x.v, 0.3, out), c10::Error);
+  at::Tensor strided = out.transpose(1, 2).contiguous().transpose(1, 2);
+  EXPECT_THROW(attend_small_heads(x.q, x.k, x.v, 0.3, strided), c10::Error);
+}
+
 TEST(AttendSmallHeads, RefusesVectorsThatTheMachineHasNot) {
   const States x = some_states(1, 1, 1, 3, 8);
   at::Tensor out = empty_output(x);

@@ -8,6 +8,7 @@
 #include "prunus/graph/shrink.h"
 
 #include "support/expect_error.h"
+#include "support/golden_models.h"
 #include "support/tiny_model.h"
 
 namespace prunus::test {
@@ -83,6 +84,43 @@ TEST(Allocate, RoundsKeptSlicesUpToAMultiple) {
   EXPECT_THAT(kept(model, {.ratio = 0.5, .round_to = 8}), ElementsAre(2, 8));
   EXPECT_THAT(kept(model, {.ratio = 0.4, .round_to = 5}), ElementsAre(4, 10));  // 5 heads at least
   EXPECT_THAT(kept(model, {.ratio = 0.4, .round_to = 64}), ElementsAre(4, 12));
+}
+
+// Four experts of twelve channels, 24 hidden ones, in FP32: 16 bytes are four of them.
+TEST(Allocate, KeepsRowsOfWhole16BytesInMixturesUnlessItIsTold) {
+  const Model model = open_model(golden_dir("qwen2_moe"));
+  const auto widths = [&](int64_t round_to) {
+    const PruneOptions options =
+        resolve({.ratio = 0.45, .round_to = round_to}, model.layer_count());
+    const std::vector<ScoredSet> sets = scored_sets(model, options);
+    const std::vector<int64_t> counts = allocate(sets, options, 1.0);
+    std::vector<int64_t> left;
+    for (size_t i = 0; i < sets.size(); ++i) {
+      const GroupSet& set = sets[i].set;
+      if (set.label == AxisLabel::Ffn) left.push_back(set.units_per_share() - counts[i]);
+    }
+    return left;
+  };
+  EXPECT_THAT(widths(0), ElementsAre(8, 8));  // 12 · 0.55 → 6, up to a multiple of 4
+  EXPECT_THAT(widths(1), ElementsAre(6, 6));
+  const auto channel = Structure::Channel;
+  EXPECT_THAT(kept(model, {.structure = channel, .ratio = 0.4}), ElementsAre(16));  // 14.4
+  EXPECT_THAT(kept(model, {.structure = channel, .ratio = 0.4, .round_to = 1}), ElementsAre(14));
+}
+
+TEST(WarnOfRounding, SpeaksWhereStockKernelsWouldRefuseTheRows) {
+  const auto said = [](const Model& model, int64_t round_to) {
+    const PruneOptions options = resolve({.round_to = round_to}, model.layer_count());
+    const std::vector<GroupSet> sets = select_sets(model, options);
+    testing::internal::CaptureStderr();
+    warn_of_rounding(sets, options);
+    return testing::internal::GetCapturedStderr();
+  };
+  const Model mixture = open_model(golden_dir("qwen2_moe"));
+  EXPECT_THAT(said(mixture, 6), testing::HasSubstr("--round-to 4 or none avoids it"));
+  EXPECT_EQ(said(mixture, 8), "");
+  EXPECT_EQ(said(mixture, 0), "");
+  EXPECT_EQ(said(tiny_model({}), 6), "");
 }
 
 TEST(Allocate, RoundsAsTheReferenceUnderCompat) {
