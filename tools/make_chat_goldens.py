@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Makes the expected renderings of chat templates in tests/text/golden/chat: what transformers makes
+"""Makes the expected renderings of chat templates in tests/text/chat: what transformers makes
 of the same templates and conversations. They are the oracle for prunus/text/chat_template.
 
 Needs: pip install transformers==5.24.0 jinja2==3.1.6
-Usage: make_chat_goldens.py --out tests/text/golden/chat [--templates DIR]
+Usage: make_chat_goldens.py --out tests/text/chat [--templates DIR]
 
 DIR (the output folder unless given) holds NAME.jinja; for each, OUT/NAME.json is written: one entry a
 conversation of conversations.json (which is written, too) with the text and the byte spans of its
-generation blocks, or "error" where transformers raises one. tests/text/golden/chat/README.md says
+generation blocks, or "error" where transformers raises one. tests/text/chat/README.md says
 where the templates come from.
 """
 import argparse

@@ -77,7 +77,7 @@ Json options_json(const PruneJob& job, const PruneOptions& options) {
 class Calibration {
  public:
   Calibration(const PruneJob& job, const PruneOptions& options, RunRecord& record)
-      : job_(job), options_(options), record_(record), random_(options.seed) {
+      : job_(job), options_(options), random_(options.seed) {
     if (!needs_calibration(options)) return;
     PRUNUS_CHECK(
         !job.calib_file.empty(), InvalidArgument, "method ", options.method,
@@ -118,7 +118,6 @@ class Calibration {
 
   const PruneJob& job_;
   const PruneOptions& options_;
-  RunRecord& record_;
   PythonRandom random_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<std::string> rows_;

@@ -80,13 +80,6 @@ LoraAdapter LoraAdapter::make(const Model& model, const LoraOptions& options, ui
 
 void LoraAdapter::check_trainable(const std::string& where) const {
   constexpr const char* kMerge = "; merge it first (prunus merge) and recover the result";
-  PRUNUS_CHECK(replaced.empty(), Unsupported, where, ": brings the whole tensor '",
-               replaced.begin()->first,
-               "' (modules_to_save or a trained bias), and adapters alone "
-               "are trained here",
-               kMerge);
-  PRUNUS_CHECK(added.empty(), Unsupported, where, ": adds to the bias '", added.begin()->first,
-               "' (lora_bias), and adapters alone are trained here", kMerge);
   for (const auto& [place, pair] : pairs) {
     const auto& [layer, role] = place;
     PRUNUS_CHECK(layer >= 0 && is_lora_role(role), Unsupported, where, ": has an adapter on ",
@@ -95,6 +88,13 @@ void LoraAdapter::check_trainable(const std::string& where) const {
     PRUNUS_CHECK(!pair.magnitude.defined(), Unsupported, where, ": has DoRA magnitudes on ",
                  role_name(role), " of layer ", layer, ", and plain LoRA alone is trained", kMerge);
   }
+  PRUNUS_CHECK(replaced.empty(), Unsupported, where, ": brings the whole tensor '",
+               replaced.begin()->first,
+               "' (modules_to_save or a trained bias), and adapters alone "
+               "are trained here",
+               kMerge);
+  PRUNUS_CHECK(added.empty(), Unsupported, where, ": adds to the bias '", added.begin()->first,
+               "' (lora_bias), and adapters alone are trained here", kMerge);
 }
 
 std::vector<Parameter> LoraAdapter::parameters(const Model& model) {

@@ -76,6 +76,8 @@ class Targets {
   }
 
   std::vector<std::pair<int, Role>> result(const std::string& text) const {
+    PRUNUS_CHECK(seen() > 0, InvalidArgument, kOption, " ", quote(text),
+                 " matches no module of this model; known: ", join(known()));
     PRUNUS_CHECK(!places_.empty() || experts_.empty(), Unsupported, kOption, " ", quote(text),
                  " means experts only. An adapter belongs to one tensor of the file, and the "
                  "experts' ",

@@ -127,6 +127,7 @@ DataSplit prepare(PretrainJob& job, const Model& model, const Tokenizer& tokeniz
   like.texts = job.texts;
   like.valid_file = job.valid_file;
   like.rows = job.rows;
+  like.model_dir = tokenizer_dir(job);  // whose chat template conversations are written by
   like.trainer = job.trainer;
   like.epochs = job.epochs;
   like.max_steps = job.max_steps;

@@ -32,7 +32,8 @@ struct RecoverJob {
   RecoverMode mode = RecoverMode::Lora;
   bool adapter_only = false;  ///< write the adapter in PEFT's format instead of a merged model
   LoraOptions lora;
-  DataOptions rows;  ///< row_tokens 0: 256, or the model's context where that is shorter
+  std::string chat_template;  ///< "chatml" or a file, instead of the model's own; empty: that
+  DataOptions rows;           ///< row_tokens 0: 256, or the model's context where that is shorter
   SelfDataOptions self;
   TrainerOptions trainer;
   double epochs = 1;             ///< passes over the training rows, where max_steps is 0

@@ -18,6 +18,7 @@
 #include "prunus/calib/stream_store.h"
 #include "prunus/recover/durable_tensors.h"
 #include "prunus/recover/train_settings.h"
+#include "prunus/text/chat_format.h"
 
 namespace prunus {
 
@@ -30,8 +31,6 @@ constexpr std::pair<std::string_view, RecoverMode> kModes[] = {
     {"full", RecoverMode::Full},
     {"sub-block", RecoverMode::SubBlock},
 };
-constexpr std::pair<std::string_view, DataFormat> kFormats[] = {
-    {"auto", DataFormat::Auto}, {"text", DataFormat::Text}, {"instruct", DataFormat::Instruct}};
 constexpr std::pair<std::string_view, Packing> kPackings[] = {{"auto", Packing::Auto},
                                                               {"pack", Packing::Pack},
                                                               {"pad", Packing::Pad},
@@ -114,7 +113,8 @@ Json sub_block_json(const RecoverJob& job) {
 Json data_json(const RecoverJob& job) {
   Json json = {{"file", job.data},
                {"valid", job.valid_file},
-               {"format", name_of(kFormats, job.rows.format)},
+               {"format", data_format_name(job.rows.format)},
+               {"chat_template", job.chat_template},
                {"packing", packing_name(job.rows.packing)},
                {"row_tokens", job.rows.row_tokens},
                {"train_on_prompt", job.rows.train_on_prompt},
@@ -159,6 +159,18 @@ DataSplit split_self(std::vector<TrainRow> rows, const DataOptions& options) {
   rows.erase(first, rows.end());
   split.train = std::move(rows);
   return split;
+}
+
+// The model's way of writing conversations where a file of the job holds some, else null.
+std::shared_ptr<const ChatFormat> chat_format(const RecoverJob& job) {
+  std::vector<std::string> files;
+  if (job.data != "self") files.push_back(job.data);
+  if (!job.valid_file.empty()) files.push_back(job.valid_file);
+  const bool chat = std::any_of(files.begin(), files.end(), [&](const std::string& file) {
+    return data_format(*job.texts->open(file), job.rows.format) == DataFormat::Chat;
+  });
+  if (!chat) return nullptr;
+  return std::make_shared<const ChatFormat>(job.model_dir, job.chat_template);
 }
 
 DataSplit self_rows(const RecoverJob& job, const DataOptions& rows_as, const Model& source,
@@ -244,7 +256,7 @@ Json job_identity(const RecoverJob& job) {
   Json json = options_json(job);
   if (json.contains("training")) erase_changeable(json["training"]);
   for (const char* place : {"model", "out", "teacher"}) json.erase(place);
-  for (const char* place : {"file", "valid"}) json["data"].erase(place);
+  for (const char* place : {"file", "valid", "chat_template"}) json["data"].erase(place);
   if (json.contains("lora")) json["lora"].erase("from");
   json = flat(json);
   json["data_sha256"] = job.data == "self" ? "self" : job.texts->open(job.data)->sha256;
@@ -252,6 +264,8 @@ Json job_identity(const RecoverJob& job) {
   json["adapter_files"] =
       hashes_of(job.adapter_dir, {"adapter_config.json", "adapter_model.safetensors"});
   json["tokenizer_files"] = tokenizer_identity(job.model_dir);
+  const auto chat = chat_format(job);
+  json["chat_template_sha256"] = chat ? chat->description().at("sha256") : Json();
   json["plan_file"] = hashes_of(job.model_dir, {"plan.json"});
   return json;
 }
@@ -287,7 +301,8 @@ DataSplit read_rows(const RecoverJob& job, const Model& model, const Model* teac
                     const Tokenizer& tokenizer, const std::string& work_path, RunRecord& record) {
   DataSplit split;
   int64_t valid_documents = 0;
-  const DataOptions options = row_options(job, model);
+  DataOptions options = row_options(job, model);
+  options.chat = chat_format(job);
   if (job.data == "self") {
     split = self_rows(job, options, teacher != nullptr ? *teacher : model, tokenizer, work_path);
   } else {
@@ -306,7 +321,11 @@ DataSplit read_rows(const RecoverJob& job, const Model& model, const Model* teac
                {"valid_rows", split.valid.size()},
                {"cut", split.cut},
                {"unscored", split.unscored}};
-  if (job.data != "self") data.update(describe(*job.texts->open(job.data)));
+  if (job.data != "self") {
+    data.update(describe(*job.texts->open(job.data)));
+    data["read_as"] = data_format_name(split.format);
+  }
+  if (options.chat) data["chat_template"] = options.chat->description();
   if (!job.valid_file.empty()) {
     data["valid_sha256"] = job.texts->open(job.valid_file)->sha256;
     data["valid_documents"] = valid_documents;

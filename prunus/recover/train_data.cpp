@@ -11,6 +11,7 @@
 #include "prunus/base/named.h"
 #include "prunus/base/progress.h"
 #include "prunus/base/rng.h"
+#include "prunus/text/chat_format.h"
 #include "prunus/text/dataset.h"
 #include "prunus/text/instruct.h"
 
@@ -20,8 +21,10 @@ namespace {
 constexpr int64_t kMostRowTokens = int64_t{1} << 30;
 constexpr int64_t kMostValidRows = int64_t{1} << 30;
 
-constexpr std::pair<std::string_view, DataFormat> kFormats[] = {
-    {"auto", DataFormat::Auto}, {"text", DataFormat::Text}, {"instruct", DataFormat::Instruct}};
+constexpr std::pair<std::string_view, DataFormat> kFormats[] = {{"auto", DataFormat::Auto},
+                                                                {"text", DataFormat::Text},
+                                                                {"instruct", DataFormat::Instruct},
+                                                                {"chat", DataFormat::Chat}};
 constexpr std::pair<std::string_view, Packing> kPackings[] = {{"auto", Packing::Auto},
                                                               {"pack", Packing::Pack},
                                                               {"pad", Packing::Pad},
@@ -37,12 +40,6 @@ void check_options(const DataOptions& options) {
   PRUNUS_CHECK(options.max_valid_rows >= 1 && options.max_valid_rows <= kMostValidRows,
                InvalidArgument, "validation rows: got ", options.max_valid_rows, ", expected 1 to ",
                kMostValidRows);
-}
-
-DataFormat format_of(const TextFile& file, DataFormat asked) {
-  if (asked != DataFormat::Auto) return asked;
-  return file.is_json() && is_instruct_record(first_record(file)) ? DataFormat::Instruct
-                                                                  : DataFormat::Text;
 }
 
 bool packs(Packing packing, DataFormat format) {
@@ -88,6 +85,20 @@ class UnitMaker {
     return row;
   }
 
+  // The template has written whatever stands around the text.
+  TrainRow unit(const ChatText& text) const {
+    TrainRow row{.ids = tokenizer_.encode(text.text), .scored = {}};
+    row.scored.assign(row.ids.size(), options_.train_on_prompt ? 1 : 0);
+    for (const auto& [begin, end] : text.learnt) {
+      const std::string_view whole = text.text;
+      const size_t first = same_ids(row.ids, tokenizer_.encode(whole.substr(0, begin))).first;
+      const auto [last, cut] = same_ids(row.ids, tokenizer_.encode(whole.substr(0, end)));
+      const size_t past = std::min(row.ids.size(), last + (cut ? 1 : 0));
+      for (size_t i = first; i < past; ++i) row.scored[i] = 1;
+    }
+    return row;
+  }
+
   // Makes a unit a row of its own, unless units are packed later. True where it was cut.
   bool fit(TrainRow& unit) const {
     if (packed_ || unit.ids.empty()) return false;
@@ -100,6 +111,15 @@ class UnitMaker {
   }
 
  private:
+  // How many ids a row has in common with those of its beginning tokenised alone, and whether the
+  // row's next id holds the end of it.
+  static std::pair<size_t, bool> same_ids(const std::vector<int64_t>& row,
+                                          const std::vector<int64_t>& beginning) {
+    const auto [in_row, in_beginning] =
+        std::mismatch(row.begin(), row.end(), beginning.begin(), beginning.end());
+    return {static_cast<size_t>(in_row - row.begin()), in_beginning != beginning.end()};
+  }
+
   TrainRow row_of(const std::string& text) const {
     TrainRow row{.ids = tokenizer_.encode(text), .scored = {}};
     if (row.ids.empty()) return row;
@@ -223,8 +243,27 @@ void draw_valid(Rows& units, Rows& valid, const DataOptions& options, bool packe
   units = std::move(rest);
 }
 
-Rows read_units(const TextFile& file, const UnitMaker& maker, DataSplit& split) {
+// The conversations of a file as texts, all of them: a record that cannot be written is named
+// before anything is trained.
+std::vector<ChatText> chats_of(const TextFile& file, const ChatFormat& chat) {
+  PRUNUS_CHECK(file.is_json(), Corrupt, file.path,
+               ": is plain text, expected conversations as JSON lines or a JSON array");
+  std::vector<ChatText> texts;
+  for_each_record(file, [&](const Json& record, const std::string& where) {
+    texts.push_back(chat.render(conversation_of(record, where), where));
+  });
+  PRUNUS_CHECK(!texts.empty(), Corrupt, file.path, ": holds no conversation");
+  return texts;
+}
+
+Rows read_units(const TextFile& file, const UnitMaker& maker, const DataOptions& options,
+                DataSplit& split) {
   if (split.format == DataFormat::Text) return make_units(documents_of(file), maker, split);
+  if (split.format == DataFormat::Chat) {
+    PRUNUS_CHECK(options.chat, InvalidArgument, file.path,
+                 ": holds conversations, which need the model's chat template");
+    return make_units(chats_of(file, *options.chat), maker, split);
+  }
   return make_units(instructions_of(file), maker, split);
 }
 
@@ -244,6 +283,16 @@ DataFormat parse_data_format(std::string_view name) {
   return parse_named(kFormats, name, "--format");
 }
 
+std::string_view data_format_name(DataFormat format) { return name_of(kFormats, format); }
+
+DataFormat data_format(const TextFile& file, DataFormat asked) {
+  if (asked != DataFormat::Auto) return asked;
+  if (!file.is_json()) return DataFormat::Text;
+  const Json record = first_record(file);
+  if (is_chat_record(record)) return DataFormat::Chat;
+  return is_instruct_record(record) ? DataFormat::Instruct : DataFormat::Text;
+}
+
 Packing parse_packing(std::string_view name) { return parse_named(kPackings, name, "--packing"); }
 
 DataSplit read_train_data(const TextFile& file, const Tokenizer& tokenizer,
@@ -254,9 +303,9 @@ DataSplit read_train_data(const TextFile& file, const Tokenizer& tokenizer,
                options.row_tokens, ", but the tokenizer puts ", begun,
                " ids in front of every text; expected more");
   DataSplit split;
-  split.format = format_of(file, options.format);
+  split.format = data_format(file, options.format);
   const UnitMaker maker(tokenizer, options, packs(options.packing, split.format));
-  split.train = read_units(file, maker, split);
+  split.train = read_units(file, maker, options, split);
   const bool by_units = split.train.size() > 1;
   if (by_units) draw_valid(split.train, split.valid, options, maker.packed());
   if (maker.packed()) pack_parts(split, options, maker.prefix());

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,8 @@
 #include "prunus/text/tokenizer.h"
 
 namespace prunus {
+
+class ChatFormat;
 
 /// One row that goes through the model.
 struct TrainRow {
@@ -23,13 +26,17 @@ enum class DataFormat {
   Auto,      ///< told from the file's first record
   Text,      ///< plain text, or jsonl with "text"
   Instruct,  ///< records with instruction, input (optional), output; or prompt and response
+  Chat,      ///< conversations, written by a chat template
 };
-/// "auto", "text", "instruct"; "auto", "pack", "pad". Throw InvalidArgument naming what is known.
+/// "auto", "text", "instruct", "chat". Throws InvalidArgument naming what is known.
 DataFormat parse_data_format(std::string_view name);
+std::string_view data_format_name(DataFormat format);
+/// What a file is read as: `asked`, unless that is Auto. Throws Corrupt.
+DataFormat data_format(const TextFile& file, DataFormat asked);
 
 /// Whether rows hold one document each or as much as fits.
 enum class Packing {
-  Auto,  ///< Pack for text, Pad for instructions
+  Auto,  ///< Pack for text, Pad for instructions and conversations
   Pack,  ///< rows of row_tokens, documents following each other
   Pad,   ///< one document or record a row, cut at row_tokens, padded in the batch
   Fill,  ///< each document begins a row, which those after it fill up: for short documents
@@ -39,9 +46,10 @@ Packing parse_packing(std::string_view name);
 
 struct DataOptions {
   DataFormat format = DataFormat::Auto;
+  std::shared_ptr<const ChatFormat> chat = nullptr;  ///< how conversations are written
   Packing packing = Packing::Auto;
   int64_t row_tokens = 256;      ///< length of a packed row, longest unpacked row; ≥ 2
-  bool train_on_prompt = false;  ///< Instruct: prompt tokens are scored too
+  bool train_on_prompt = false;  ///< Instruct, Chat: all tokens are scored
   bool append_eos = true;        ///< EOS after each document or response, where there is one
   double valid_fraction = 0.0;   ///< share kept for validation, [0, 1)
   int64_t max_valid_rows = 200;  ///< the share is cut to this many rows; ≥ 1
@@ -51,7 +59,7 @@ struct DataOptions {
 struct DataSplit {
   std::vector<TrainRow> train;
   std::vector<TrainRow> valid;
-  DataFormat format = DataFormat::Text;  ///< what it was: Text or Instruct
+  DataFormat format = DataFormat::Text;  ///< what it was: Text, Instruct or Chat
   int64_t documents = 0;                 ///< documents or records read
   int64_t cut = 0;                       ///< unpacked rows cut at row_tokens, and kept
   int64_t unscored = 0;  ///< rows left out since nothing in them is scored; empty documents too
@@ -68,11 +76,13 @@ struct DataSplit {
 /// instructions_of() gives them, tokenised as one text between BOS and EOS, cut at row_tokens.
 /// Only the response and EOS are scored unless train_on_prompt; nothing is where the response is
 /// empty. The prompt's length is that of BOS and the prompt tokenised alone, as in LLM-Pruner, also
-/// where a token of the row spans its end. Validation: by documents or records where there are
-/// several, else by rows; drawn by seed before packing, so no document is in both parts. At least
-/// one unit where valid_fraction > 0 and there are two. Documents are drawn until their share or
-/// max_valid_rows is reached; what the last of them has beyond those rows is not used. Throws
-/// Corrupt naming file and line (or record number); InvalidArgument for options out of
+/// where a token of the row spans its end. Chat: conversation_of() each record, as
+/// ChatFormat::render() writes it and tokenised as one text, with nothing put around it; the tokens
+/// are scored that hold some of what is to be learnt. Validation: by documents or records where
+/// there are several, else by rows; drawn by seed before packing, so no document is in both parts.
+/// At least one unit where valid_fraction > 0 and there are two. Documents are drawn until their
+/// share or max_valid_rows is reached; what the last of them has beyond those rows is not used.
+/// Throws Corrupt naming file and line (or record number); InvalidArgument for options out of
 /// range; Corrupt where nothing is left to train on; Interrupted.
 DataSplit read_train_data(const TextFile& file, const Tokenizer& tokenizer,
                           const DataOptions& options);

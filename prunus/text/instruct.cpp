@@ -48,7 +48,8 @@ std::string alpaca_prompt(const std::string& instruction, const std::string& inp
 InstructText text_of(const Json& record, const std::string& where) {
   check_object(record, where);
   if (record.contains("prompt") && !record.contains("instruction")) {
-    return {string_field(record, "prompt", where), string_field(record, "response", where)};
+    const char* answer = record.contains("completion") ? "completion" : "response";
+    return {string_field(record, "prompt", where), string_field(record, answer, where)};
   }
   const std::string instruction = string_field(record, "instruction", where);
   return {alpaca_prompt(instruction, optional_field(record, "input", where)),

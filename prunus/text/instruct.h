@@ -14,7 +14,7 @@ struct InstructText {
 
 /// The instruction records of a JSON file. A record has instruction, output and perhaps input (put
 /// into the Alpaca template, with or without its input part; an empty or null input counts as
-/// none), or prompt and response (taken as they are). Other fields are passed over.
+/// none), or prompt and response or completion (taken as they are). Other fields are passed over.
 /// Throws Corrupt naming file and line or record (from 1) where a field is missing or not a string,
 /// for broken JSON, for plain text, and where there is no record.
 /// Source of the template: Taori et al., Stanford Alpaca, 2023.

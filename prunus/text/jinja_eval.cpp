@@ -160,6 +160,7 @@ class Renderer {
     if (!stmt.exprs[1]) return items;
     Values kept;
     for (Value& item : items) {
+      evaluator_.budget().step();
       const ScopePtr inner = inside(scope);
       bind(stmt, item, *inner);
       if (evaluator_.eval(*stmt.exprs[1], inner).truth()) kept.push_back(std::move(item));
@@ -171,6 +172,7 @@ class Renderer {
     const auto state = std::make_shared<Loop>(loop_items(stmt, scope), ++loops_);
     bool completed = false;  // a body ran to its end: what decides about `else` in Jinja
     for (; state->at < state->items().size(); ++state->at) {
+      evaluator_.budget().step();
       const ScopePtr inner = inside(scope);
       inner->names["loop"] = Value::object(state);
       bind(stmt, state->items()[state->at], *inner);

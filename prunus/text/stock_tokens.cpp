@@ -199,6 +199,14 @@ std::vector<AddedToken> StockTokens::to_add(const std::vector<AddedToken>& in_fi
   return tokens;
 }
 
+std::map<std::string, std::string> StockTokens::contents() const {
+  std::map<std::string, std::string> all;
+  for (const auto& [key, token] : named_) {
+    if (token) all[key] = token->content;
+  }
+  return all;
+}
+
 std::optional<std::string> StockTokens::content(const std::string& key) const {
   const auto found = named_.find(key);
   if (found == named_.end() || !found->second) return std::nullopt;

@@ -33,6 +33,8 @@ class StockTokens {
 
   /// Content of a named token ("bos_token"); nothing where it is null or not given.
   std::optional<std::string> content(const std::string& key) const;
+  /// All named tokens that are not null, by name ("bos_token"): what chat templates may use.
+  std::map<std::string, std::string> contents() const;
   /// Whether some file names the token, be it as null, or the class does.
   bool given(const std::string& key) const { return named_.contains(key); }
 

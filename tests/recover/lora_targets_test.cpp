@@ -61,7 +61,8 @@ TEST(LoraTargets, NamesAreThoseOfRolesOrOfModules) {
 
 TEST(LoraTargets, OtherCharactersMakeItARegularExpressionForWholePaths) {
   EXPECT_EQ(targets("llama_mha", R"(.*\.1\..*\.(q|down)_proj)"), "1:q_proj 1:down_proj");
-  expect_refused("llama_mha", "(q|down)_proj", ErrorKind::Unsupported, "means ");
+  expect_refused("llama_mha", "(q|down)_proj", ErrorKind::InvalidArgument,
+                 "'(q|down)_proj' matches no module of this model; known: all, q_proj");
   expect_refused("llama_mha", ".*(", ErrorKind::Unsupported, "--lora-targets: regular expression");
 }
 

@@ -9,6 +9,7 @@
 
 #include "prunus/base/files.h"
 #include "prunus/base/json.h"
+#include "prunus/text/chat_format.h"
 
 #include "support/expect_error.h"
 #include "support/paths.h"
@@ -71,6 +72,15 @@ class ReadTrainData : public testing::Test {
       array.push_back({{"prompt", prompt}, {"response", response}});
     }
     return write("a.json", array.dump());
+  }
+
+  // Options for conversations that a template writes so: "<u>", "<a>" before what is said.
+  DataOptions chat(const std::string& body = "{{ m.content }}") {
+    write("tokenizer_config.json",
+          Json{{"chat_template", "{% for m in messages %}<{{ m.role[0] }}>" + body +
+                                     "{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"}}
+              .dump());
+    return {.chat = std::make_shared<const ChatFormat>(dir_.path())};
   }
 
   TempDir dir_;
@@ -365,6 +375,66 @@ TEST_F(ReadTrainData, DrawsRowsWhereThereIsOneDocument) {
   EXPECT_TRUE(whole.valid.empty());
 }
 
+TEST_F(ReadTrainData, ScoresWhatTheAssistantSays) {
+  const auto path = write("a.jsonl", R"({"messages": [{"role": "user", "content": "x"},
+      {"role": "assistant", "content": "yz"}, {"role": "user", "content": "v"},
+      {"role": "assistant", "content": "w"}]})");
+  std::string line = read_file(path);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  write("a.jsonl", line);
+  const auto split = read_train_data(path, tokenizer_, chat());
+  EXPECT_EQ(split.format, DataFormat::Chat);
+  // Neither BOS nor EOS: whatever a conversation begins and ends with is the template's.
+  EXPECT_THAT(ids_of(split.train), ElementsAre(Ids{'<', 'u', '>', 'x', '<', 'a', '>', 'y', 'z', '<',
+                                                   'u', '>', 'v', '<', 'a', '>', 'w'}));
+  EXPECT_THAT(scored_of(split.train),
+              ElementsAre(Scored{0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1}));
+  DataOptions all = chat();
+  all.train_on_prompt = true;
+  EXPECT_EQ(read_train_data(path, tokenizer_, all).train[0].scored,
+            (Scored{0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}));
+}
+
+TEST_F(ReadTrainData, ScoresATokenThatHoldsSomeOfATurn) {
+  const auto path = write("a.jsonl", R"({"prompt": [{"role": "user", "content": "x"}], )"
+                                     R"("completion": [{"role": "assistant", "content": "r"}, )"
+                                     R"({"role": "assistant", "content": "q"}, )"
+                                     R"({"role": "user", "content": "s"}]})");
+  // <u>x <a>[qr]t <a>[qr] …: the template writes q before and r behind, and each pair is one token.
+  const auto split = read_train_data(
+      path, tokenizer_,
+      chat("{% if m.role == 'assistant' %}{% if m.content == 'r' %}q{% endif %}"
+           "{% generation %}{{ m.content }}{% endgeneration %}"
+           "{% if m.content == 'q' %}r{% endif %}{% else %}{{ m.content }}{% endif %}"));
+  EXPECT_THAT(ids_of(split.train), ElementsAre(Ids{'<', 'u', '>', 'x', '<', 'a', '>', kQr, '<', 'a',
+                                                   '>', kQr, '<', 'u', '>', 's'}));
+  EXPECT_THAT(scored_of(split.train),
+              ElementsAre(Scored{0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0}));
+}
+
+TEST_F(ReadTrainData, MakesTurnsOfInstructionsWhereAskedTo) {
+  const auto path = records({{"p", "s"}});
+  EXPECT_EQ(read_train_data(path, tokenizer_, chat()).format, DataFormat::Instruct);
+  DataOptions options = chat();
+  options.format = DataFormat::Chat;
+  EXPECT_THAT(ids_of(read_train_data(path, tokenizer_, options).train),
+              ElementsAre(Ids{'<', 'u', '>', 'p', '<', 'a', '>', 's'}));
+}
+
+TEST_F(ReadTrainData, NamesTheConversationThatIsWrong) {
+  const auto path = write("a.json", R"([{"messages": [{"role": "user", "content": "x"}]},
+                                        {"messages": [{"role": "user"}]}])");
+  expect_error(ErrorKind::Corrupt, "record 2: messages[0]",
+               [&] { read_train_data(path, tokenizer_, chat()); });
+  expect_error(ErrorKind::InvalidArgument, "chat template",
+               [&] { read_train_data(path, tokenizer_, {}); });
+  expect_error(ErrorKind::Corrupt, "is plain text", [&] {
+    DataOptions options = chat();
+    options.format = DataFormat::Chat;
+    read_train_data(write("a.txt", "x"), tokenizer_, options);
+  });
+}
+
 TEST_F(ReadTrainData, RefusesOptionsOutOfRange) {
   const auto path = documents({"abc"});
   const auto refuses = [&](const std::string& part, const DataOptions& options) {
@@ -376,7 +446,8 @@ TEST_F(ReadTrainData, RefusesOptionsOutOfRange) {
   refuses("share: got 1,", {.valid_fraction = 1});
   refuses("share: got nan,", {.valid_fraction = std::nan("")});
   refuses("rows: got 0,", {.max_valid_rows = 0});
-  expect_error(ErrorKind::InvalidArgument, "auto, text, instruct", [] { parse_data_format("x"); });
+  expect_error(ErrorKind::InvalidArgument, "auto, text, instruct, chat",
+               [] { parse_data_format("x"); });
   expect_error(ErrorKind::InvalidArgument, "auto, pack, pad, fill", [] { parse_packing(""); });
 }
 
@@ -396,6 +467,8 @@ TEST(DataFormatNames, AreThoseOfTheCommandLine) {
   EXPECT_EQ(parse_data_format("auto"), DataFormat::Auto);
   EXPECT_EQ(parse_data_format("text"), DataFormat::Text);
   EXPECT_EQ(parse_data_format("instruct"), DataFormat::Instruct);
+  EXPECT_EQ(parse_data_format("chat"), DataFormat::Chat);
+  EXPECT_EQ(data_format_name(DataFormat::Chat), "chat");
   EXPECT_EQ(parse_packing("auto"), Packing::Auto);
   EXPECT_EQ(parse_packing("pack"), Packing::Pack);
   EXPECT_EQ(parse_packing("pad"), Packing::Pad);

@@ -26,6 +26,12 @@ std::vector<InstructText> read(const std::string& content, const std::string& na
   return instructions_of(read_text_file(dir.write(name, content)));
 }
 
+TEST(ReadInstructions, TakesACompletionForTheResponse) {
+  const auto texts = read(R"([{"prompt": "Hi", "completion": "Ho"}])");
+  EXPECT_EQ(texts.at(0).prompt, "Hi");
+  EXPECT_EQ(texts.at(0).response, "Ho");
+}
+
 TEST(ReadInstructions, PutsTheAlpacaTemplateAroundAnInstructionAndItsInput) {
   const auto texts =
       read(R"([{"instruction": "Add up.", "input": "1 and 2", "output": "Three", "id": 7}])");

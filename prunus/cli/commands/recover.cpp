@@ -19,7 +19,8 @@ namespace {
 
 // What was given on the command line; the rest comes from the mode's and the preset's defaults.
 struct Options {
-  std::string model_dir, out_dir, data, valid_file, teacher_dir, adapter_dir, work_dir, preset;
+  std::string model_dir, out_dir, data, valid_file, chat_template, teacher_dir, adapter_dir,
+      work_dir, preset;
   bool full = false;
   bool sub_block = false;
   bool adapter_only = false;
@@ -126,6 +127,7 @@ RecoverJob job_of(const Options& options, at::Device device) {
   job.out_dir = options.out_dir;
   job.data = options.data;
   job.valid_file = options.valid_file;
+  job.chat_template = options.chat_template;
   job.teacher_dir = options.teacher_dir;
   job.adapter_dir = options.adapter_dir;
   job.work_dir = options.work_dir;
@@ -192,9 +194,15 @@ void declare_what(CLI::App& app, Options& options) {
 
 void declare_data(CLI::App& app, Options& options) {
   const char* group = "Data";
-  app.add_option("--format", options.format,
-                 "auto (default), text, or instruct (Alpaca records: instruction, input, output; "
-                 "or prompt, response)")
+  app.add_option(
+         "--format", options.format,
+         "auto (default), text, instruct (Alpaca records: instruction, input, output; or "
+         "prompt, response), or chat (messages, ShareGPT conversations, lists of prompt and "
+         "completion; with --format chat also instruct records: as turns)")
+      ->group(group);
+  app.add_option("--chat-template", options.chat_template,
+                 "how conversations are written, instead of the model's own chat template: a Jinja "
+                 "file, or the word chatml")
       ->group(group);
   app.add_option("--packing", options.packing,
                  "pack (documents follow each other in rows of --row-tokens; text by default), pad "
@@ -204,7 +212,7 @@ void declare_data(CLI::App& app, Options& options) {
   app.add_option("--row-tokens", options.row_tokens, "ids a row, the cut-off of padded rows (256)")
       ->group(group);
   app.add_flag("--train-on-prompt", options.train_on_prompt,
-               "instruct: the prompt's tokens are predicted too")
+               "instruct, chat: not the assistant's tokens alone are predicted")
       ->group(group);
   app.add_flag("--no-eos", options.no_eos,
                "no end-of-text id behind documents: for models that were trained without")
@@ -321,8 +329,9 @@ std::function<void()> declare(CLI::App& app) {
   app.add_option("MODEL", options->model_dir, "pruned model: a Hugging Face directory")->required();
   app.add_option("--out", options->out_dir, "directory to write")->required();
   app.add_option("--data", options->data,
-                 "text to train on: plain, JSON lines with \"text\", or instruction records; also "
-                 ".gz, .zst, a pipe; or the word self: text drawn from the teacher, or from MODEL")
+                 "text to train on: plain, JSON lines with \"text\", instruction records, or "
+                 "conversations; also .gz, .zst, a pipe; or the word self: text drawn from the "
+                 "teacher, or from MODEL")
       ->required();
   declare_what(app, *options);
   declare_data(app, *options);
