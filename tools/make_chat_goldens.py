@@ -14,7 +14,10 @@ import argparse
 import datetime
 import json
 import pathlib
+import shutil
+import tempfile
 
+from transformers import AutoTokenizer
 from transformers.utils import chat_template_utils as utils
 
 TOOL = {"type": "function", "function": {
@@ -159,6 +162,8 @@ SNIPPETS += [
     "{% generation %}one {{ n }}{% endgeneration %} é {%- generation %} two{% endgeneration %}",
     "\u3000{%- if true %}a{% endif -%}\u00a0b", "{% if true %}{# a #}\n{% endif %}\n{# b #}\n\nc",
 ]
+ROWS_CONFIG = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
+               "extra_special_tokens": ["<|im_start|>", "<|im_end|>", "<|eot_id|>"]}
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
 
@@ -188,6 +193,30 @@ def rendering(template, variables):
     return {"text": text, "generated": [[at(begin), at(end)] for begin, end in spans]}
 
 
+# Templates with generation blocks and small tokenizers of tests/text/golden to tokenise them by.
+ROWS = [("qwen2_5_training", "qwen2"), ("llama3_training", "llama3"), ("qwen3_training", "mistral_nemo")]
+
+
+def rows_of(name, tokenizer_name, templates, tokenizers):
+    """Ids of each conversation and which of them the assistant's turns are: what a trainer takes."""
+    template = (templates / f"{name}.jinja").read_bytes().decode()
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(tokenizers / tokenizer_name / "tokenizer.json", folder)
+        write(pathlib.Path(folder, "tokenizer_config.json"), ROWS_CONFIG)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = []
+    for messages, _, more in CONVERSATIONS.values():
+        try:
+            row = tokenizer.apply_chat_template(
+                messages, chat_template=template, return_dict=True,
+                return_assistant_tokens_mask=True, **more)
+        except Exception:  # whatever the template raises
+            rows.append(None)
+            continue
+        rows.append({"ids": row["input_ids"], "learnt": row["assistant_masks"]})
+    return {"template": name, "tokenizer": tokenizer_name, "config": ROWS_CONFIG, "rows": rows}
+
+
 def write(path, value):
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
@@ -210,6 +239,10 @@ def main():
         template = path.read_bytes().decode()  # newlines as they are
         write(options.out / f"{path.stem}.json",
               [rendering(template, variables) for variables in all_variables])
+    tokenizers = pathlib.Path(__file__).resolve().parent.parent / "tests/text/golden"
+    templates = options.templates or options.out
+    (options.out / "rows.json").write_text(json.dumps(
+        [rows_of(*one, templates, tokenizers) for one in ROWS], separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":
