@@ -101,6 +101,12 @@ def seeds_of(target, shared):
     elif target == "regex":
         for pattern in PATTERNS:
             yield pattern.encode()
+    elif target == "chat_template":
+        for path in real(None, "*.jinja"):
+            yield path.read_bytes()
+        snippets = json.loads((ROOT / "tests/text/chat/snippets.json").read_text(encoding="utf-8"))
+        for one in snippets["snippets"]:
+            yield one["template"].encode()
     elif target == "plan":
         yield (PLAN % (48, 2)).encode()  # of tests/model/golden/llama_gqa
         for path in real(shared, "plan.json"):
@@ -117,7 +123,7 @@ def seeds_of(target, shared):
 
 MAX_LEN = {"safetensors_header": 1024, "safetensors_index": 512, "regex": 256, "config": 1200,
            "run_json": 1024, "adapter_config": 1400, "plan": 1024, "tokenizer_json": 3072,
-           "tokenizer_model": 1536}
+           "tokenizer_model": 1536, "chat_template": 1024}
 
 
 def write_seeds(target, shared, folder):
