@@ -11,6 +11,7 @@
 #include "prunus/base/progress.h"
 #include "prunus/base/rng.h"
 #include "prunus/model/cost.h"
+#include "prunus/model/positions.h"
 
 namespace prunus {
 namespace {
@@ -151,7 +152,7 @@ void LatencyProbe::check(const LatencyCase& setting) const {
                InvalidArgument, "a speed measurement with batch ", setting.batch, ", ",
                setting.prompt_tokens, " prompt tokens and ", setting.new_tokens,
                " new tokens; expected 1 or more of each");
-  const int64_t context = model_.config().max_position_embeddings;
+  const int64_t context = longest_sequence(model_.config());
   PRUNUS_CHECK(setting.prompt_tokens <= context && setting.new_tokens <= context &&
                    setting.prompt_tokens + setting.new_tokens <= context,
                InvalidArgument, setting.prompt_tokens, " prompt tokens and ", setting.new_tokens,

@@ -7,6 +7,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
+#include "prunus/model/positions.h"
 
 namespace prunus {
 namespace {
@@ -111,7 +112,7 @@ std::vector<int64_t> Generator::generate(const std::vector<int64_t>& prompt,
                                std::vector<LayerCache>& kept) {
     return model_.next_logits(at::tensor(ids, at::kLong).unsqueeze(0), at, kept).squeeze(0).cpu();
   };
-  const int64_t context = model_.config().max_position_embeddings;
+  const int64_t context = longest_sequence(model_.config());
   auto position = static_cast<int64_t>(prompt.size());
   PRUNUS_CHECK(position <= context, InvalidArgument, "the prompt has ", position,
                " tokens, the model's context ends at ", context);

@@ -196,6 +196,14 @@ at::Tensor alibi_bias(const ModelConfig& config, const LayerShape& shape, const 
   return bias.masked_fill(visible.logical_not(), -std::numeric_limits<float>::infinity());
 }
 
+int64_t longest_sequence(const ModelConfig& config) {
+  const auto context = config.max_position_embeddings;
+  if (config.rope.kind != Rope::Kind::Dynamic) return context;
+  constexpr double kMost = 1 << 30;
+  return static_cast<int64_t>(
+      std::min(kMost, std::floor(static_cast<double>(context) * config.rope.factor)));
+}
+
 Rotation rotation_of(const ModelConfig& config, int layer, const at::Tensor& places, int64_t length,
                      const at::TensorOptions& options) {
   const at::Tensor angles =

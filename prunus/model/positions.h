@@ -23,6 +23,10 @@ at::Tensor alibi_slopes(int64_t heads);
 at::Tensor alibi_bias(const ModelConfig& config, const LayerShape& shape, const at::Tensor& queries,
                       const at::Tensor& keys, const at::Tensor& visible);
 
+/// Tokens that a sequence may have: the model's context; with "dynamic" rotary embedding, which
+/// grows with the sequence, `factor` times that.
+int64_t longest_sequence(const ModelConfig& config);
+
 /// By what queries and keys are turned: [seq, pairs], or [batch, 1, seq, pairs] where rows differ.
 struct Rotation {
   at::Tensor cos;

@@ -15,6 +15,7 @@
 #include "prunus/base/rng.h"
 #include "prunus/base/staged_directory.h"
 #include "prunus/io/checkpoint.h"
+#include "prunus/model/positions.h"
 #include "prunus/pipeline/output.h"
 #include "prunus/pipeline/run_record.h"
 #include "prunus/pipeline/work_folder.h"
@@ -208,7 +209,7 @@ void note_untouched(const PlanResult& planned, const PruneOptions& options, RunR
 
 // As `eval --seqlen`: beyond its context a model has learned nothing.
 void check_windows(const PruneJob& job, const PruneOptions& options, const Model& model) {
-  const int64_t context = model.config().max_position_embeddings;
+  const int64_t context = longest_sequence(model.config());
   PRUNUS_CHECK(!needs_calibration(options) || job.calib_tokens <= context, InvalidArgument,
                "--calib-tokens ", job.calib_tokens, " is beyond the model's context of ", context,
                " tokens");

@@ -42,6 +42,11 @@ void check_parameter(const Parameter& parameter) {
                "optimizer: '", parameter.name, "' is no contiguous leaf that requires a gradient");
   PRUNUS_CHECK(!parameter.hidden_matrix || value.dim() == 2, InvalidArgument, "optimizer: '",
                parameter.name, "' is ", value.sizes(), ", a hidden matrix has two axes");
+  const auto [down, beside] = parameter.matrices;
+  PRUNUS_CHECK(!parameter.hidden_matrix || (down > 0 && beside > 0 && value.size(0) % down == 0 &&
+                                            value.size(1) % beside == 0),
+               InvalidArgument, "optimizer: '", parameter.name, "' is ", value.sizes(),
+               ", which is not ", down, " x ", beside, " matrices");
 }
 
 bool uses_muon(const Parameter& parameter, const OptimizerOptions& options) {
@@ -71,6 +76,12 @@ at::Tensor orthogonal(const at::Tensor& matrix) {
     x = at::addmm(x, quintic, x, kA);
   }
   return tall ? x.t() : x;
+}
+
+// What Muon takes off one matrix; `grad` and its momentum together, scaled to the size of AdamW's.
+at::Tensor muon_update(const at::Tensor& matrix) {
+  const auto longest = static_cast<double>(std::max(matrix.size(0), matrix.size(1)));
+  return orthogonal(matrix) * (0.2 * std::sqrt(longest));
 }
 
 void check_restorable(const at::Tensor& from, const at::Tensor& to) {
@@ -156,10 +167,18 @@ void Optimizer::muon_step(const Parameter& parameter, Moments& moments, double l
   at::Tensor value = parameter.value;
   const at::Tensor& grad = value.grad();
   moments.first.mul_(options_.muon_momentum).add_(grad);
-  const at::Tensor update = orthogonal(at::add(grad, moments.first, options_.muon_momentum));
-  const auto longest = static_cast<double>(std::max(value.size(0), value.size(1)));
+  const at::Tensor direction = at::add(grad, moments.first, options_.muon_momentum);
   if (parameter.decay) value.mul_(1 - lr * options_.weight_decay);
-  value.add_(update, -lr * 0.2 * std::sqrt(longest));
+  const int64_t rows = value.size(0) / parameter.matrices[0];
+  const int64_t columns = value.size(1) / parameter.matrices[1];
+  for (int64_t row = 0; row < value.size(0); row += rows) {
+    for (int64_t column = 0; column < value.size(1); column += columns) {
+      const auto one = [&](const at::Tensor& all) {
+        return all.narrow(0, row, rows).narrow(1, column, columns);
+      };
+      one(value).add_(muon_update(one(direction)), -lr);
+    }
+  }
 }
 
 void Optimizer::zero_grad() {

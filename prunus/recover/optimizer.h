@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,6 +15,8 @@ struct Parameter {
   at::Tensor value;            ///< FP32 leaf that requires a gradient
   bool decay = true;           ///< false: norms and biases, which weight decay leaves alone
   bool hidden_matrix = false;  ///< a matrix inside a decoder layer: what Muon is made for
+  /// How many matrices of equal size it is, below and beside each other: of a mixture's experts.
+  std::array<int64_t, 2> matrices = {1, 1};
 };
 
 struct OptimizerOptions {
@@ -35,8 +38,8 @@ std::string_view optimizer_name(OptimizerOptions::Kind kind);
 /// kernel, one call for all tensors. Deterministic.
 /// Muon: Nesterov momentum M, orthogonalised by five quintic Newton–Schulz steps, then
 /// w ← w − lr·(0.2·√max(rows, columns)·orthogonal(M) + weight_decay·w): the factor gives updates
-/// the size of AdamW's, so that both share one learning rate. Source: K. Jordan, "Muon", 2024;
-/// scaling: Liu et al., arXiv:2502.16982, eq. 4.
+/// the size of AdamW's, so that both share one learning rate. Each expert is a matrix of its own.
+/// Source: K. Jordan, "Muon", 2024; scaling: Liu et al., arXiv:2502.16982, eq. 4.
 class Optimizer {
  public:
   /// Keeps the parameters' tensors (shared). Memory: state_bytes().

@@ -1,6 +1,7 @@
 #include "prunus/recover/train_model.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include <ATen/ATen.h>
@@ -12,6 +13,21 @@
 #include "prunus/recover/zero_mask.h"
 
 namespace prunus {
+namespace {
+
+// The experts of a mixture are joined along one axis; each is a matrix of its own.
+std::array<int64_t, 2> matrices_of(const TensorInfo& tensor, const ModelConfig& config) {
+  std::array<int64_t, 2> matrices = {1, 1};
+  if (tensor.layer < 0 || tensor.spec->rank != 2) return matrices;
+  for (size_t axis = 0; axis < 2; ++axis) {
+    const auto& factors = tensor.spec->axes[axis].factors;
+    if (factors[0] != Factor::Expert || factors[1] == Factor::None) continue;
+    matrices[axis] = config.layers[static_cast<size_t>(tensor.layer)].experts;
+  }
+  return matrices;
+}
+
+}  // namespace
 
 // Stands for the layer's matrix products: adapters on frozen weights, or trained weights.
 class TrainModel::Tap : public LinearTap {
@@ -149,7 +165,8 @@ at::Tensor TrainModel::trained(const TensorInfo& tensor) {
   parameters_.push_back({.name = tensor.name,
                          .value = value,
                          .decay = matrix,
-                         .hidden_matrix = matrix && tensor.layer >= 0});
+                         .hidden_matrix = matrix && tensor.layer >= 0,
+                         .matrices = matrices_of(tensor, base_.config())});
   return value;
 }
 

@@ -90,6 +90,15 @@ double pair_that_turns(double turns, double context) {
   return low;
 }
 
+TEST(LongestSequence, GrowsByTheFactorUnderDynamicScalingAlone) {
+  for (const auto& [kind, longest] :
+       {std::pair(Rope::Kind::Default, 100), {Rope::Kind::Yarn, 100}, {Rope::Kind::Dynamic, 250}}) {
+    ModelConfig config = heads_of(16, kind, 2.5);
+    config.max_position_embeddings = 100;
+    EXPECT_EQ(longest_sequence(config), longest);
+  }
+}
+
 TEST(RopeFrequencies, RampBetweenTwoPairsUnderYarn) {
   ModelConfig config = heads_of(16, Rope::Kind::Yarn, 4);
   config.rope.original_max_position_embeddings = 4096;

@@ -206,6 +206,24 @@ TEST(Muon, UpdatesWithSingularValuesNearOne) {
   }
 }
 
+// Experts stand below or beside each other in one tensor; each has singular values of its own.
+TEST(Muon, TakesEachExpertForAMatrixOfItsOwn) {
+  const at::Tensor first = random_matrix(6, 9, 4), second = random_matrix(6, 9, 5) * 1e-3;
+  for (const int64_t axis : {0, 1}) {
+    const at::Tensor value = leaf(at::zeros(at::cat({first, second}, axis).sizes()));
+    Parameter parameter{.name = "w", .value = value, .hidden_matrix = true};
+    parameter.matrices[static_cast<size_t>(axis)] = 2;
+    Optimizer optimizer({parameter}, {.kind = Kind::Muon});
+    set_grad(value, at::cat({first, second}, axis));
+    optimizer.step(1);
+    const at::Tensor alone = at::cat({muon_update(first), muon_update(second)}, axis);
+    EXPECT_LT((value.detach() / (-0.2 * 3) - alone).abs().max().item<double>(), 1e-5);
+  }
+  Parameter odd{.name = "w", .value = leaf(at::zeros({5, 4})), .hidden_matrix = true};
+  odd.matrices = {2, 1};
+  expect_error(ErrorKind::InvalidArgument, "2 x 1 matrices", [&] { Optimizer({odd}, {}); });
+}
+
 TEST(Muon, TakesNoNoticeOfTheGradientsSize) {
   const at::Tensor grad = random_matrix(6, 9, 4);
   const at::Tensor update = muon_update(grad);

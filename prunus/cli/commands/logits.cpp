@@ -13,6 +13,7 @@
 #include "prunus/calib/stream.h"
 #include "prunus/cli/command.h"
 #include "prunus/model/head.h"
+#include "prunus/model/positions.h"
 
 namespace prunus::commands {
 namespace {
@@ -64,7 +65,7 @@ void run(const Options& options) {
   const at::NoGradGuard no_grad;
   const at::Tensor ids = parse_ids(options.ids);
   const Model model = open_model(options.model);
-  const int64_t context = model.config().max_position_embeddings;
+  const int64_t context = longest_sequence(model.config());
   PRUNUS_CHECK(ids.size(1) <= context, InvalidArgument, "--ids: rows of ", ids.size(1),
                " ids are beyond the model's context of ", context);
   const BlockStream stream(model, device);
