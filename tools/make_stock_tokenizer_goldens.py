@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/text/golden/stock.json: what AutoTokenizer of stock transformers gives for directories
+"""Makes tests/text/stock/cases.json: what AutoTokenizer of stock transformers gives for directories
 whose tokens, flags and class stand in the files beside the tokenizer.
 
 Needs: pip install transformers==5.24.0 sentencepiece==0.2.3 protobuf tiktoken (without mistral-common)
@@ -7,9 +7,8 @@ Needs: pip install transformers==5.24.0 sentencepiece==0.2.3 protobuf tiktoken (
     tools/make_stock_tokenizer_goldens.py
 
 A case is a base (a tokenizer of tests/text/golden or the small sentencepiece model that is trained
-here, stock_sentencepiece.model), the model_type of its config.json, files written beside it and keys
-of tokenizer.json replaced. Expected are the ids of every text, special tokens around it included, or
-"fails": true where transformers fails. The C++ test builds the same directories.
+here, sentencepiece.model beside it), the model_type of its config.json, files written beside it and keys
+of tokenizer.json replaced. Expected are the ids of every text, special tokens around it included,. The C++ test builds the same directories.
 """
 import json
 import os
@@ -25,12 +24,12 @@ from transformers import AutoTokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "text" / "golden"
-MODEL = GOLDEN / "stock_sentencepiece.model"
+MODEL = ROOT / "tests" / "text" / "stock" / "sentencepiece.model"
 
 TEXTS = ["Once upon a time<|im_end|> there was a cat.", "  two spaces in front", "</s> after a special token", "",
          "a <|im_end|> b <|x|>  c", "there", "athere there's. cat cats  cat ", "<s>a</s> b <unk>", "\n\nx\n",
          "<pad><|x|> <mask> ", "▁a ▁", "é 今天 😀", "x<|endoftext|> y<|padding|>", "<|im_start|>user\nhi 123<|im_end|>",
-         "▁<PRE> a ▁<EOT><FILL_ME> <bos><eos>"]
+         "▁<PRE> a ▁<EOT>▁<MID> <bos><eos>"]
 JSON_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 CONFIG, MAP, ADDED = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 
@@ -99,7 +98,8 @@ def for_each_class(name):
     add("RobertaProcessing", replaced={"post_processor": pair_processing("RobertaProcessing")})
     add("BertProcessing", replaced={"post_processor": pair_processing("BertProcessing")})
     add("processors in a row", replaced={"post_processor": {"type": "Sequence", "processors": [
-        template(["<s>"], []), pair_processing("BertProcessing")]}})
+        {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        template(["<s>"], [])]}})
     add("legacy", {"legacy": True})
     add("no prefix space", {"add_prefix_space": False})
 
@@ -138,6 +138,7 @@ def other_families():
 
 def sentencepiece_models():
     llama = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True}
+    size = sentencepiece.SentencePieceProcessor(model_file=str(MODEL)).get_piece_size()
     add = lambda name, *rest, **more: case(f"sentencepiece: {name}", "sentencepiece", *rest, **more)
     add("LlamaTokenizer", llama)
     add("legacy LlamaTokenizer", llama | {"legacy": True})
@@ -145,9 +146,9 @@ def sentencepiece_models():
     add("add_bos_token false", llama | {"add_bos_token": False})
     add("add_eos_token", llama | {"add_eos_token": True})
     add("new tokens", llama | {"eos_token": "<|im_end|>", "additional_special_tokens": ["<|x|>"]})
-    add("added_tokens_decoder", llama | {"added_tokens_decoder": {"300": token("<|im_end|>", lstrip=True), "301": token(
+    add("added_tokens_decoder", llama | {"added_tokens_decoder": {str(size): token("<|im_end|>", lstrip=True), str(size + 1): token(
         "there", special=False, normalized=True, single_word=True)}})
-    add("added_tokens.json", llama, added_tokens_json={"<|im_end|>": 300, "there": 301})
+    add("added_tokens.json", llama, added_tokens_json={"<|im_end|>": size, "there": size + 1})
     add("CodeLlama", {"tokenizer_class": "CodeLlamaTokenizer"})
 
 
@@ -157,8 +158,8 @@ def train_sentencepiece():
         text = pathlib.Path(folder) / "text.txt"
         text.write_text("\n".join(lines), encoding="utf-8")
         sentencepiece.SentencePieceTrainer.train(
-            input=str(text), model_prefix=f"{folder}/m", vocab_size=300, model_type="bpe", byte_fallback=True,
-            character_coverage=0.9, normalization_rule_name="identity", remove_extra_whitespaces=False,
+            input=str(text), model_prefix=f"{folder}/m", vocab_size=600, model_type="bpe", byte_fallback=True,
+            character_coverage=0.98, normalization_rule_name="identity", remove_extra_whitespaces=False,
             user_defined_symbols=["<|x|>"], hard_vocab_limit=False, num_threads=1, minloglevel=2)
         shutil.copy(f"{folder}/m.model", MODEL)
 
@@ -195,7 +196,7 @@ def main():
     cases = [{"name": name} | spec | expected(spec) for name, spec in CASES.items()]
     lines = [json.dumps(c, ensure_ascii=False, separators=(",", ":")) for c in cases]
     head = json.dumps({"transformers": transformers.__version__, "texts": TEXTS}, ensure_ascii=False)
-    path = GOLDEN / "stock.json"
+    path = MODEL.parent / "cases.json"
     path.write_text(head[:-1] + ', "cases": [\n' + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
     print(f"{len(cases)} cases, {path.stat().st_size} bytes, model {MODEL.stat().st_size} bytes")
 
