@@ -8,7 +8,8 @@ Needs: pip install transformers==5.24.0 sentencepiece==0.2.3 protobuf tiktoken (
 
 A case is a base (a tokenizer of tests/text/golden or the small sentencepiece model that is trained
 here, sentencepiece.model beside it), the model_type of its config.json, files written beside it and keys
-of tokenizer.json replaced. Expected are the ids of every text, special tokens around it included,. The C++ test builds the same directories.
+of tokenizer.json replaced. Expected are the ids of every text, special tokens around it included.
+The C++ test builds the same directories.
 """
 import json
 import os
