@@ -42,7 +42,8 @@ inline void require(bool promise, std::string_view what) {
 
 /// A directory under $TMPDIR for readers that want a file, one for the process.
 inline const std::string& scratch_dir() {
-  static const std::string dir = [] {
+  // Never destroyed: the handler below runs after static objects have gone.
+  static const std::string& dir = *new std::string([] {
     const auto path =
         std::filesystem::temp_directory_path() / ("prunus-fuzz-" + std::to_string(::getpid()));
     std::filesystem::create_directories(path);
@@ -51,7 +52,7 @@ inline const std::string& scratch_dir() {
       std::filesystem::remove_all(scratch_dir(), ignored);
     });
     return path.string();
-  }();
+  }());
   return dir;
 }
 

@@ -7,6 +7,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/whole_number.h"
 #include "prunus/cli/compare_table.h"
 #include "prunus/cli/inspect_report.h"
 #include "prunus/model/cost.h"
@@ -37,6 +38,7 @@ class Adder {
   void add(Group group, const std::string& name, Style style, const Json& value) const {
     if (!value.is_null()) table_.add(column_, {group, name, style, value_of(value)}, source_);
   }
+  const std::string& source() const { return source_; }
   void put(const Figure& figure) const { table_.add(column_, figure, source_); }
   /// The member `key`, where there is one.
   void add(Group group, const std::string& name, Style style, const Json& from,
@@ -94,10 +96,11 @@ void add_preset(const Adder& adder, const std::string& name, const Json& preset,
   std::string conditions;
   for (const auto& [task, figures] : tasks.items()) {
     if (!figures.is_object() || !preset.contains(task)) continue;
-    items += figures.value("items", int64_t{0});
-    conditions += c10::str(task, " ", figures.value("items", int64_t{0}), " ",
-                           figures.value("few_shot", int64_t{0}), " ",
-                           figures.value("file_sha256", std::string("-")), "\n");
+    const std::string where = adder.source() + ": " + task;
+    const int64_t of_task = whole_number(figures, "items", where, 0);
+    items += of_task;
+    conditions += c10::str(task, " ", of_task, " ", whole_number(figures, "few_shot", where, 0),
+                           " ", figures.value("file_sha256", std::string("-")), "\n");
   }
   const std::string digest = sha256(conditions).substr(0, kDigits);
   for (const auto& [key, value] : preset.items()) {
@@ -131,9 +134,10 @@ void add_sizes(const Adder& adder, const Json& sizes) {
   adder.add(Group::Compute, "MACs, 64 tokens", Style::Operations, sizes, "macs_64_tokens");
 }
 
-std::vector<Figure> case_figures(const Json& setting, const std::string& machine) {
-  const std::string prompt = c10::str(", batch ", setting.at("batch").get<int64_t>(), ", prompt ",
-                                      setting.at("prompt_tokens").get<int64_t>());
+std::vector<Figure> case_figures(const Json& setting, const std::string& machine,
+                                 const std::string& source) {
+  const std::string prompt = c10::str(", batch ", whole_number(setting, "batch", source),
+                                      ", prompt ", whole_number(setting, "prompt_tokens", source));
   const auto median = [&](const char* name, const std::string& more, const char* key) {
     return Figure{Group::Speed, name + prompt + more + machine, Style::Two,
                   value_of(setting.at(key).at("median"))};
@@ -144,13 +148,13 @@ std::vector<Figure> case_figures(const Json& setting, const std::string& machine
                  "decode_tokens_per_second")};
 }
 
-std::vector<Figure> speed_figures(const Json& bench, const Json& model) {
+std::vector<Figure> speed_figures(const Json& bench, const Json& model, const std::string& source) {
   const std::string machine = c10::str(" (", bench.at("device").get<std::string>(), ", ",
-                                       bench.at("threads").get<int64_t>(), " threads, ",
+                                       whole_number(bench, "threads", source), " threads, ",
                                        model.at("resident_dtype").get<std::string>(), ")");
   std::vector<Figure> figures;
   for (const Json& setting : model.at("cases")) {
-    for (Figure& one : case_figures(setting, machine)) figures.push_back(std::move(one));
+    for (Figure& one : case_figures(setting, machine, source)) figures.push_back(std::move(one));
   }
   // Of two models the peak is that of both.
   if (bench.at("models").size() == 1 && bench.contains("peak_memory_bytes")) {
@@ -165,7 +169,7 @@ std::vector<Figure> speed_figures(const Json& bench, const Json& model) {
 std::string session_of(CompareTable& table, const Json& bench, const std::string& source) {
   for (const Json& model : bench.at("models")) {
     const size_t column = table.column(model.at("model").get<std::string>());
-    for (const Figure& figure : speed_figures(bench, model)) {
+    for (const Figure& figure : speed_figures(bench, model, source)) {
       if (table.holds(column, figure.name)) return " in " + source;
     }
   }
@@ -177,7 +181,7 @@ void add_bench(CompareTable& table, const Json& bench, const std::string& source
   for (const Json& model : bench.at("models")) {
     const Adder adder(table, model.at("model").get<std::string>(), source);
     add_sizes(adder, model);
-    for (const Figure& figure : speed_figures(bench, model)) {
+    for (const Figure& figure : speed_figures(bench, model, source)) {
       adder.put({figure.group, figure.name + session, figure.style, figure.value});
     }
   }

@@ -109,7 +109,7 @@ at::Tensor rotate_neighbours(const at::Tensor& x, const at::Tensor& cos, const a
 }
 
 using Lanes = float __attribute__((vector_size(16)));
-using Unaligned = float __attribute__((vector_size(16), aligned(4), may_alias));
+using Unaligned __attribute__((vector_size(16), aligned(4), may_alias)) = float;
 constexpr int64_t kLanes = 4;
 
 // to[i], to[half + i] = x[i], x[half + i] turned by angle i.

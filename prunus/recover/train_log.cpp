@@ -7,6 +7,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/whole_number.h"
 
 namespace prunus {
 
@@ -30,7 +31,7 @@ void TrainLog::copy_to(const std::string& path, int64_t last_step) const {
   for (std::string line; std::getline(file, line);) {
     // A killed process may have left half a line.
     const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object()) lines[json.value("step", int64_t{0})] = line;
+    if (json.is_object()) lines[whole_number(json, "step", "train.jsonl", 0)] = line;
   }
   std::string text;
   for (const auto& [step, line] : lines) text += step <= last_step ? line + "\n" : "";

@@ -10,6 +10,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/whole_number.h"
 #include "prunus/calib/stream_store.h"
 #include "prunus/recover/durable_tensors.h"
 
@@ -19,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kState = "/state.json";
+constexpr const char* kWhere = "state.json";
 constexpr int kVersion = 2;
 
 Json or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
@@ -39,7 +41,7 @@ Json changes_json(const std::vector<OptionChange>& changes) {
 std::vector<OptionChange> changes_of(const Json& json) {
   std::vector<OptionChange> changes;
   for (const Json& one : json) {
-    changes.push_back({one.at(0).get<int64_t>(), one.at(1).get<std::string>(),
+    changes.push_back({whole_number(one.at(0), kWhere), one.at(1).get<std::string>(),
                        one.at(2).get<std::string>(), one.at(3).get<std::string>()});
   }
   return changes;
@@ -70,14 +72,14 @@ Json to_json(const TrainState& state) {
 }
 
 void read_outcome(TrainOutcome& outcome, const Json& json) {
-  outcome.steps = json.at("steps").get<int64_t>();
-  outcome.best_step = json.at("best_step").get<int64_t>();
+  outcome.steps = whole_number(json, "steps", kWhere);
+  outcome.best_step = whole_number(json, "best_step", kWhere);
   outcome.stopped_early = json.at("stopped_early").get<bool>();
   outcome.valid_before = optional_of(json.at("valid_before"));
   outcome.valid_best = optional_of(json.at("valid_best"));
   outcome.valid_last = optional_of(json.at("valid_last"));
-  outcome.tokens = json.at("tokens").get<int64_t>();
-  outcome.targets = json.at("targets").get<int64_t>();
+  outcome.tokens = whole_number(json, "tokens", kWhere);
+  outcome.targets = whole_number(json, "targets", kWhere);
   outcome.seconds = json.at("seconds").get<double>();
   outcome.changes = changes_of(json.at("changes"));
   outcome.resumed = true;
@@ -87,14 +89,14 @@ TrainState from_json(const Json& json) {
   TrainState state;
   read_outcome(state.outcome, json);
   state.best = optional_of(json.at("best"));
-  state.worse = json.at("worse").get<int64_t>();
-  state.judged_step = json.at("judged_step").get<int64_t>();
-  state.logged_step = json.at("logged_step").get<int64_t>();
+  state.worse = whole_number(json, "worse", kWhere);
+  state.judged_step = whole_number(json, "judged_step", kWhere);
+  state.logged_step = whole_number(json, "logged_step", kWhere);
   state.last_norm = json.at("last_norm").get<double>();
   state.last_rate = json.at("last_rate").get<double>();
   const Json& sums = json.at("last_sums");
   state.last_sums = {sums.at(0).get<double>(), sums.at(1).get<double>(), sums.at(2).get<double>(),
-                     sums.at(3).get<double>(), sums.at(4).get<int64_t>()};
+                     sums.at(3).get<double>(), whole_number(sums.at(4), kWhere)};
   state.losses = json.at("losses").get<std::vector<double>>();
   if (!state.losses.empty()) state.last_loss = state.losses.back();
   state.settings = json.at("settings").get<std::map<std::string, std::string>>();
@@ -149,7 +151,7 @@ std::string best_name(int64_t step) { return c10::str("best-", step, ".tensors")
 // The files that a state needs.
 void add_named(std::set<std::string>& named, const Json& json) {
   named.insert(json.at("tensors").get<std::string>());
-  if (!json.at("best").is_null()) named.insert(best_name(json.at("best_step").get<int64_t>()));
+  if (!json.at("best").is_null()) named.insert(best_name(whole_number(json, "best_step", kWhere)));
   if (json.contains("before")) add_named(named, json.at("before"));
 }
 
@@ -226,7 +228,7 @@ std::optional<int64_t> TrainStateFolder::go_back() {
     json = Json(json["before"]);
     write(json);
   }
-  return json.at("steps").get<int64_t>();
+  return whole_number(json, "steps", kWhere);
 }
 
 std::string TrainStateFolder::best_file(int64_t step) const {

@@ -184,6 +184,9 @@ TEST_F(Compare, RefusesWhatItCannotRead) {
   refuses("[1]", "not a JSON object");
   refuses(R"({"model": 3, "results": []})", "not as prunus writes it");
   refuses(R"({"format": "prunus-bench"})", "models");
+  refuses(
+      R"({"model": "m", "results": [], "tasks": {"boolq": {"items": 2e72}, "p": {"boolq": 1}}})",
+      "boolq: items: is 2e+72, expected a whole number");
   CompareTable table;
   test::expect_error(ErrorKind::NotFound, "no such file",
                      [&] { add_argument(table, dir / "absent"); });

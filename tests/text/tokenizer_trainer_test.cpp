@@ -272,7 +272,7 @@ TEST(TokenizerTrainer, ATextWithoutSpacesStillGetsTheSpace) {
 TEST(TokenizerTrainer, AWordOfAnyLengthCanBeLearnedFrom) {
   const TestDirectory dir;
   std::string text;
-  for (int i = 0; i < 70'000; ++i) text += static_cast<char>('a' + i * i % 7 % 3);
+  for (int64_t i = 0; i < 70'000; ++i) text += static_cast<char>('a' + i * i % 7 % 3);
   EXPECT_EQ(train({text}, dir, {.vocab_size = 300}).learned, 300 - 259 - 4);
   const auto tokenizer = load_tokenizer(dir.path());
   EXPECT_EQ(tokenizer->decode(tokenizer->encode(text)), text);
