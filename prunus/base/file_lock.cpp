@@ -103,6 +103,12 @@ std::optional<FileLock> FileLock::take_in(const std::string& folder) {
   for (int tries = 0;; ++tries) {
     std::error_code error;
     std::filesystem::create_directories(folder, error);
+    // Seen by mkdir, and gone with its owner when it was looked at.
+    std::error_code ignored;
+    const auto type = std::filesystem::status(folder, ignored).type();
+    const bool blocked = type != std::filesystem::file_type::not_found &&
+                         type != std::filesystem::file_type::directory;
+    if (error == std::errc::file_exists && !blocked && tries < kTries) continue;
     PRUNUS_CHECK(!error, Io, folder, ": cannot create directory: ", error.message());
     try {
       return take(folder + "/lock");

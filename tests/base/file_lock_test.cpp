@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -84,15 +85,20 @@ TEST_F(FileLockTest, SurvivesOwnersThatRemoveTheFolder) {
   for (int i = 0; i < kChildren; ++i) {
     if (::fork() != 0) continue;
     int bad = 0;
-    for (int taken = 0, tries = 0; taken < 50 && tries < 1'000'000; ++tries) {
-      auto lock = FileLock::take_in(at("folder"));
-      if (!lock) continue;
-      ++taken;
-      if (::mkdir(at("alone").c_str(), 0755) != 0) bad = 1;
-      ::rmdir(at("alone").c_str());
-      ::unlink(at("folder/lock").c_str());
-      lock.reset();
-      ::rmdir(at("folder").c_str());
+    try {
+      for (int taken = 0, tries = 0; taken < 50 && tries < 1'000'000; ++tries) {
+        auto lock = FileLock::take_in(at("folder"));
+        if (!lock) continue;
+        ++taken;
+        if (::mkdir(at("alone").c_str(), 0755) != 0) bad = 1;
+        ::rmdir(at("alone").c_str());
+        ::unlink(at("folder/lock").c_str());
+        lock.reset();
+        ::rmdir(at("folder").c_str());
+      }
+    } catch (const Error& error) {
+      std::cerr << error.what() << "\n";
+      bad = 2;
     }
     ::_exit(bad);
   }
