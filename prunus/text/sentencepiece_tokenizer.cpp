@@ -38,6 +38,20 @@ bool looks_like_ranks(std::string_view content) {
          std::all_of(line.begin() + static_cast<std::ptrdiff_t>(space) + 1, line.end(), digit);
 }
 
+// The library reports most faults of a file by its status, and some (an empty piece) by exceptions
+// of the libraries under it.
+void load(sentencepiece::SentencePieceProcessor& processor, std::string_view content,
+          const std::string& path) {
+  std::string fault;
+  try {
+    const auto status = processor.LoadFromSerializedProto({content.data(), content.size()});
+    if (!status.ok()) fault = status.ToString();
+  } catch (const std::exception& error) {
+    fault = error.what();
+  }
+  PRUNUS_CHECK(fault.empty(), Corrupt, path, ": not a sentencepiece model: ", fault);
+}
+
 class SentencePieceTokenizer : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::string& path, std::string_view content,
@@ -60,8 +74,7 @@ class SentencePieceTokenizer : public Tokenizer {
 
 SentencePieceTokenizer::SentencePieceTokenizer(const std::string& path, std::string_view content,
                                                const SidecarFiles& files) {
-  const auto status = processor_.LoadFromSerializedProto({content.data(), content.size()});
-  PRUNUS_CHECK(status.ok(), Corrupt, path, ": not a sentencepiece model: ", status.ToString());
+  load(processor_, content, path);
   vocab_size_ = processor_.GetPieceSize();
   PRUNUS_CHECK(vocab_size_ > 0 && vocab_size_ <= kMaxTokenId, Corrupt, path, ": has ", vocab_size_,
                " pieces");

@@ -57,6 +57,27 @@ TEST(SentencePieceClass, OfBaichuanFollowsItsFlag) {
   EXPECT_THAT(with->prefix_ids(), ElementsAre(1));
 }
 
+// A protocol buffer with these pieces; a type of 2 is <unk>.
+std::string model_with(const std::vector<std::pair<std::string, char>>& pieces) {
+  std::string model;
+  for (const auto& [text, type] : pieces) {
+    const std::string piece =
+        std::string("\x0a") + static_cast<char>(text.size()) + text + "\x18" + type;
+    model += std::string("\x0a") + static_cast<char>(piece.size()) + piece;
+  }
+  return model;
+}
+
+// The library's own check does not see it and throws from underneath.
+TEST(SentencePieceModel, WithAnEmptyPieceIsCorrupt) {
+  const TestDirectory dir;
+  dir.write("tokenizer.model", model_with({{"<unk>", 2}, {"a", 1}}));
+  EXPECT_EQ(load_tokenizer(dir.path())->vocab_size(), 2);
+  dir.write("tokenizer.model", model_with({{"<unk>", 2}, {"", 1}, {"a", 1}}));
+  expect_error(ErrorKind::Corrupt, "not a sentencepiece model",
+               [&] { load_tokenizer(dir.path()); });
+}
+
 TEST(TemplateOfTokenizerJson, MayPutSeveralTokensInFront) {
   const TestDirectory dir;
   auto document = byte_level_json();
