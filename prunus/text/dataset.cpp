@@ -21,9 +21,10 @@ std::string text_of(const Json& record, const std::string& where) {
   PRUNUS_CHECK(record.is_object(), Corrupt, where, ": is ", record.type_name(),
                ", expected an object with a \"text\"");
   const auto text = record.find("text");
-  PRUNUS_CHECK(text != record.end() && text->is_string(), Corrupt, where,
-               ": has no string \"text\"; a record here is an object with one (records of instructions "
-               "and conversations are for prunus recover --data)");
+  PRUNUS_CHECK(
+      text != record.end() && text->is_string(), Corrupt, where,
+      ": has no string \"text\"; a record here is an object with one (records of instructions "
+      "and conversations are for prunus recover --data)");
   return text->get<std::string>();
 }
 

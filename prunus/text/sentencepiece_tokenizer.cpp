@@ -11,6 +11,7 @@
 #include "prunus/base/stand_in.h"
 #include "prunus/text/added_tokens.h"
 #include "prunus/text/json_tokenizer.h"
+#include "prunus/text/sentencepiece_pieces.h"
 #include "prunus/text/stock_tokens.h"
 #include "prunus/text/token_model.h"
 #include "prunus/text/utf8.h"
@@ -75,6 +76,7 @@ class SentencePieceTokenizer : public Tokenizer {
 SentencePieceTokenizer::SentencePieceTokenizer(const std::string& path, std::string_view content,
                                                const SidecarFiles& files) {
   load(processor_, content, path);
+  read_pieces(content, path);  // for its checks
   vocab_size_ = processor_.GetPieceSize();
   PRUNUS_CHECK(vocab_size_ > 0 && vocab_size_ <= kMaxTokenId, Corrupt, path, ": has ", vocab_size_,
                " pieces");
@@ -193,7 +195,7 @@ std::string SentencePieceTokenizer::decode(std::span<const int64_t> ids, bool sk
     }
   }
   flush();
-  return text;
+  return repair_utf8(text);  // bytes are pieces, too, and a model's pieces are anything
 }
 
 }  // namespace

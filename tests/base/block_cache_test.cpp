@@ -12,6 +12,15 @@
 
 #include "prunus/base/rng.h"
 
+// GCC defines a macro, clang answers a question.
+#ifdef __SANITIZE_ADDRESS__
+#define PRUNUS_ADDRESS_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PRUNUS_ADDRESS_SANITIZER
+#endif
+#endif
+
 namespace prunus {
 namespace {
 
@@ -64,7 +73,7 @@ TEST(BlockCache, LeavesSmallBlocksToMalloc) {
   EXPECT_EQ(cache.stats().idle_bytes, 0U);
 }
 
-#ifndef __SANITIZE_ADDRESS__  // ends the program at such a request
+#ifndef PRUNUS_ADDRESS_SANITIZER  // ends the program at such a request
 TEST(BlockCache, SaysSoWhereThereIsNoMemoryAndKeepsItsCount) {
   BlockCache cache;
   cache.give_back(cache.take(kBig));
@@ -150,7 +159,7 @@ TEST(BlockCache, IsForSeveralThreads) {
   EXPECT_LE(cache.stats().idle_bytes, 4 * BlockCache::kSmallest);
 }
 
-#ifndef __SANITIZE_ADDRESS__
+#ifndef PRUNUS_ADDRESS_SANITIZER
 TEST(ReuseTensorMemory, ServesTensorsAndLetsEarlierOnesGo) {
   at::Tensor before = at::ones({300, 300});
   reuse_tensor_memory();

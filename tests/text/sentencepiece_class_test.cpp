@@ -78,6 +78,13 @@ TEST(SentencePieceModel, WithAnEmptyPieceIsCorrupt) {
                [&] { load_tokenizer(dir.path()); });
 }
 
+TEST(SentencePieceModel, WithAPieceThatIsNoUtf8IsCorrupt) {
+  const TestDirectory dir;
+  dir.write("tokenizer.model", model_with({{"<unk>", 2}, {"a\xff", 1}}));
+  expect_error(ErrorKind::Corrupt, "piece 1 is not valid UTF-8",
+               [&] { load_tokenizer(dir.path()); });
+}
+
 TEST(TemplateOfTokenizerJson, MayPutSeveralTokensInFront) {
   const TestDirectory dir;
   auto document = byte_level_json();
