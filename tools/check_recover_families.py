@@ -49,6 +49,16 @@ OPTIONS = {
 }
 
 
+# PEFT 0.21 takes gate_proj, up_proj and down_proj of a qwen3_moe for those of its experts, also where
+# they mean a dense layer's (docs/families.md).
+ATTENTION = ("--lora-targets", "q_proj,k_proj,v_proj,o_proj")
+
+
+def dense_beside_experts(case) -> bool:
+    config = case.config
+    return config["model_type"] == "qwen3_moe" and config.get("decoder_sparse_step", 1) != 1
+
+
 class Refused(Exception):
     pass
 
@@ -149,7 +159,8 @@ def run(binary, case, way: str, folder: pathlib.Path, tokenizer: pathlib.Path) -
         prunus(binary, "train", "--config", model / "config.json", "--tokenizer", tokenizer,
                *common, "--dtype", "float32", *TRAINING)
     else:
-        prunus(binary, "recover", model, *common, "--teacher", teacher, *OPTIONS[way])
+        prunus(binary, "recover", model, *common, "--teacher", teacher, *OPTIONS[way],
+               *(ATTENTION if way == "adapter-only" and dense_beside_experts(case) else ()))
     result = out
     if way == "adapter-only":
         result = folder / "merged"

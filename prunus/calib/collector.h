@@ -30,6 +30,9 @@ class Collector {
   /// Forward pass. input [batch, seq, in], output [batch, seq, out].
   virtual void on_forward(const LinearSite&, const at::Tensor& /*input*/,
                           const at::Tensor& /*output*/) {}
+  /// Forward pass: a batch has gone through a layer. Both [batch, seq, hidden_size], on the device.
+  virtual void on_block(int /*layer*/, const at::Tensor& /*before*/, const at::Tensor& /*after*/,
+                        bool /*last_batch*/) {}
   /// Backward pass: the same with dL/d output and dL/d input through this product alone. The head
   /// and the embedding come some rows at a time, the embedding with one-hot grad_output, and with
   /// `output` undefined: dL/dW = Σ_t grad_output[t]ᵀ·input[t] and grad_input = grad_output·W hold

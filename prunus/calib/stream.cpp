@@ -151,19 +151,20 @@ void BlockStream::forward(std::vector<at::Tensor>& hidden, Collector* collector)
   const Decoder decoder(model_.config());
   Progress progress("forward: layer × batch",
                     model_.layer_count() * static_cast<int64_t>(hidden.size()));
-  BlockWeights weights;
-  for (int layer = 0; layer < model_.layer_count(); ++layer) {
-    model_.prefetch_block(layer + 1);
-    weights = model_.load_block(layer, device_, std::move(weights));
+  const auto pass = [&](int layer, const BlockWeights& weights) {
     std::unique_ptr<ForwardTap> tap;
     if (collector != nullptr) tap = std::make_unique<ForwardTap>(*collector, layer);
     for (size_t i = 0; i < hidden.size(); ++i) {
-      if (tap) tap->set_last(i + 1 == hidden.size());
-      hidden[i] = to_host(decoder.block(layer, weights, hidden[i].to(device_), tap.get()));
+      const bool last = i + 1 == hidden.size();
+      if (tap) tap->set_last(last);
+      const at::Tensor before = hidden[i].to(device_);
+      const at::Tensor after = decoder.block(layer, weights, before, tap.get());
+      if (collector != nullptr) collector->on_block(layer, before, after, last);
+      hidden[i] = to_host(after);
       progress.step();
     }
-    model_.release_block(layer);
-  }
+  };
+  for_each_layer(model_, device_, {0, model_.layer_count()}, LayerOrder::FirstToLast, pass);
 }
 
 void BlockStream::backward_block(int layer, const BlockWeights& weights,
@@ -192,12 +193,8 @@ void BlockStream::forward_to_store(const std::vector<TokenBatch>& batches, Layer
       done > 0 ? store.get(hidden_name(done), at::kCPU) : embed(batches);
   if (done == 0 && range.begin == 0) store.put(hidden_name(0), hidden);
   const Decoder decoder(model_.config());
-  BlockWeights weights;
-  for (auto layer = static_cast<int>(done); layer < layers; ++layer) {
-    model_.prefetch_block(layer + 1);
-    weights = model_.load_block(layer, device_, std::move(weights));
+  const auto pass = [&](int layer, const BlockWeights& weights) {
     for (at::Tensor& one : hidden) one = to_host(decoder.block(layer, weights, one.to(device_)));
-    model_.release_block(layer);
     const int64_t next = layer + 1;
     const bool needed = next >= range.begin;
     if (needed) {
@@ -207,7 +204,8 @@ void BlockStream::forward_to_store(const std::vector<TokenBatch>& batches, Layer
     }
     if (layer < range.begin) store.drop(hidden_name(layer));
     progress.step();
-  }
+  };
+  for_each_layer(model_, device_, {done, layers}, LayerOrder::FirstToLast, pass);
 }
 
 double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange range,
@@ -236,19 +234,15 @@ double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange 
     record_gradients(store, layers, grads, loss);
   }
   Progress progress("calibrate, backward: layers", done - range.begin);
-  BlockWeights weights;
-  for (auto layer = static_cast<int>(done) - 1; layer >= range.begin; --layer) {
-    if (layer > range.begin) model_.prefetch_block(layer - 1);
+  const auto pass = [&](int layer, const BlockWeights& weights) {
     std::vector<at::Tensor> inputs = store.get(hidden_name(layer), at::kCPU);
-    weights = model_.load_block(layer, device_, std::move(weights));
     backward_block(layer, weights, inputs, grads, layer > range.begin || embedding, collector);
-    model_.release_block(layer);
     collector.on_layer_done(layer);
     record_gradients(store, layer, grads, loss);
     store.drop(hidden_name(layer));
     progress.step();
-  }
-  weights = {};
+  };
+  for_each_layer(model_, device_, {range.begin, done}, LayerOrder::LastToFirst, pass);
   if (embedding) {
     const std::vector<at::Tensor> last =
         tied ? store.get(hidden_name(layers), at::kCPU) : std::vector<at::Tensor>();

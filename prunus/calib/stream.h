@@ -5,18 +5,12 @@
 #include <ATen/core/Tensor.h>
 
 #include "prunus/calib/collector.h"
+#include "prunus/calib/layer_loop.h"
 #include "prunus/calib/stream_store.h"
 #include "prunus/calib/vocab_pass.h"
 #include "prunus/model/model.h"
 
 namespace prunus {
-
-/// Half-open range of decoder layers.
-struct LayerRange {
-  int64_t begin = 0;
-  int64_t end = 0;
-  bool contains(int64_t layer) const { return layer >= begin && layer < end; }
-};
 
 /// Cuts equal-length windows into batches of at most `max_tokens` tokens (at least one window
 /// each).

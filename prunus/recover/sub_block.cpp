@@ -85,15 +85,14 @@ class Repair {
 
   // Takes the dense stream through layers that the pruned model does not have.
   void pass_missing(int64_t begin, int64_t end) {
-    for (auto layer = static_cast<int>(begin); layer < end && !dense_hidden_.empty(); ++layer) {
-      dense_.prefetch_block(layer + 1);
-      dense_weights_ = dense_.load_block(layer, device_, std::move(dense_weights_));
+    if (dense_hidden_.empty()) return;
+    const auto pass = [&](int layer, const BlockWeights& weights) {
       for (at::Tensor& x : dense_hidden_) {
-        x = to_host(dense_decoder_.block(layer, dense_weights_, x.to(device_)));
+        x = to_host(dense_decoder_.block(layer, weights, x.to(device_)));
       }
-      dense_.release_block(layer);
       check_interrupted();
-    }
+    };
+    for_each_layer(dense_, device_, {begin, end}, LayerOrder::FirstToLast, pass);
   }
 
   void open_layer(int layer, int64_t dense_layer) {

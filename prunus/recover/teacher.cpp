@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include "prunus/calib/layer_loop.h"
 #include "prunus/model/decoder.h"
 
 namespace prunus {
@@ -23,20 +24,18 @@ std::vector<TeacherStates> Teacher::run(const std::vector<TrainBatch>& batches) 
   std::vector<TeacherStates> states;
   for (const TrainBatch& batch : batches) states.push_back({embed(model_, batch.ids, device_), {}});
   const Decoder decoder(model_.config());
-  BlockWeights streamed;
-  for (int layer = 0; layer < model_.layer_count(); ++layer) {
-    if (resident_.empty()) {
-      model_.prefetch_block(layer + 1);
-      streamed = model_.load_block(layer, device_, std::move(streamed));
-    }
-    const BlockWeights& weights =
-        resident_.empty() ? streamed : resident_[static_cast<size_t>(layer)];
+  const auto pass = [&](int layer, const BlockWeights& weights) {
     const bool seam = std::binary_search(seam_layers_.begin(), seam_layers_.end(), layer);
     for (TeacherStates& one : states) {
       one.hidden = decoder.block(layer, weights, one.hidden);
       if (seam) one.seams.push_back(one.hidden);
     }
-    if (resident_.empty()) model_.release_block(layer);
+  };
+  if (resident_.empty()) {
+    for_each_layer(model_, device_, {0, model_.layer_count()}, LayerOrder::FirstToLast, pass);
+  }
+  for (size_t layer = 0; layer < resident_.size(); ++layer) {
+    pass(static_cast<int>(layer), resident_[layer]);
   }
   return states;
 }

@@ -1,0 +1,78 @@
+#include "prunus/calib/statistics_collector.h"
+
+#include <algorithm>
+
+#include <ATen/ATen.h>
+
+#include "prunus/base/error.h"
+
+namespace prunus {
+
+const StatisticSums& LayerStatistics::of(const Statistic& statistic, Role role) const {
+  const int input = statistic.of == StatisticOf::Block ? -1 : input_of(role);
+  const auto found = sums_.find({&statistic, input});
+  PRUNUS_CHECK(found != sums_.end(), InvalidArgument, "statistic ", statistic.name,
+               " was not gathered here");
+  return found->second;
+}
+
+int LayerStatistics::input_of(Role role) const {
+  const auto found = inputs_.find(role);
+  PRUNUS_CHECK(found != inputs_.end(), InvalidArgument,
+               "statistics: the layer has no such product");
+  return found->second;
+}
+
+int64_t LayerStatistics::bytes() const {
+  int64_t bytes = 0;
+  for (const auto& [key, sums] : sums_) bytes += sums.bytes();
+  return bytes;
+}
+
+// In the first batch inputs are numbered as they come; the others must find them again.
+int StatisticsCollector::number_of(const LinearSite& site, const at::Tensor& input) {
+  const auto same = std::find_if(seen_.begin(), seen_.end(),
+                                 [&](const at::Tensor& one) { return one.is_same(input); });
+  const auto number = static_cast<int>(same - seen_.begin());
+  if (same == seen_.end()) seen_.push_back(input);
+  const auto [known, first] = layer_.inputs_.emplace(site.role, number);
+  TORCH_INTERNAL_ASSERT(first || known->second == number);
+  return number;
+}
+
+void StatisticsCollector::on_forward(const LinearSite& site, const at::Tensor& input,
+                                     const at::Tensor& /*output*/) {
+  const int number = number_of(site, input);
+  for (const Statistic* statistic : wanted_(site.layer, site.role)) {
+    if (statistic->of == StatisticOf::Block) {
+      const bool known =
+          std::find(of_block_.begin(), of_block_.end(), statistic) != of_block_.end();
+      if (!known) of_block_.push_back(statistic);
+      continue;
+    }
+    bool& added = added_[{statistic, number}];
+    if (std::exchange(added, true)) continue;
+    StatisticSums& sums = layer_.sums_[{statistic, number}];
+    const at::Tensor tokens = input.flatten(0, -2);
+    statistic->add(sums.sums, tokens, {});
+    sums.tokens += tokens.size(0);
+  }
+}
+
+void StatisticsCollector::on_block(int layer, const at::Tensor& before, const at::Tensor& after,
+                                   bool last_batch) {
+  for (const Statistic* statistic : of_block_) {
+    StatisticSums& sums = layer_.sums_[{statistic, -1}];
+    const at::Tensor tokens = before.flatten(0, -2);
+    statistic->add(sums.sums, tokens, after.flatten(0, -2));
+    sums.tokens += tokens.size(0);
+  }
+  seen_.clear();
+  added_.clear();
+  of_block_.clear();
+  if (!last_batch) return;
+  sink_(layer, layer_);
+  layer_ = {};
+}
+
+}  // namespace prunus

@@ -1,0 +1,60 @@
+#pragma once
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "prunus/calib/collector.h"
+#include "prunus/calib/statistic.h"
+
+namespace prunus {
+
+/// The statistics of one layer.
+class LayerStatistics {
+ public:
+  /// Of the input of a product; of the block (StatisticOf::Block) for any role. Roles that read the
+  /// same input share one. Throws InvalidArgument where it was not asked for.
+  const StatisticSums& of(const Statistic& statistic, Role role) const;
+  /// Which input a product reads, counted from 0 in the order of first use.
+  int input_of(Role role) const;
+  /// What all of it takes.
+  int64_t bytes() const;
+
+ private:
+  friend class StatisticsCollector;
+  using Key = std::pair<const Statistic*, int>;  // −1: of the block
+  std::map<Role, int> inputs_;
+  std::map<Key, StatisticSums> sums_;
+};
+
+/// Gathers statistics of the forward pass layer by layer. Each distinct input of a layer's products
+/// is added up once, however many products read it: what it is told apart by is the tensor itself.
+/// Memory: the sums of one layer, and those that the sink keeps.
+class StatisticsCollector : public Collector {
+ public:
+  /// Which statistics are wanted of the input of this product (of the block, if any product of the
+  /// layer asks for one of those).
+  using Wanted = std::function<std::vector<const Statistic*>(int layer, Role role)>;
+  /// Called when a layer's last batch has passed.
+  using Sink = std::function<void(int layer, const LayerStatistics&)>;
+  StatisticsCollector(Wanted wanted, Sink sink)
+      : wanted_(std::move(wanted)), sink_(std::move(sink)) {}
+
+  void on_forward(const LinearSite& site, const at::Tensor& input,
+                  const at::Tensor& output) override;
+  void on_block(int layer, const at::Tensor& before, const at::Tensor& after,
+                bool last_batch) override;
+
+ private:
+  int number_of(const LinearSite& site, const at::Tensor& input);
+
+  Wanted wanted_;
+  Sink sink_;
+  LayerStatistics layer_;
+  // Of the batch under way: inputs by number, kept so that another cannot have the same address,
+  // and which of them each statistic has seen.
+  std::vector<at::Tensor> seen_;
+  std::map<LayerStatistics::Key, bool> added_;
+  std::vector<const Statistic*> of_block_;
+};
+
+}  // namespace prunus
