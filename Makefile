@@ -17,7 +17,9 @@ $(BUILD)/build.ninja: CMakeLists.txt CMakePresets.json $(wildcard cmake/*.cmake)
 test: build
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) -LE gpu
 
-demo: build
+# The program alone: tests and benchmarks are half of a build.
+demo: $(BUILD)/build.ninja
+	cmake --build --preset $(PRESET) -j $(JOBS) --target prunus
 	python3 tools/demo.py --prunus $(BUILD)/prunus
 
 bench: build
