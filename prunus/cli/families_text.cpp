@@ -169,6 +169,11 @@ std::string training_section() {
          "trained joined with the others of its layer, while an adapter belongs to one tensor of "
          "the "
          "file.\n"
+         "PEFT 0.21 takes `gate_proj`, `up_proj` and `down_proj` of a `qwen3_moe` for those of the "
+         "experts, so\n"
+         "an adapter on its dense layers (`decoder_sparse_step`, `mlp_only_layers`) is for `prunus "
+         "merge` alone;\n"
+         "with `--lora-targets q_proj,k_proj,v_proj,o_proj` PEFT reads it.\n"
          "`--sub-block` leaves the norms of q and k as they are.\n";
 }
 
