@@ -303,6 +303,13 @@ DataSplit read_rows(const RecoverJob& job, const Model& model, const Model* teac
   int64_t valid_documents = 0;
   DataOptions options = row_options(job, model);
   options.chat = chat_format(job);
+  if (options.chat && job.chat_template == "chatml" &&
+      tokenizer.encode("<|im_start|>").size() != 1) {
+    log_warning(
+        "--chat-template chatml: the tokenizer has no <|im_start|>, which is spelled in pieces; "
+        "the "
+        "turns cost more tokens, and stock software that stops at <|im_end|> will not");
+  }
   if (job.data == "self") {
     split = self_rows(job, options, teacher != nullptr ? *teacher : model, tokenizer, work_path);
   } else {
