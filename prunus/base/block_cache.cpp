@@ -7,6 +7,8 @@
 #include <c10/core/CPUAllocator.h>
 #include <c10/core/impl/alloc_cpu.h>
 
+#include "prunus/base/sanitizer.h"
+
 namespace prunus {
 namespace {
 
@@ -133,15 +135,6 @@ class TensorAllocator : public c10::Allocator {
 };
 
 }  // namespace
-
-// GCC defines a macro, clang answers a question.
-#ifdef __SANITIZE_ADDRESS__
-#define PRUNUS_ADDRESS_SANITIZER
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define PRUNUS_ADDRESS_SANITIZER
-#endif
-#endif
 
 void reuse_tensor_memory() {
 #ifndef PRUNUS_ADDRESS_SANITIZER  // which is there to see what is used after it was freed

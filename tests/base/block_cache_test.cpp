@@ -11,15 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "prunus/base/rng.h"
-
-// GCC defines a macro, clang answers a question.
-#ifdef __SANITIZE_ADDRESS__
-#define PRUNUS_ADDRESS_SANITIZER
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define PRUNUS_ADDRESS_SANITIZER
-#endif
-#endif
+#include "prunus/base/sanitizer.h"
 
 namespace prunus {
 namespace {
