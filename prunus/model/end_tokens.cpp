@@ -6,6 +6,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/json.h"
+#include "prunus/base/whole_number.h"
 
 namespace prunus {
 namespace fs = std::filesystem;
@@ -22,9 +23,7 @@ std::vector<int64_t> end_tokens(const std::string& model_dir) {
   const Json list = found->is_array() ? *found : Json::array({*found});
   std::vector<int64_t> ids;
   for (const Json& id : list) {
-    PRUNUS_CHECK(id.is_number_integer(), Corrupt, path.string(), ": ", kKey, " is ",
-                 found->dump().substr(0, 80), ", expected a token id or a list of them");
-    ids.push_back(id.get<int64_t>());
+    ids.push_back(whole_number(id, c10::str(path.string(), ": ", kKey)));
   }
   return ids;
 }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/base/whole_number.h"
 
 namespace prunus {
 namespace {
@@ -31,18 +32,16 @@ AxisLabel axis_from(const std::string& name, const std::string& where) {
 
 PlanEntry entry_from(const Json& json, const std::string& where) {
   PlanEntry entry;
-  for (const char* key : {"layer", "units"}) {
-    PRUNUS_CHECK(json.at(key).is_number_integer(), Corrupt, where, ": '", key, "' is ",
-                 json.at(key).dump(), ", expected an integer");
-  }
-  for (const Json& unit : json.at("keep")) {
-    PRUNUS_CHECK(unit.is_number_integer(), Corrupt, where, ": 'keep' holds ", unit.dump(),
-                 ", expected integers");
-  }
-  entry.keep.layer = json.at("layer").get<int>();
+  const int64_t layer = whole_number(json, "layer", where);
+  PRUNUS_CHECK(layer >= -1 && layer <= INT32_MAX, Corrupt, where, ": layer is ", layer,
+               ", expected -1 to ", INT32_MAX);
+  entry.keep.layer = static_cast<int>(layer);
   entry.keep.label = axis_from(json.at("axis").get<std::string>(), where);
-  entry.units = json.at("units").get<int64_t>();
-  entry.keep.units = json.at("keep").get<std::vector<int64_t>>();
+  entry.units = whole_number(json, "units", where);
+  PRUNUS_CHECK(json.at("keep").is_array(), Corrupt, where, ": keep is no list");
+  for (const Json& unit : json.at("keep")) {
+    entry.keep.units.push_back(whole_number(unit, where + ": keep"));
+  }
   if (json.contains("scores")) entry.scores = json.at("scores").get<std::vector<double>>();
   const bool fits =
       entry.scores.empty() || static_cast<int64_t>(entry.scores.size()) == entry.units;

@@ -47,6 +47,10 @@ TEST(Plan, RefusesWhatIsNotAPlan) {
   refuse([](Json& json) { json = Json::array(); });
   refuse([](Json& json) { json["format"] = "other"; });
   refuse([](Json& json) { json["version"] = 2; });
+  // As a 32-bit number that would be layer 0.
+  refuse([](Json& json) { json["groups"][0]["layer"] = int64_t{1} << 32; });
+  refuse([](Json& json) { json["groups"][0]["units"] = 1e300; });
+  refuse([](Json& json) { json["groups"][0]["keep"] = {{"a", 1}}; });
   refuse([](Json& json) { json.erase("groups"); });
   refuse([](Json& json) { json["groups"][0]["axis"] = "vocab"; });
   refuse([](Json& json) { json["groups"][0]["keep"] = "all"; });
