@@ -107,6 +107,7 @@ Json identity_json(const PretrainJob& job, const Json& config) {
   json["data_sha256"] = job.texts->open(job.data)->sha256;
   json["valid_sha256"] = job.valid_file.empty() ? "" : job.texts->open(job.valid_file)->sha256;
   json["tokenizer_files"] = tokenizer_identity(tokenizer_dir(job));
+  json["chat_template_sha256"] = chat_identity(job.rows);
   return json;
 }
 
@@ -127,7 +128,6 @@ DataSplit prepare(PretrainJob& job, const Model& model, const Tokenizer& tokeniz
   like.texts = job.texts;
   like.valid_file = job.valid_file;
   like.rows = job.rows;
-  like.model_dir = tokenizer_dir(job);  // whose chat template conversations are written by
   like.trainer = job.trainer;
   like.epochs = job.epochs;
   like.max_steps = job.max_steps;
@@ -218,6 +218,7 @@ Json run_pretrain(PretrainJob job) {
   const Model model(std::move(config), source);
   std::unique_ptr<WorkFolder> work;
   return with_last_words(work, [&] {
+    resolve_chat(job.rows, *job.texts, job.data, job.valid_file, tokenizer_dir(job));
     work = std::make_unique<WorkFolder>(
         WorkFolder::Options{.path = work_path(job.out_dir, job.work_dir),
                             .identity = identity_json(job, json).dump(2),

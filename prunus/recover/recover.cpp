@@ -272,6 +272,7 @@ Json run_recover(RecoverJob job) {
                   job.data == "self" ? "" : job.data, work_path(job.out_dir, job.work_dir)}});
   std::unique_ptr<WorkFolder> work;
   return with_last_words(work, [&] {
+    resolve_chat(job.rows, *job.texts, job.data, job.valid_file, job.model_dir, job.chat_template);
     const Json record = Recovery(job, out.staging_path(), work).run();
     out.commit();
     work->discard();

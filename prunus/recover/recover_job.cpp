@@ -161,18 +161,6 @@ DataSplit split_self(std::vector<TrainRow> rows, const DataOptions& options) {
   return split;
 }
 
-// The model's way of writing conversations where a file of the job holds some, else null.
-std::shared_ptr<const ChatFormat> chat_format(const RecoverJob& job) {
-  std::vector<std::string> files;
-  if (job.data != "self") files.push_back(job.data);
-  if (!job.valid_file.empty()) files.push_back(job.valid_file);
-  const bool chat = std::any_of(files.begin(), files.end(), [&](const std::string& file) {
-    return data_format(*job.texts->open(file), job.rows.format) == DataFormat::Chat;
-  });
-  if (!chat) return nullptr;
-  return std::make_shared<const ChatFormat>(job.model_dir, job.chat_template);
-}
-
 DataSplit self_rows(const RecoverJob& job, const DataOptions& rows_as, const Model& source,
                     const Tokenizer& tokenizer, const std::string& work_path) {
   const std::string saved = work_path + kSelfRows;
@@ -252,6 +240,27 @@ Json tokenizer_identity(const std::string& dir) {
                          "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"});
 }
 
+void resolve_chat(DataOptions& rows, TextFiles& texts, const std::string& data,
+                  const std::string& valid, const std::string& model_dir,
+                  const std::string& chat_template) {
+  const auto is_chat = [&](const std::string& file) {
+    return !file.empty() && file != "self" &&
+           data_format(*texts.open(file), rows.format) == DataFormat::Chat;
+  };
+  if (is_chat(data) || is_chat(valid)) {
+    rows.chat = std::make_shared<const ChatFormat>(model_dir, chat_template);
+    return;
+  }
+  PRUNUS_CHECK(chat_template.empty(), InvalidArgument, "--chat-template ", chat_template, ": ",
+               data,
+               " holds no conversations to write by it; leave it out, or pass --format chat "
+               "for instruction records as turns");
+}
+
+Json chat_identity(const DataOptions& rows) {
+  return rows.chat ? rows.chat->description().at("sha256") : Json();
+}
+
 Json job_identity(const RecoverJob& job) {
   Json json = options_json(job);
   if (json.contains("training")) erase_changeable(json["training"]);
@@ -264,8 +273,7 @@ Json job_identity(const RecoverJob& job) {
   json["adapter_files"] =
       hashes_of(job.adapter_dir, {"adapter_config.json", "adapter_model.safetensors"});
   json["tokenizer_files"] = tokenizer_identity(job.model_dir);
-  const auto chat = chat_format(job);
-  json["chat_template_sha256"] = chat ? chat->description().at("sha256") : Json();
+  json["chat_template_sha256"] = chat_identity(job.rows);
   json["plan_file"] = hashes_of(job.model_dir, {"plan.json"});
   return json;
 }
@@ -301,8 +309,7 @@ DataSplit read_rows(const RecoverJob& job, const Model& model, const Model* teac
                     const Tokenizer& tokenizer, const std::string& work_path, RunRecord& record) {
   DataSplit split;
   int64_t valid_documents = 0;
-  DataOptions options = row_options(job, model);
-  options.chat = chat_format(job);
+  const DataOptions options = row_options(job, model);
   if (options.chat && job.chat_template == "chatml" &&
       tokenizer.encode("<|im_start|>").size() != 1) {
     log_warning(

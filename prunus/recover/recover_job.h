@@ -24,6 +24,16 @@ Json tokenizer_identity(const std::string& dir);
 /// options but for changeable_settings(), and where they name files, these by their content.
 Json job_identity(const RecoverJob& job);
 
+/// Sets rows.chat where `data` or `valid` (empty: none) holds conversations: `model_dir`'s way of
+/// writing them, or that of `chat_template`. Throws as ChatFormat; InvalidArgument for a
+/// `chat_template` that nothing would be written by.
+void resolve_chat(DataOptions& rows, TextFiles& texts, const std::string& data,
+                  const std::string& valid, const std::string& model_dir,
+                  const std::string& chat_template = "");
+
+/// For a job's identity: of the chat template, null where there is none.
+Json chat_identity(const DataOptions& rows);
+
 /// Throws InvalidArgument for options that contradict each other or are out of range.
 void check_job(const RecoverJob& job);
 

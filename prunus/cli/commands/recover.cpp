@@ -206,13 +206,13 @@ void declare_data(CLI::App& app, Options& options) {
       ->group(group);
   app.add_option("--packing", options.packing,
                  "pack (documents follow each other in rows of --row-tokens; text by default), pad "
-                 "(one document or record a row; instruct by default), or fill (each document "
+                 "(one document or record a row; instruct and chat by default), or fill (each document "
                  "begins a row, the next ones fill it: for short ones)")
       ->group(group);
   app.add_option("--row-tokens", options.row_tokens, "ids a row, the cut-off of padded rows (256)")
       ->group(group);
   app.add_flag("--train-on-prompt", options.train_on_prompt,
-               "instruct, chat: not the assistant's tokens alone are predicted")
+               "instruct, chat: predict all tokens, not the answers alone")
       ->group(group);
   app.add_flag("--no-eos", options.no_eos,
                "no end-of-text id behind documents: for models that were trained without")
