@@ -1,4 +1,6 @@
 // Every statistic of calib/stats against the same taken in FP64 from the inputs themselves.
+#include "prunus/calib/statistics_collector.h"
+
 #include <cmath>
 #include <map>
 #include <numbers>
@@ -8,7 +10,6 @@
 
 #include <gtest/gtest.h>
 
-#include "prunus/calib/statistics_collector.h"
 #include "prunus/calib/stream.h"
 
 #include "support/expect_error.h"
@@ -186,17 +187,6 @@ TEST_F(Statistics, AreGatheredOnlyWhereTheyAreWanted) {
       });
   run(model_, batches_, collector);
   EXPECT_EQ(layers, 2);
-}
-
-TEST(BlockSimilarity, KnowsTokensWithoutANorm) {
-  std::vector<at::Tensor> sums;
-  const at::Tensor before = at::zeros({2, 3});
-  at::Tensor after = at::zeros({2, 3});
-  after[1][0] = 1;
-  stats::block_similarity.add(sums, before, after);
-  const StatisticSums all{sums, 2};
-  EXPECT_DOUBLE_EQ(block_cosine_of(all), 0.5);
-  EXPECT_DOUBLE_EQ(block_angle_of(all), 0.25);
 }
 
 TEST(StatisticCatalogue, HasNamesAndSources) {
