@@ -164,6 +164,44 @@ TEST_F(Recover, TooHighARateStopsWithADiagnosisAndALowerOneGoesOnFromTheKeptStat
   expect_model(recover(out, {"--force"}), out);
 }
 
+// Conversations are written by the model's template, which a resumed run must have as it was.
+TEST_F(Recover, LearnsFromConversations) {
+  std::string lines;
+  for (int i = 0; i < 12; ++i) {
+    lines += R"({"messages": [{"role": "user", "content": "a"}, )"
+             R"({"role": "assistant", "content": "b"}]})"
+             "\n";
+  }
+  const std::string chats = file("chats.jsonl", lines);
+  const auto learn = [&](const std::string& to, const Arguments& more) {
+    Arguments all{"recover", model, "--out", to, "--data", chats, "--max-steps", "2"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run(all);
+  };
+  expect_failed(learn(out, {}), 3, "has no chat template");
+  // A template that nothing would be written by is a mistake.
+  expect_failed(recover(out, {"--chat-template", "chatml"}), 2, "holds no conversations");
+  const std::string own = file("own.jinja",
+                               "{% for m in messages %}[{{ m.role[0] }}]{{ m.content }}{% endfor %}"
+                               "{% if add_generation_prompt %}[a]{% endif %}");
+  const Outcome failed = learn(
+      out, {"--full", "--lr", "1e30", "--clip", "0", "--warmup", "0", "--chat-template", own});
+  EXPECT_EQ(failed.exit_code, 5) << failed.err;
+  const Arguments again{"--full", "--warmup", "0", "--resume", "--chat-template"};
+  const auto resume_by = [&](const std::string& how) {
+    Arguments all = again;
+    all.push_back(how);
+    return learn(out, all);
+  };
+  const Outcome other = resume_by("chatml");
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_THAT(other.err, HasSubstr("chat_template_sha256"));
+  expect_model(resume_by(own), out);
+  const Json data = json_of(out + "/run.json").at("data");
+  EXPECT_EQ(data.at("read_as"), "chat");
+  EXPECT_EQ(data.at("chat_template").at("source"), own);
+}
+
 TEST_F(Recover, WrongRequestsAreRefused) {
   const std::string smaller = dir / "narrow";
   test::TinySizes narrow = tiny();

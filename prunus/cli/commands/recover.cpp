@@ -204,10 +204,11 @@ void declare_data(CLI::App& app, Options& options) {
                  "how conversations are written, instead of the model's own chat template: a Jinja "
                  "file, or the word chatml")
       ->group(group);
-  app.add_option("--packing", options.packing,
-                 "pack (documents follow each other in rows of --row-tokens; text by default), pad "
-                 "(one document or record a row; instruct and chat by default), or fill (each document "
-                 "begins a row, the next ones fill it: for short ones)")
+  app.add_option(
+         "--packing", options.packing,
+         "pack (documents follow each other in rows of --row-tokens; text by default), pad "
+         "(one document or record a row; instruct and chat by default), or fill (each document "
+         "begins a row, the next ones fill it: for short ones)")
       ->group(group);
   app.add_option("--row-tokens", options.row_tokens, "ids a row, the cut-off of padded rows (256)")
       ->group(group);
