@@ -24,7 +24,7 @@
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/recover/pretrain.h"
-#include "prunus/recover/trainer.h"
+#include "prunus/train/trainer.h"
 
 namespace {
 

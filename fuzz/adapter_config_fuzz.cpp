@@ -1,5 +1,5 @@
-// adapter_config.json, beside the factors of tests/recover/golden and for their model.
-#include "prunus/recover/peft.h"
+// adapter_config.json, beside the factors of tests/adapter/golden and for their model.
+#include "prunus/adapter/peft.h"
 
 #include "fuzz/target.h"
 
@@ -8,7 +8,7 @@ PRUNUS_FUZZ_TARGET(text) {
   static const Model model = open_model(PRUNUS_SOURCE_DIR "/tests/model/golden/llama_gqa");
   static const bool placed = [] {
     std::filesystem::copy_file(PRUNUS_SOURCE_DIR
-                               "/tests/recover/golden/llama_gqa/trained/adapter_model.safetensors",
+                               "/tests/adapter/golden/llama_gqa/trained/adapter_model.safetensors",
                                fuzz::scratch_dir() + "/adapter_model.safetensors");
     return true;
   }();

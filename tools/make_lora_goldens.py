@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the goldens of LoRA training in tests/recover/golden: 50 AdamW steps of stock PEFT on the
+"""Makes the goldens of LoRA training in tests/adapter/golden: 50 AdamW steps of stock PEFT on the
 tiny models of tests/model/golden. They are the oracle for Prunus' own trainer and adapter files.
 
 Needs: pip install torch==2.13.0 transformers==5.24.0 peft==0.21.2 safetensors
@@ -194,7 +194,7 @@ def main() -> int:
     root = pathlib.Path(__file__).resolve().parent.parent
     parser = argparse.ArgumentParser(
         description="Trains LoRA adapters with stock PEFT on tiny models and stores every step.",
-        epilog="Without options it renews every case in tests/recover/golden, tries the mistakes "
+        epilog="Without options it renews every case in tests/adapter/golden, tries the mistakes "
                "that the golden must show, and reads it back. With --check it only reads back, "
                "which also tells whether other versions still agree. Names: " + ", ".join(CASES))
     parser.add_argument("--check", action="store_true", help="write nothing, verify what is there")

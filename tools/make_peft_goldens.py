@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the adapters in tests/recover/golden/peft: what stock PEFT saves and the logits it gives, on
+"""Makes the adapters in tests/adapter/golden/peft: what stock PEFT saves and the logits it gives, on
 the tiny models of tests/model/golden. They are the oracle for reading and merging PEFT's files.
 
 Needs: pip install torch==2.13.0 transformers==5.24.0 peft==0.21.2 safetensors

@@ -64,10 +64,4 @@ class StreamStore {
   std::map<std::string, Held> held_;
 };
 
-/// Tensors as a file: magic, JSON header with dtype and shape of each, then their bytes.
-/// save_tensors writes under a temporary name and renames. Throws Io.
-void save_tensors(const std::string& path, const std::vector<at::Tensor>& tensors);
-/// Throws NotFound; Corrupt where magic, header or size are not what save_tensors writes.
-std::vector<at::Tensor> load_tensors(const std::string& path);
-
 }  // namespace prunus

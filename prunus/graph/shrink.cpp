@@ -43,6 +43,10 @@ class ShrunkSource : public WeightSource {
     return cut(whole_->select_rows(original, kept.defined() ? kept.index_select(0, rows) : rows),
                original, 1);
   }
+  bool has(const TensorInfo& tensor) const override {
+    const auto original = originals_.find(tensor.name);
+    return original != originals_.end() && whole_->has(original->second);
+  }
   at::ScalarType dtype(const TensorInfo& tensor) const override {
     return whole_->dtype(originals_.at(tensor.name));
   }

@@ -302,6 +302,10 @@ at::Tensor CheckpointSource::read(const TensorInfo& tensor) const {
   return at::cat(experts, tensor.stored.expert_dim);
 }
 
+bool CheckpointSource::has(const TensorInfo& tensor) const {
+  return checkpoint_.contains(name_in_file(file_names(tensor)[0]));
+}
+
 at::ScalarType CheckpointSource::dtype(const TensorInfo& tensor) const {
   const std::string name = name_in_file(file_names(tensor)[0]);
   const TensorEntry& entry = checkpoint_.entry(name);

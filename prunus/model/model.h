@@ -89,6 +89,7 @@ class CheckpointSource : public WeightSource {
   explicit CheckpointSource(Checkpoint checkpoint, TensorNames names = {})
       : checkpoint_(std::move(checkpoint)), names_(std::move(names)) {}
   at::Tensor read(const TensorInfo& tensor) const override;
+  bool has(const TensorInfo& tensor) const override;
   at::ScalarType dtype(const TensorInfo& tensor) const override;
   void prefetch(const TensorInfo& tensor) const override;
   void release(const TensorInfo& tensor) const override;

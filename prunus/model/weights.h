@@ -48,6 +48,8 @@ class WeightSource {
   virtual at::Tensor read_rows(const TensorInfo& tensor, int64_t begin, int64_t count) const;
   /// The rows with these indices, int64 [n] → [n, columns]; a copy.
   virtual at::Tensor select_rows(const TensorInfo& tensor, const at::Tensor& rows) const;
+  /// Whether there is such a tensor: false of one that only an overlay (model/overlay.h) can give.
+  virtual bool has(const TensorInfo& /*tensor*/) const { return true; }
   /// dtype that read() will give.
   virtual at::ScalarType dtype(const TensorInfo& tensor) const = 0;
   /// Hint: read() of this tensor comes soon.

@@ -15,10 +15,11 @@
 #include "prunus/base/rng.h"
 #include "prunus/base/staged_directory.h"
 #include "prunus/io/checkpoint.h"
+#include "prunus/job/output.h"
+#include "prunus/job/run_record.h"
+#include "prunus/job/work_folder.h"
 #include "prunus/model/positions.h"
-#include "prunus/pipeline/output.h"
-#include "prunus/pipeline/run_record.h"
-#include "prunus/pipeline/work_folder.h"
+#include "prunus/pipeline/plan_state.h"
 #include "prunus/text/dataset.h"
 #include "prunus/text/reference_windows.h"
 #include "prunus/text/tokenizer.h"
@@ -237,14 +238,16 @@ std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneOptions&
       .identity = identity_json(job, options, calibration).dump(2),
       .resume = job.resume,
       .force = job.force,
-      .ram_bytes = job.ram.empty() ? -1 : parse_bytes(job.ram, "--ram"),
-      .resumable = trail_fits(job, options, model, job.work_dir.empty() ? staging : job.work_dir)});
+      .resumable = trail_fits(job, options, model, job.work_dir.empty() ? staging : job.work_dir),
+      .is_state = is_plan_state});
 }
 
 // Plans, and leaves the state of an interrupted run in the work folder.
-PlanResult plan_in(WorkFolder& work, const Model& model, const Calibration& calibration,
-                   const PruneOptions& options) {
-  return make_plan(model, work.context([&](int64_t step) { return calibration.batches(step); }),
+PlanResult plan_in(const WorkFolder& work, const PruneJob& job, const Model& model,
+                   const Calibration& calibration, const PruneOptions& options) {
+  const int64_t ram = job.ram.empty() ? -1 : parse_bytes(job.ram, "--ram");
+  return make_plan(model,
+                   plan_context(work, ram, [&](int64_t step) { return calibration.batches(step); }),
                    options);
 }
 
@@ -274,7 +277,7 @@ Json prune_into(const PruneJob& job, const PruneOptions& options, const Model& m
                 const Calibration& calibration, WorkFolder* work, const std::string& staging,
                 RunRecord& record) {
   PlanResult planned = record.stage("plan", [&] {
-    return work != nullptr ? plan_in(*work, model, calibration, options)
+    return work != nullptr ? plan_in(*work, job, model, calibration, options)
                            : make_plan(model, PlanContext{}, options);
   });
   planned.plan.config_sha256 = sha256_file(job.model_dir + "/config.json");

@@ -14,14 +14,15 @@
 #include "prunus/base/files.h"
 #include "prunus/base/staged_directory.h"
 #include "prunus/io/hf_directory.h"
+#include "prunus/job/output.h"
+#include "prunus/job/run_record.h"
+#include "prunus/job/work_folder.h"
 #include "prunus/model/layout.h"
-#include "prunus/pipeline/output.h"
-#include "prunus/pipeline/run_record.h"
-#include "prunus/pipeline/work_folder.h"
 #include "prunus/recover/recover_job.h"
-#include "prunus/recover/train_log.h"
-#include "prunus/recover/train_settings.h"
 #include "prunus/text/tokenizer.h"
+#include "prunus/train/mean_nll.h"
+#include "prunus/train/train_log.h"
+#include "prunus/train/train_settings.h"
 
 namespace prunus {
 namespace {
@@ -224,8 +225,7 @@ Json run_pretrain(PretrainJob job) {
                             .identity = identity_json(job, json).dump(2),
                             .resume = job.resume,
                             .force = job.force,
-                            .ram_bytes = -1,
-                            .resumable = true});
+                            .is_state = is_training_state});
     make_skeleton(work->path() + "/skeleton", job, json);
     const DataSplit data =
         record.stage("data", [&] { return prepare(job, model, *tokenizer, work->path(), record); });

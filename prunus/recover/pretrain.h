@@ -6,9 +6,9 @@
 
 #include "prunus/base/json.h"
 #include "prunus/model/model.h"
-#include "prunus/recover/memory_plan.h"
-#include "prunus/recover/train_data.h"
-#include "prunus/recover/trainer.h"
+#include "prunus/train/memory_plan.h"
+#include "prunus/train/train_data.h"
+#include "prunus/train/trainer.h"
 
 namespace prunus {
 

@@ -9,27 +9,33 @@
 
 #include <nlohmann/json.hpp>
 
+#include "prunus/adapter/merge.h"
+#include "prunus/adapter/peft.h"
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/base/progress.h"
 #include "prunus/base/staged_directory.h"
 #include "prunus/io/checkpoint.h"
-#include "prunus/pipeline/output.h"
-#include "prunus/pipeline/run_record.h"
-#include "prunus/pipeline/work_folder.h"
-#include "prunus/recover/merge.h"
-#include "prunus/recover/peft.h"
+#include "prunus/job/output.h"
+#include "prunus/job/run_record.h"
+#include "prunus/job/work_folder.h"
+#include "prunus/model/overlay.h"
+#include "prunus/recover/dense_layers.h"
 #include "prunus/recover/recover_job.h"
-#include "prunus/recover/repaired_source.h"
-#include "prunus/recover/teacher.h"
-#include "prunus/recover/train_log.h"
-#include "prunus/recover/train_settings.h"
 #include "prunus/text/tokenizer.h"
+#include "prunus/train/mean_nll.h"
+#include "prunus/train/teacher.h"
+#include "prunus/train/train_log.h"
+#include "prunus/train/train_settings.h"
 
 namespace prunus {
 namespace {
 
 // One run: models, rows, work folder, and what becomes of them.
+bool is_recovery_state(const std::string& file_name) {
+  return is_training_state(file_name) || is_overlay_file(file_name);
+}
+
 class Recovery {
  public:
   // `work` is set as soon as there is a folder: it outlives what fails here.
@@ -47,8 +53,7 @@ class Recovery {
                             .identity = identity().dump(2),
                             .resume = job.resume,
                             .force = job.force,
-                            .ram_bytes = -1,
-                            .resumable = true});
+                            .is_state = is_recovery_state});
     data_ = record_.stage("data", [&] {
       return read_rows(job_, model_, teacher(), *tokenizer_, work_->path(), record_);
     });
@@ -211,7 +216,7 @@ class Recovery {
   void repair() {
     const std::vector<int64_t> layers = dense_layers(job_.model_dir, model_, *teacher_);
     require_room(0);
-    RepairedLayers repaired(model_, work_->path());
+    LayerFiles repaired(model_, work_->path());
     if (!data_.valid.empty()) {
       record_.set("valid_loss_before", mean_nll(model_, data_.valid, job_.device));
     }
@@ -219,7 +224,7 @@ class Recovery {
       return repair_sub_blocks(
           model_, *teacher_, layers, calibration_rows(data_.train, job_.sub_block_rows),
           job_.device, job_.sub_block,
-          [&](int layer, const std::vector<RepairedTensor>& tensors) {
+          [&](int layer, const std::vector<OverlayTensor>& tensors) {
             repaired.keep(layer, tensors);
           },
           [&](int layer) { return repaired.restore(layer); });
@@ -235,7 +240,7 @@ class Recovery {
     }
     record_.set("sub_blocks", parts);
     const Model result(model_.config(),
-                       std::make_shared<RepairedSource>(model_.shared_source(), repaired));
+                       std::make_shared<OverlaySource>(model_.shared_source(), repaired));
     write_result(result);
     finish(result);
   }

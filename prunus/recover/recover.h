@@ -6,14 +6,14 @@
 #include <string_view>
 #include <vector>
 
+#include "prunus/adapter/lora.h"
 #include "prunus/base/json.h"
 #include "prunus/model/model.h"
-#include "prunus/recover/lora.h"
-#include "prunus/recover/memory_plan.h"
-#include "prunus/recover/self_data.h"
-#include "prunus/recover/sub_block.h"
-#include "prunus/recover/train_data.h"
-#include "prunus/recover/trainer.h"
+#include "prunus/solve/sub_block.h"
+#include "prunus/train/memory_plan.h"
+#include "prunus/train/self_data.h"
+#include "prunus/train/train_data.h"
+#include "prunus/train/trainer.h"
 
 namespace prunus {
 
@@ -77,16 +77,5 @@ struct MergeJob {
   at::Device device = at::Device(at::kCPU);
 };
 Json run_merge(const MergeJob& job);
-
-/// Which layer of its teacher each layer of a pruned model was: from plan.json beside it, where the
-/// plan drops layers; else one to one. Throws InvalidArgument where the counts do not fit.
-std::vector<int64_t> dense_layers(const std::string& model_dir, const Model& model,
-                                  const Model& teacher);
-
-/// A seam at each layer in front of dropped ones.
-std::vector<Seam> seams_of(const std::vector<int64_t>& dense_layers, int64_t teacher_layers);
-
-/// Mean −log p of the scored tokens in nats, the model streamed layer by layer.
-double mean_nll(const Model& model, const std::vector<TrainRow>& rows, at::Device device);
 
 }  // namespace prunus

@@ -15,10 +15,9 @@
 #include "prunus/base/nearest.h"
 #include "prunus/base/progress.h"
 #include "prunus/calib/stream.h"
-#include "prunus/calib/stream_store.h"
-#include "prunus/recover/durable_tensors.h"
-#include "prunus/recover/train_settings.h"
+#include "prunus/io/tensor_file.h"
 #include "prunus/text/chat_format.h"
+#include "prunus/train/train_settings.h"
 
 namespace prunus {
 

@@ -4,7 +4,7 @@
 
 #include "prunus/base/json.h"
 #include "prunus/calib/vocab_pass.h"
-#include "prunus/pipeline/run_record.h"
+#include "prunus/job/run_record.h"
 #include "prunus/recover/recover.h"
 
 namespace prunus {

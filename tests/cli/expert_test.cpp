@@ -2,6 +2,7 @@
 #include "prunus/model/model.h"
 
 #include "cli/fixture.h"
+#include "support/paths.h"
 
 namespace prunus::test_cli {
 namespace {
@@ -10,7 +11,7 @@ class Experts : public CliTest {
  protected:
   // A tiny mixture: two layers, two of four experts; its tokens are the bytes up to `\`.
   void save_mixture(const std::string& name) const {
-    const std::string golden = PRUNUS_SOURCE_DIR "/tests/model/golden/" + name;
+    const std::string golden = source_path("tests/model/golden/") + name;
     fs::remove_all(model);
     test::save_model(open_model(golden), json_of(golden + "/config.json"), model);
   }

@@ -4,11 +4,13 @@
 
 #include "prunus/base/files.h"
 
+#include "support/paths.h"
+
 namespace prunus::test {
 namespace {
 
 TEST(FamiliesPage, IsTheOneInDocs) {
-  EXPECT_EQ(families_page(), read_file(PRUNUS_SOURCE_DIR "/docs/families.md"))
+  EXPECT_EQ(families_page(), read_file(source_path("docs/families.md")))
       << "run: prunus families > docs/families.md";
 }
 

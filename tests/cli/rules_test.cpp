@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "cli/fixture.h"
+#include "support/paths.h"
 
 namespace prunus::test_cli {
 namespace {
@@ -186,7 +187,7 @@ TEST_F(Rules, ARunThatRemovesNothingSaysSo) {
 }
 
 TEST_F(Rules, CompatRefusesMixtures) {
-  const std::string mixture = std::string(PRUNUS_SOURCE_DIR) + "/tests/model/golden/mixtral";
+  const std::string mixture = source_path("tests/model/golden/mixtral");
   for (const Arguments& more : {Arguments{}, Arguments{"--global"}}) {
     Arguments line{"prune", mixture, "--out", out, "--method", "l1", "--compat", "llm-pruner"};
     line.insert(line.end(), more.begin(), more.end());

@@ -18,9 +18,7 @@
 namespace prunus::test {
 namespace {
 
-Json golden(const std::string& name) {
-  return read_json(std::string(PRUNUS_SOURCE_DIR) + "/tests/eval/golden/" + name);
-}
+Json golden(const std::string& name) { return read_json(source_path("tests/eval/golden/") + name); }
 
 // The first `bytes` of a file, cut after the last line end.
 std::string beginning(const std::string& path, size_t bytes) {

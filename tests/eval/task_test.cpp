@@ -137,7 +137,7 @@ void expect_prompts(const PreparedTask& prepared, const Json& golden) {
 }
 
 TEST(Tasks, WriteThePromptsOfLmEvalForMadeUpRecordsWithAndWithoutExamples) {
-  const Json golden = read_json(PRUNUS_SOURCE_DIR "/tests/eval/golden/task_prompts.json");
+  const Json golden = read_json(source_path("tests/eval/golden/task_prompts.json"));
   const text::TestDirectory tokenizer_dir;
   const auto tokenizer = tokenizer_dir.load(text::llama2_json());
   int checked = 0;

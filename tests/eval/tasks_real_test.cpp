@@ -15,7 +15,7 @@
 namespace prunus::test {
 namespace {
 
-const std::string kGolden = PRUNUS_SOURCE_DIR "/tests/eval/golden/";
+const std::string kGolden = source_path("tests/eval/golden/");
 
 void expect_prompts(const PreparedTask& prepared, const Json& golden) {
   ASSERT_EQ(prepared.items.size(), golden.size());

@@ -19,7 +19,7 @@
 namespace prunus::test {
 namespace {
 
-const std::string kGoldens = PRUNUS_SOURCE_DIR "/tests/model/golden/";
+const std::string kGoldens = source_path("tests/model/golden/");
 
 std::vector<std::string> cases() {
   std::vector<std::string> names;

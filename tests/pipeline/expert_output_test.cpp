@@ -36,7 +36,7 @@ struct Kind {
   bool renormalised;
   double eps, theta;
 
-  std::string dir() const { return std::string(PRUNUS_SOURCE_DIR "/tests/model/golden/") + golden; }
+  std::string dir() const { return source_path("tests/model/golden/") + golden; }
 };
 constexpr size_t kHeads = 4;
 constexpr size_t kKvHeads = 2;

@@ -14,9 +14,9 @@
 
 #include "prunus/graph/shrink.h"
 #include "prunus/io/hf_directory.h"
+#include "prunus/job/output.h"
 #include "prunus/model/decoder.h"
 #include "prunus/model/head.h"
-#include "prunus/pipeline/output.h"
 
 #include "graph/fixture.h"
 #include "support/golden_models.h"

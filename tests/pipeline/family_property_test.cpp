@@ -16,8 +16,8 @@
 #include "prunus/eval/request.h"
 #include "prunus/graph/shrink.h"
 #include "prunus/io/hf_directory.h"
+#include "prunus/job/output.h"
 #include "prunus/model/layout.h"
-#include "prunus/pipeline/output.h"
 
 #include "graph/fixture.h"
 #include "support/golden_models.h"

@@ -9,13 +9,13 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "prunus/adapter/merge.h"
+#include "prunus/adapter/peft.h"
 #include "prunus/base/json.h"
 #include "prunus/io/safetensors.h"
 #include "prunus/model/layout.h"
-#include "prunus/recover/merge.h"
-#include "prunus/recover/peft.h"
 #include "prunus/recover/recover.h"
-#include "prunus/recover/train_model.h"
+#include "prunus/train/train_model.h"
 
 #include "support/expect_error.h"
 #include "support/golden_models.h"
@@ -25,7 +25,7 @@
 namespace prunus::test {
 namespace {
 
-const std::string kPeft = PRUNUS_SOURCE_DIR "/tests/recover/golden/peft";
+const std::string kPeft = source_path("tests/adapter/golden/peft");
 
 std::vector<std::string> peft_names() {
   std::vector<std::string> names;

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "prunus/adapter/merge.h"
 #include "prunus/base/files.h"
 #include "prunus/base/json.h"
 #include "prunus/base/progress.h"
@@ -18,10 +19,9 @@
 #include "prunus/eval/perplexity.h"
 #include "prunus/graph/shrink.h"
 #include "prunus/pipeline/prune.h"
-#include "prunus/recover/merge.h"
-#include "prunus/recover/sub_block.h"
-#include "prunus/recover/train_data.h"
+#include "prunus/solve/sub_block.h"
 #include "prunus/text/dataset.h"
+#include "prunus/train/train_data.h"
 
 #include "support/paths.h"
 
@@ -104,7 +104,7 @@ TEST_P(RealRepair, ClosesMostOfTheGapToTheDenseModelOnOtherText) {
   const Timer timer;
   const auto results = repair_sub_blocks(pruned, dense, layers, rows_of(*tokenizer, text_path),
                                          at::kCPU, {}, [&](int, const auto& list) {
-                                           for (const RepairedTensor& one : list)
+                                           for (const OverlayTensor& one : list)
                                              tensors[one.tensor->name] = one.value;
                                          });
   const double seconds = timer.seconds();
@@ -113,7 +113,7 @@ TEST_P(RealRepair, ClosesMostOfTheGapToTheDenseModelOnOtherText) {
     EXPECT_LT(one.error_after, 0.9 * one.error_before) << one.layer << " " << one.part;
   }
   const Model repaired(pruned.config(),
-                       std::make_shared<ReplacedSource>(pruned.shared_source(), tensors));
+                       std::make_shared<OverlaySource>(pruned.shared_source(), tensors));
   const double whole = nll(dense, stories);
   const double cut = nll(pruned, stories);
   const double after = nll(repaired, stories);

@@ -10,14 +10,15 @@
 
 #include <gtest/gtest.h>
 
+#include "prunus/adapter/merge.h"
 #include "prunus/graph/groups.h"
+#include "prunus/job/output.h"
 #include "prunus/model/head.h"
-#include "prunus/pipeline/output.h"
-#include "prunus/recover/merge.h"
 #include "prunus/recover/pretrain.h"
 #include "prunus/recover/recover.h"
+#include "prunus/train/mean_nll.h"
 
-#include "recover/sub_block_fixture.h"
+#include "solve/sub_block_fixture.h"
 #include "support/golden_models.h"
 #include "support/paths.h"
 

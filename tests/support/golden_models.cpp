@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "support/paths.h"
+
 namespace prunus::test {
 
 std::string golden_dir(const std::string& name) {
-  return PRUNUS_SOURCE_DIR "/tests/model/golden/" + name;
+  return source_path("tests/model/golden/") + name;
 }
 
 std::vector<std::string> golden_names() {

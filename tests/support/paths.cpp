@@ -16,6 +16,8 @@ TempDir::~TempDir() {
   fs::remove_all(path_, ignored);
 }
 
+std::string source_path(const std::string& path) { return PRUNUS_SOURCE_DIR "/" + path; }
+
 std::string shared_dir() {
   const char* given = std::getenv("PRUNUS_SHARED");
   const std::string path = given != nullptr ? given : PRUNUS_SOURCE_DIR "/../shared";

@@ -18,6 +18,9 @@ class TempDir {
   std::string path_;
 };
 
+/// A file of the repository, from its root.
+std::string source_path(const std::string& path);
+
 /// Where the real models, corpora and goldens are: $PRUNUS_SHARED, else ../shared beside the
 /// repository; empty where there is none.
 std::string shared_dir();

@@ -12,6 +12,7 @@
 #include "prunus/base/json.h"
 
 #include "support/expect_error.h"
+#include "support/paths.h"
 
 namespace prunus {
 namespace {
@@ -22,7 +23,7 @@ using test::expect_error;
 // Where the templates lie; another folder of them may be named, see the README there.
 std::string golden_dir() {
   const char* given = std::getenv("PRUNUS_CHAT_GOLDENS");
-  return given != nullptr ? given : PRUNUS_SOURCE_DIR "/tests/text/chat";
+  return given != nullptr ? given : source_path("tests/text/chat");
 }
 
 Json golden(const std::string& name) { return read_json(golden_dir() + "/" + name); }

@@ -9,6 +9,7 @@
 #include "prunus/text/utf8.h"
 
 #include "fixture.h"
+#include "support/paths.h"
 
 namespace prunus::text {
 namespace {
@@ -19,7 +20,7 @@ using Ids = std::vector<int64_t>;
 
 constexpr size_t kTextBytes = 2'000'000;
 
-fs::path golden() { return fs::path(PRUNUS_SOURCE_DIR) / "tests" / "text" / "golden"; }
+fs::path golden() { return fs::path(source_path("tests/text/golden")); }
 
 // Knuth's MMIX generator; the upper 31 bits are used.
 class Lcg {

@@ -9,6 +9,7 @@
 #include "prunus/text/text_file.h"
 
 #include "fixture.h"
+#include "support/paths.h"
 
 namespace prunus {
 namespace {
@@ -29,7 +30,7 @@ class ByteTokenizer : public Tokenizer {
 
 // Drawn by CPython itself: tools/make_reference_windows.py.
 TEST(ReferenceWindows, AreThoseOfLlmPrunerCallAfterCall) {
-  const Json cases = read_json(PRUNUS_SOURCE_DIR "/tests/text/golden/reference_windows.json");
+  const Json cases = read_json(source_path("tests/text/golden/reference_windows.json"));
   ASSERT_EQ(cases.size(), 4u);
   for (const Json& one : cases) {
     SCOPED_TRACE(one.at("name").get<std::string>());

@@ -10,7 +10,7 @@
 #include "prunus/base/progress.h"
 #include "prunus/base/staged_directory.h"
 #include "prunus/cli/command.h"
-#include "prunus/pipeline/run_record.h"
+#include "prunus/job/run_record.h"
 #include "prunus/text/dataset.h"
 #include "prunus/text/tokenizer_trainer.h"
 

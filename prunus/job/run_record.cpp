@@ -1,0 +1,96 @@
+#include "prunus/job/run_record.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/files.h"
+#include "prunus/base/memory.h"
+#include "prunus/io/checkpoint.h"
+#include "prunus/model/cost.h"
+
+namespace prunus {
+namespace {
+
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+RunRecord::RunRecord(const std::string& command, Json options) : json_(std::make_unique<Json>()) {
+  *json_ = {{"format", "prunus-run"},        {"version", 1},
+            {"prunus", PRUNUS_VERSION},      {"command", command},
+            {"options", std::move(options)}, {"threads", at::get_num_threads()},
+            {"stages", Json::array()}};
+}
+
+RunRecord::~RunRecord() = default;
+
+RunRecord::StageClock::StageClock(RunRecord& record, std::string name)
+    : record_(record), name_(std::move(name)), start_s_(now_s()) {}
+
+RunRecord::StageClock::~StageClock() {
+  (*record_.json_)["stages"].push_back({{"name", name_},
+                                        {"seconds", now_s() - start_s_},
+                                        {"peak_memory_bytes", peak_memory_bytes()}});
+}
+
+void RunRecord::set(const std::string& key, Json value) { (*json_)[key] = std::move(value); }
+
+Json RunRecord::json() const {
+  Json copy = *json_;
+  copy["peak_memory_bytes"] = peak_memory_bytes();
+  return copy;
+}
+
+void RunRecord::write(const std::string& dir) {
+  std::vector<std::string> files = {"run.json"};
+  for (const auto& item : std::filesystem::recursive_directory_iterator(dir)) {
+    if (!item.is_directory()) files.push_back(item.path().lexically_relative(dir).string());
+  }
+  std::sort(files.begin(), files.end());
+  files.erase(std::unique(files.begin(), files.end()), files.end());
+  set("files", files);
+  write_file(dir + "/run.json", json().dump(2) + "\n");
+}
+
+Json describe_model(const Model& model) {
+  std::vector<int64_t> heads;
+  std::vector<int64_t> kv_heads;
+  std::vector<int64_t> widths;
+  for (const LayerShape& layer : model.config().layers) {
+    heads.push_back(layer.num_attention_heads);
+    kv_heads.push_back(layer.num_key_value_heads);
+    widths.push_back(layer.intermediate_size);
+  }
+  return {{"parameters", model.parameters()},
+          {"bytes", model.bytes()},
+          {"macs_64_tokens", count_macs(model.config(), 64).total()},
+          {"macs_64_tokens_llm_pruner", llm_pruner_macs(model.config(), 64)},
+          {"hidden_size", model.config().hidden_size},
+          {"num_hidden_layers", model.layer_count()},
+          {"head_dim", model.config().head_dim},
+          {"num_attention_heads", heads},
+          {"num_key_value_heads", kv_heads},
+          {"intermediate_size", widths}};
+}
+
+Json hash_model_files(const std::string& dir) {
+  std::vector<std::string> paths = Checkpoint::open(dir).files();
+  paths.push_back(dir + "/config.json");
+  Json files = Json::array();
+  for (const std::string& path : paths) {
+    files.push_back({{"file", std::filesystem::path(path).filename().string()},
+                     {"bytes", std::filesystem::file_size(path)},
+                     {"sha256", sha256_file(path)}});
+  }
+  return files;
+}
+
+}  // namespace prunus

@@ -1,0 +1,97 @@
+#include "prunus/model/overlay.h"
+
+#include <filesystem>
+
+#include <ATen/ATen.h>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/error.h"
+#include "prunus/base/files.h"
+#include "prunus/base/json.h"
+#include "prunus/io/tensor_file.h"
+
+namespace prunus {
+
+std::string LayerFiles::path(int layer, const char* ending) const {
+  return c10::str(folder_, "/overlay-", layer, ending);
+}
+
+void LayerFiles::keep(int layer, const std::vector<OverlayTensor>& tensors) const {
+  std::vector<at::Tensor> values;
+  Json names = Json::array();
+  for (const OverlayTensor& one : tensors) {
+    values.push_back(one.value.to(at::kFloat));  // exact; the file knows no half precision
+    names.push_back(one.tensor->name);
+  }
+  save_durably(path(layer, ".tensors"), values);
+  write_file(path(layer, ".json"), names.dump() + "\n");
+}
+
+std::vector<OverlayTensor> LayerFiles::restore(int layer) const {
+  const std::string list = path(layer, ".json");
+  if (!std::filesystem::exists(list)) return {};
+  const Json names = read_json(list);
+  const std::vector<at::Tensor> values = load_tensors(path(layer, ".tensors"));
+  PRUNUS_CHECK(names.is_array() && names.size() == values.size(), Corrupt, list, ": names ",
+               names.size(), " tensors, the file beside it holds ", values.size());
+  std::vector<OverlayTensor> tensors;
+  for (const TensorInfo& info : model_->tensors()) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (names[i] == info.name) tensors.push_back({&info, values[i]});
+    }
+  }
+  PRUNUS_CHECK(tensors.size() == values.size(), Corrupt, list,
+               ": names tensors that this model does not have");
+  return tensors;
+}
+
+bool is_overlay_file(const std::string& file_name) { return file_name.starts_with("overlay-"); }
+
+OverlaySource::OverlaySource(std::shared_ptr<const WeightSource> base,
+                             std::map<std::string, at::Tensor> tensors)
+    : base_(std::move(base)), tensors_(std::move(tensors)) {}
+
+OverlaySource::OverlaySource(std::shared_ptr<const WeightSource> base, LayerFiles layers)
+    : base_(std::move(base)), layers_{std::move(layers)} {}
+
+const at::Tensor* OverlaySource::find(const TensorInfo& tensor) const {
+  const auto given = tensors_.find(tensor.name);
+  if (given != tensors_.end()) return &given->second;
+  if (tensor.layer < 0 || layers_.empty()) return nullptr;
+  if (held_layer_ != tensor.layer) {
+    held_.clear();
+    for (const OverlayTensor& one : layers_[0].restore(tensor.layer)) {
+      held_[one.tensor->name] = one.value;
+    }
+    held_layer_ = tensor.layer;
+  }
+  const auto kept = held_.find(tensor.name);
+  return kept == held_.end() ? nullptr : &kept->second;
+}
+
+at::Tensor OverlaySource::read(const TensorInfo& tensor) const {
+  const at::Tensor* own = find(tensor);
+  return own == nullptr ? base_->read(tensor) : own->detach().to(at::kCPU, dtype(tensor));
+}
+
+bool OverlaySource::has(const TensorInfo& tensor) const {
+  return base_->has(tensor) || find(tensor) != nullptr;
+}
+
+at::ScalarType OverlaySource::dtype(const TensorInfo& tensor) const {
+  if (base_->has(tensor)) return base_->dtype(tensor);
+  const at::Tensor* own = find(tensor);
+  TORCH_INTERNAL_ASSERT(own != nullptr);
+  return own->scalar_type();
+}
+
+void OverlaySource::prefetch(const TensorInfo& tensor) const {
+  if (!tensors_.contains(tensor.name) && base_->has(tensor)) base_->prefetch(tensor);
+}
+
+void OverlaySource::release(const TensorInfo& tensor) const {
+  if (!tensors_.contains(tensor.name) && base_->has(tensor)) base_->release(tensor);
+}
+
+}  // namespace prunus

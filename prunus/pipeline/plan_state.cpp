@@ -1,0 +1,60 @@
+#include "prunus/pipeline/plan_state.h"
+
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/error.h"
+#include "prunus/base/files.h"
+
+namespace prunus {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string step_path(const WorkFolder& folder, int64_t step) {
+  return c10::str(folder.path(), "/step-", step);
+}
+
+}  // namespace
+
+PlanContext plan_context(const WorkFolder& folder, int64_t ram_bytes,
+                         std::function<std::vector<TokenBatch>(int64_t)> calibration) {
+  PlanContext context;
+  context.calibration = std::move(calibration);
+  context.store = [&folder, ram_bytes](int64_t step) {
+    return std::make_unique<StreamStore>(StreamStore::Options{
+        .dir = step_path(folder, step), .ram_bytes = ram_bytes, .resumable = folder.resumable()});
+  };
+  if (!folder.resumable()) return context;
+  context.finished = [&folder](int64_t step) -> std::optional<PlanResult> {
+    const std::string path = step_path(folder, step) + ".json";
+    if (!fs::exists(path)) return std::nullopt;
+    const Json saved = read_json(path);
+    try {
+      return PlanResult{plan_from_json(saved.at("plan"), path),
+                        saved.at("calibration_loss").get<double>(),
+                        saved.at("ratio").get<double>()};
+    } catch (const nlohmann::json::exception& json_error) {
+      PRUNUS_FAIL(Corrupt, path, ": not a finished step: ", json_error.what());
+    }
+  };
+  context.finish = [&folder](int64_t step, const PlanResult& result) {
+    write_file(step_path(folder, step) + ".json", Json{{"plan", to_json(result.plan)},
+                                               {"calibration_loss", result.calibration_loss},
+                                               {"ratio", result.ratio}}
+                                                  .dump() +
+                                              "\n");
+    std::error_code ignored;
+    fs::remove_all(step_path(folder, step), ignored);
+  };
+  return context;
+}
+
+bool is_plan_state(const std::string& name) {
+  if (name.ends_with(".json") && name.starts_with("step-")) return true;
+  const bool block = name.starts_with("hidden-") || name.starts_with("gradient-");
+  return block && name.ends_with(".tensors") && name != "hidden-0.tensors";
+}
+
+}  // namespace prunus

@@ -1,0 +1,96 @@
+#include "prunus/model/overlay.h"
+
+#include <cmath>
+
+#include <ATen/ATen.h>
+
+#include <gtest/gtest.h>
+
+
+#include "support/expect_error.h"
+#include "support/paths.h"
+#include "support/tiny_model.h"
+
+namespace prunus {
+namespace {
+
+// The weights of another source in BF16.
+class HalfSource : public WeightSource {
+ public:
+  explicit HalfSource(std::shared_ptr<const WeightSource> inner) : inner_(std::move(inner)) {}
+  at::Tensor read(const TensorInfo& tensor) const override {
+    return inner_->read(tensor).to(at::kBFloat16);
+  }
+  at::ScalarType dtype(const TensorInfo&) const override { return at::kBFloat16; }
+  void prefetch(const TensorInfo&) const override {}
+  void release(const TensorInfo&) const override {}
+
+ private:
+  std::shared_ptr<const WeightSource> inner_;
+};
+
+Model half_model() {
+  const Model model = test::tiny_model({});
+  return Model(model.config(), std::make_shared<HalfSource>(model.shared_source()));
+}
+
+TEST(LayerFiles, GiveBackWhatWasKeptInTheFilesDtype) {
+  const test::TempDir dir;
+  const Model model = half_model();
+  const LayerFiles layers(model, dir.path());
+  EXPECT_TRUE(layers.restore(1).empty());
+  const TensorInfo& up = model.tensor(Role::UpProj, 1);
+  const at::Tensor value = at::rand(up.shape).to(at::kBFloat16);
+  layers.keep(1, {{&up, value}});
+  const OverlaySource source(model.shared_source(), layers);
+  EXPECT_TRUE(at::equal(source.read(up), value));
+  EXPECT_EQ(source.read(up).scalar_type(), at::kBFloat16);
+  for (const TensorInfo& other : model.tensors()) {
+    if (other.name == up.name) continue;
+    EXPECT_TRUE(at::equal(source.read(other), model.source().read(other))) << other.name;
+  }
+}
+
+TEST(LayerFiles, RefuseTheFilesOfAnotherModel) {
+  const test::TempDir dir;
+  const Model model = half_model();
+  const Model other = test::tiny_model({.layers = 1});
+  LayerFiles(model, dir.path()).keep(1, {{&model.tensor(Role::UpProj, 1), at::rand({12, 16})}});
+  test::expect_error(ErrorKind::Corrupt, "does not have",
+                     [&] { LayerFiles(other, dir.path()).restore(1); });
+}
+
+TEST(OverlaySource, RoundsToTheFilesDtypeWhenRead) {
+  const Model model = half_model();
+  const TensorInfo& up = model.tensor(Role::UpProj, 0);
+  const at::Tensor value = at::rand(up.shape);
+  const OverlaySource source(model.shared_source(), {{up.name, value}});
+  EXPECT_TRUE(at::equal(source.read(up), value.to(at::kBFloat16)));
+  const TensorInfo& down = model.tensor(Role::DownProj, 0);
+  EXPECT_TRUE(at::equal(source.read(down), model.source().read(down)));
+}
+
+TEST(MergedSource, AddsTheUpdateInFp32AndCountsWhatASparseWeightLeavesOut) {
+  const Model model = test::tiny_model({});
+  const auto weights = test::copy_weights(model);
+  const TensorInfo& up = model.tensor(Role::UpProj, 0);
+  at::Tensor& stored = weights->tensors[up.name];
+  stored.select(0, 3).zero_();  // one row of twelve: 8 % zeros
+  LoraAdapter adapter;
+  const at::Tensor a = at::ones({1, up.shape[1]});
+  const at::Tensor b = at::ones({up.shape[0], 1});
+  adapter.pairs[{0, Role::UpProj}] = {a, b, 0.5};
+  const MergedSource source(weights, adapter);
+  const at::Tensor merged = source.read(up);
+  EXPECT_TRUE(at::equal(merged.select(0, 3), at::zeros({up.shape[1]})));
+  EXPECT_TRUE(at::equal(merged.select(0, 2), stored.select(0, 2) + 0.5));
+  const MergeReport report = source.report();
+  EXPECT_EQ(report.sparse_weights, 1);
+  EXPECT_EQ(report.kept_zeros, up.shape[1]);
+  const auto elements = static_cast<double>(up.shape[0] * up.shape[1]);
+  EXPECT_NEAR(report.update_norm, 0.5 * std::sqrt(elements), 1e-6);
+  EXPECT_NEAR(report.masked_norm, 0.5 * std::sqrt(static_cast<double>(up.shape[1])), 1e-6);
+}
+
+}  // namespace
+}  // namespace prunus
