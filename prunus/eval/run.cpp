@@ -172,6 +172,21 @@ void check_texts(const EvalJob& job) {
   if (!job.divergence.cache.empty()) check_top_k(job.divergence.cache);
 }
 
+// Tells the job's owner when the scoring of tasks begins and ends.
+class AroundTasks {
+ public:
+  explicit AroundTasks(const EvalJob& job) : job_(job) { tell(true); }
+  ~AroundTasks() { tell(false); }
+  AroundTasks(const AroundTasks&) = delete;
+  AroundTasks& operator=(const AroundTasks&) = delete;
+
+ private:
+  void tell(bool begins) const {
+    if (job_.around_tasks) job_.around_tasks(begins);
+  }
+  const EvalJob& job_;
+};
+
 // Tasks and perplexities, and both as fractions of the earlier evaluation's.
 Json figures(const Subject& subject, const EvalJob& job, RunRecord& record) {
   const EarlierEvaluation earlier(job.relative_to);
@@ -182,6 +197,7 @@ Json figures(const Subject& subject, const EvalJob& job, RunRecord& record) {
   Json json = {{kResults, Json::array()}};
   if (!job.tasks.names.empty()) {
     json[kTasks] = record.stage("tasks", [&] {
+      const AroundTasks around(job);
       return to_json(run_tasks(subject.model, subject.tokenizer, subject.device, job.tasks));
     });
   }

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,9 @@ struct EvalJob {
   std::string kl_text = {};           ///< … on this text; both or none
   DivergenceOptions divergence = {};  ///< but for dense_hash, which the run fills in
   at::Device device = at::kCPU;
+  /// Called with true before tasks are scored and with false behind them, however that ends: for a
+  /// program that wants other settings of its process meanwhile. Must not throw. Empty: nothing.
+  std::function<void(bool)> around_tasks = {};
 };
 
 /// What can be known before the work: something is asked for, what belongs together is there, the
@@ -39,7 +43,8 @@ std::vector<std::string> inputs_of(const EvalJob& job);
 /// journal and the divergence's cache. Tasks come first, since they are what resuming saves. Where
 /// the run ends early and the journal holds scores, the message says where.
 /// Changes no setting of the process: a program that scores tasks on the CPU does well to call
-/// keep_large_blocks() (base/memory.h) before, since batches ask for blocks of ever other sizes.
+/// keep_large_blocks() (base/memory.h) around them, since batches ask for blocks of ever other
+/// sizes, and return_large_blocks() behind, since a perplexity's peak would be a tenth higher.
 /// Throws as check_job, open_model, run_tasks, score_text and measure_divergence do.
 Json run_eval(const EvalJob& job);
 

@@ -105,6 +105,19 @@ TEST_F(EvalRun, ChangesNoSettingOfTheProcess) {
   EXPECT_EQ(mapped_blocks(), before);
 }
 
+TEST_F(EvalRun, SaysWhenTasksBeginAndEndHoweverTheyEnd) {
+  std::vector<bool> said;
+  EvalJob job = tasks();
+  job.around_tasks = [&](bool begin) { said.push_back(begin); };
+  run_eval(job);
+  EXPECT_EQ(said, (std::vector<bool>{true, false}));
+  write("tasks/piqa.jsonl", "{}");
+  EXPECT_THROW(run_eval(job), Error);
+  EXPECT_EQ(said, (std::vector<bool>{true, false, true, false}));
+  run_eval({.model_dir = model, .texts = {dir / "text.txt"}, .around_tasks = job.around_tasks});
+  EXPECT_EQ(said.size(), 4U);
+}
+
 TEST_F(EvalRun, BenchHoldsEveryCaseOfBothModels) {
   const Json record = run_bench({.model_dir = model,
                                  .other_dir = model,

@@ -62,10 +62,12 @@ void check_state(const Options& options) {
 }
 
 // malloc's settings are the whole process's, so the program's to choose and not the library's.
-Json measured(const EvalJob& job) {
-  const bool tasks = !job.tasks.names.empty() && job.device.is_cpu();
-  if (tasks) keep_large_blocks();  // batches of ever other sizes
-  return run_eval(job);
+void settle_malloc(bool tasks_begin) {
+  if (tasks_begin) {
+    keep_large_blocks();  // batches of ever other sizes
+  } else {
+    return_large_blocks();
+  }
 }
 
 void run(const Options& options) {
@@ -77,7 +79,8 @@ void run(const Options& options) {
   std::string samples;
   if (!options.samples.empty()) job.tasks.samples = &samples;
   job.device = start(options.common);
-  const Json json = measured(job);
+  if (job.device.is_cpu()) job.around_tasks = settle_malloc;
+  const Json json = run_eval(job);
   if (options.json) {
     print_json(json);
   } else {
