@@ -49,10 +49,10 @@ void add_squares(const at::Tensor& gradient, const at::Tensor& squares, const at
 void GradientCollector::add_gradients(WeightStats& stats, const at::Tensor& input,
                                       const at::Tensor& grad_output, int64_t samples) const {
   const std::vector<int64_t> shape{grad_output.size(2), input.size(2)};
-  if (needs_squares(needs_)) {
+  if ((needs_.has(stats::squared_gradient) || needs_.has(stats::sample_gradients))) {
     if (!stats.squared_gradient.defined()) {
       stats.squared_gradient = at::zeros(shape, input.options());
-      if (needs_gradient(needs_)) stats.gradient = at::zeros(shape, input.options());
+      if (needs_.has(stats::sample_gradients)) stats.gradient = at::zeros(shape, input.options());
     }
     add_squares(stats.gradient, stats.squared_gradient, input, grad_output, samples);
     return;
@@ -72,7 +72,7 @@ void GradientCollector::on_backward(const LinearSite& site, const at::Tensor& in
   if (!wants(site.layer, site.role)) return;
   WeightStats& stats = pending_[{site.layer, site.role}];
   stats.weight = site.weight;
-  if (needs_ == Needs::Saliency) {
+  if (needs_.has(stats::saliency)) {
     if (output.defined()) {
       const bool without = site.bias.defined() && biases_ == Biases::Ignored;
       const at::Tensor product = without ? output - site.bias : output;
