@@ -14,6 +14,10 @@ class LayerStatistics {
   /// Of the input of a product; of the block (StatisticOf::Block) for any role. Roles that read the
   /// same input share one. Throws InvalidArgument where it was not asked for.
   const StatisticSums& of(const Statistic& statistic, Role role) const;
+  /// Of the block.
+  const StatisticSums& of_block(const Statistic& statistic) const {
+    return of(statistic, Role::QProj);
+  }
   /// Which input a product reads, counted from 0 in the order of first use.
   int input_of(Role role) const;
   /// What all of it takes.

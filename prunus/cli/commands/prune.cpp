@@ -72,6 +72,16 @@ std::string method_help() {
   return text;
 }
 
+std::string budget_help() {
+  std::string names;
+  for (const Budget* budget : budget::all()) {
+    if (!budget->follows_program) names += c10::str(names.empty() ? "" : ", ", budget->name);
+  }
+  return "how much each set gives (default: the method's): " + names +
+         "; uniform: the ratio in every set, global: one ranking, global_params: one ranking in "
+         "which a unit counts for its weights";
+}
+
 void resolve_texts(Options& options) {
   PruneOptions& prune = options.job.options;
   if (!options.structure.empty()) prune.structure = parse_structure(options.structure);
@@ -126,7 +136,8 @@ void declare_what(CLI::App& app, Options& options) {
   const char* group = "What is removed";
   app.add_option(
          "--structure", options.structure,
-         "block: FFN channels and heads of each layer; channel: channels of the hidden "
+         "default: the method's. block: FFN channels and heads of each layer; channel: channels of "
+         "the hidden "
          "dimension, through the whole model; layer: whole layers; expert: whole experts of "
          "each mixture")
       ->group(group);
@@ -179,9 +190,11 @@ void declare_how_much(CLI::App& app, Options& options) {
                "rank all group sets against each other instead of each by itself; every set keeps "
                "one unit at least")
       ->group(group);
+  app.add_option("--budget", prune.budget, budget_help())->group(group);
   app.add_option("--normalize", options.normalise,
-                 "with --global, what makes scores comparable: none (default), mean or max of the "
-                 "set, params (score per parameter removed)")
+                 "in a ranking of all sets, what makes scores comparable: none (default), mean or "
+                 "max of the set, params (score per parameter removed), standard (less the mean, "
+                 "by the standard deviation)")
       ->group(group);
   app.add_option("--steps", prune.steps,
                  "reach the ratio in so many rounds, with fresh text and scores in each")
@@ -242,8 +255,10 @@ std::function<void()> declare(CLI::App& app) {
   CLI::App* parsed = &app;
   return [options, parsed] {
     for (const char* name : {"--ratio", "--method", "--taylor", "--calib", "--preset"}) {
-      PRUNUS_CHECK(options->structure != "layer" || parsed->count(name) == 0, InvalidArgument, name,
-                   " has no part in --structure layer, which drops the layers it is told");
+      const bool told = parsed->count("--keep-first") + parsed->count("--drop-layers") > 0;
+      PRUNUS_CHECK(!told || parsed->count(name) == 0, InvalidArgument, name,
+                   " has no part in --structure layer with --keep-first or --drop-layers, which "
+                   "drops the layers it is told");
     }
     options->seed_given = parsed->count("--seed") > 0;
     run(*options);
