@@ -63,7 +63,8 @@ def add_tokenizer(folder):
 
 def run(binary, model, text, out, options):
     command = [binary, "prune", model, "--out", out, "--ratio", "0.4", "--calib", text,
-               "--calib-samples", "4", "--calib-tokens", "12", "--seed", "7", "-q", *options]
+               "--calib-samples", "4", "--calib-tokens", "12", "--seed", "7", "--threads", "1", "-q",
+               *options]
     return subprocess.run([str(one) for one in command], capture_output=True, text=True,
                           env=ENVIRONMENT, check=False)
 
