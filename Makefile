@@ -3,7 +3,7 @@ PRESET ?= dev
 BUILD := build/$(PRESET)
 JOBS ?= $(shell nproc)
 
-.PHONY: build test demo bench format format-check asan fuzz setup clean
+.PHONY: build test demo bench format format-check asan asan-files headers fuzz setup clean
 
 build: $(BUILD)/build.ninja
 	cmake --build --preset $(PRESET) -j $(JOBS)
@@ -27,6 +27,16 @@ bench: build
 
 asan:
 	$(MAKE) test PRESET=asan
+
+# The folders that read untrusted files, alone: what .ci/run has time for.
+asan-files:
+	$(MAKE) build PRESET=asan-files
+	ctest --test-dir build/asan-files --output-on-failure -j $(JOBS) -R '^(io|text|model|graph)\.fast$$'
+
+# Every public header compiled by itself, without the precompiled header.
+headers:
+	$(MAKE) build/nopch/build.ninja PRESET=nopch
+	cmake --build --preset nopch -j $(JOBS) --target all_verify_interface_header_sets
 
 # Each target of fuzz/ for RUNS executions under AddressSanitizer and UBSan (Clang's libFuzzer).
 RUNS ?= 1000000

@@ -148,7 +148,7 @@ void bare(benchmark::State& state, std::string_view name) {
     return;
   }
   const c10::NoGradGuard no_grad;
-  const bool weight_gradient = criterion(name).needs != Needs::Saliency;
+  const bool weight_gradient = !criterion(name).needs.has(stats::saliency);
   const int64_t begin = bench_layers(*model).begin;
   for (auto _ : state) {
     double seconds = head_products(model->config());

@@ -34,12 +34,13 @@ if(PRUNUS_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 
-# Every target of the project: options, include root, and the one precompiled header.
+# Every target of the project: options, include root, and the one precompiled header. None of it
+# reaches those who link an installed library.
 function(prunus_configure target)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
-  target_link_libraries(${target} PRIVATE prunus_options)
+  target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:prunus_options>)
   if(TARGET prunus_pch AND NOT target STREQUAL "prunus_pch")
-    target_link_libraries(${target} PRIVATE ${TORCH_LIBRARIES})
+    target_link_libraries(${target} PRIVATE ${PRUNUS_TORCH})
     target_precompile_headers(${target} REUSE_FROM prunus_pch)
   endif()
 endfunction()

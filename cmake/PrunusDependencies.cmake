@@ -18,15 +18,15 @@ endif()
 # The wheel's flags choose the C++ ABI; they must hold for every translation unit.
 separate_arguments(torch_flags UNIX_COMMAND "${TORCH_CXX_FLAGS}")
 add_compile_options(${torch_flags})
+# What the libraries link: an installed one names libtorch's target, never a path of this machine.
+set(PRUNUS_TORCH $<INSTALL_INTERFACE:torch>)
+foreach(library IN LISTS TORCH_LIBRARIES)
+  list(APPEND PRUNUS_TORCH $<BUILD_INTERFACE:${library}>)
+endforeach()
 
-# The OpenMP runtime that libtorch loads: a second one would not know of the first one's threads.
+include(PrunusOpenMP)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  file(GLOB torch_gomp ${TORCH_INSTALL_PREFIX}/lib/libgomp*.so*)
-  if(torch_gomp)
-    list(GET torch_gomp 0 PRUNUS_OPENMP)
-  else()
-    set(PRUNUS_OPENMP gomp)
-  endif()
+  prunus_openmp(PRUNUS_OPENMP)
 endif()
 
 find_package(nlohmann_json 3.11 REQUIRED)
@@ -40,8 +40,10 @@ pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
 
 # <ATen/ATen.h> costs 9 s per translation unit; precompiled once, under 3 s.
-file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/pch.cpp CONTENT "// holds the precompiled header\n")
-add_library(prunus_pch STATIC ${CMAKE_BINARY_DIR}/pch.cpp)
-target_link_libraries(prunus_pch PRIVATE ${TORCH_LIBRARIES})
-prunus_configure(prunus_pch)
-target_precompile_headers(prunus_pch PRIVATE <ATen/ATen.h>)
+if(PRUNUS_PCH)
+  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/pch.cpp CONTENT "// holds the precompiled header\n")
+  add_library(prunus_pch STATIC ${CMAKE_BINARY_DIR}/pch.cpp)
+  target_link_libraries(prunus_pch PRIVATE ${PRUNUS_TORCH})
+  prunus_configure(prunus_pch)
+  target_precompile_headers(prunus_pch PRIVATE <ATen/ATen.h>)
+endif()

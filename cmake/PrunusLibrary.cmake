@@ -1,11 +1,18 @@
-# prunus_library(FOLDER DEPS ...): static library prunus_FOLDER from prunus/FOLDER/*.cpp.
+# prunus_library(FOLDER DEPS ...): static library prunus_FOLDER from prunus/FOLDER/*.cpp, with the
+# headers of the folder and those below it.
 function(prunus_library folder)
   cmake_parse_arguments(arg "" "" "DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/prunus/${folder}/*.cpp)
   list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
   add_library(prunus_${folder} STATIC ${sources})
+  add_library(Prunus::prunus_${folder} ALIAS prunus_${folder})
   prunus_configure(prunus_${folder})
-  target_link_libraries(prunus_${folder} PUBLIC ${arg_DEPS} ${TORCH_LIBRARIES})
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/prunus/${folder}/*.h)
+  target_sources(prunus_${folder} PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR}
+                 FILES ${headers})
+  target_compile_features(prunus_${folder} PUBLIC cxx_std_20)
+  target_link_libraries(prunus_${folder} PUBLIC ${arg_DEPS} ${PRUNUS_TORCH})
+  set_property(GLOBAL APPEND PROPERTY PRUNUS_LIBRARIES prunus_${folder})
 endfunction()
 
 # prunus_catalogue(LIBRARY SUBFOLDER TYPE HEADER): every .cpp of prunus/LIBRARY/SUBFOLDER is an entry,

@@ -6,6 +6,8 @@
 #include <optional>
 #include <span>
 
+#include <c10/util/Exception.h>
+
 #include "prunus/base/error.h"
 
 namespace prunus {

@@ -14,9 +14,7 @@ struct BudgetRequest {
   std::span<const double> ratios;  ///< per set, in [0, 1): fraction of units at the start; global
                                    ///< ranking compares sets of equal ratio with each other
   Normalisation normalisation = Normalisation::None;
-  /// Remove exactly what the reference LLM-Pruner would. No set has shares then.
-  bool reference = false;
-  int64_t round_to = 1;  ///< only with `reference`: its rounding of the slices removed
+  int64_t round_to = 1;  ///< for budgets that round
 };
 
 /// How much each group set gives. One object per file of this folder.
@@ -25,6 +23,10 @@ struct Budget {
   std::string_view source;
   /// Units to remove from each share of each set, in order; may be as many as there are.
   std::vector<int64_t> (*remove)(const BudgetRequest& request);
+  bool ranks_sets = false;  ///< what a set gives depends on the scores of all sets
+  /// Rounds to multiples by itself, and may take more than there is, where a set is then left
+  /// whole: as a published program does. No set has shares.
+  bool follows_program = false;
 };
 
 namespace budget {

@@ -39,6 +39,8 @@ class Collector {
   /// Forward pass: a batch has gone through a layer. Both [batch, seq, hidden_size], on the device.
   virtual void on_block(int /*layer*/, const at::Tensor& /*before*/, const at::Tensor& /*after*/,
                         bool /*last_batch*/) {}
+  /// Walk by stages: a batch has gone through one of a layer's stages (LayerVisitor::Edits).
+  virtual void on_stage(int /*layer*/, bool /*last_batch*/) {}
   /// Backward pass: the same with dL/d output and dL/d input through this product alone. The head
   /// and the embedding come some rows at a time, the embedding with one-hot grad_output, and with
   /// `output` undefined: dL/dW = Σ_t grad_output[t]ᵀ·input[t] and grad_input = grad_output·W hold

@@ -91,10 +91,10 @@ void add_squares(const at::Tensor& gradient, const at::Tensor& squares,
 void GradientCollector::add_gradients(WeightStats& stats, const LinearSite& site,
                                       const at::Tensor& input,
                                       const at::Tensor& grad_output) const {
-  if (needs_squares(needs_)) {
+  if (needs_.has(stats::squared_gradient) || needs_.has(stats::sample_gradients)) {
     const at::Tensor squares = room(stats.squared_gradient, site, input.options());
     at::Tensor gradient;
-    if (needs_gradient(needs_)) gradient = room(stats.gradient, site, input.options());
+    if (needs_.has(stats::sample_gradients)) gradient = room(stats.gradient, site, input.options());
     add_squares(gradient, squares, samples_of(site, input, grad_output), site.samples);
     return;
   }
@@ -126,7 +126,7 @@ void GradientCollector::on_backward(const LinearSite& site, const at::Tensor& in
   Pending& pending = pending_[{site.layer, site.role}];
   WeightStats& stats = pending.stats;
   stats.weight = site.part.present() ? site.part.joined : site.weight;
-  const bool saliency = needs_ == Needs::Saliency;
+  const bool saliency = needs_.has(stats::saliency);
   if (saliency) {
     add_saliency(stats, site, input, output, grad_output, grad_input);
   } else {

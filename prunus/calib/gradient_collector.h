@@ -15,10 +15,10 @@ enum class Biases { Counted, Ignored };
 /// Turns the backward pass of the block stream into WeightStats and hands each to `sink` as soon as
 /// the last batch has passed, after which it is dropped: with one batch, never more than one
 /// weight's gradient and one of its squares are in memory.
-/// Needs::Gradient: dL/dW = Σ_t grad_output[t]ᵀ · input[t].
-/// Needs::Squares: the same for one sample at a time, squared and added up in the stream's
+/// stats::gradient: dL/dW = Σ_t grad_output[t]ᵀ · input[t].
+/// stats::squared_gradient: the same for one sample at a time, squared and added up in the stream's
 /// precision (FP32 or FP64, never half); the sample's gradient exists for a few rows at a time.
-/// Needs::Saliency: for a row k of y = W·x + b, Σ_i W[k,i]·g[k,i] + b[k]·g_b[k] = Σ_t y[t,k] ·
+/// stats::saliency: for a row k of y = W·x + b, Σ_i W[k,i]·g[k,i] + b[k]·g_b[k] = Σ_t y[t,k] ·
 /// ∂L/∂y[t,k], or without the bias's term Σ_t (y − b)[t,k] · ∂L/∂y[t,k]; for
 /// a column likewise Σ_t x[t,k] · ∂L/∂x[t,k] (docs/design.md section 2.4). Summed in FP64.
 /// The experts of a mixture are one weight here: each adds to its part of the joined matrix, and
@@ -34,7 +34,7 @@ class GradientCollector : public Collector {
       : needs_(needs), biases_(biases), wanted_(std::move(wanted)), sink_(std::move(sink)) {}
 
   bool wants(int layer, Role role) const override { return wanted_(layer, role); }
-  bool wants_grad_input() const override { return needs_ == Needs::Saliency; }
+  bool wants_grad_input() const override { return needs_.has(stats::saliency); }
   void on_backward(const LinearSite& site, const at::Tensor& input, const at::Tensor& output,
                    const at::Tensor& grad_output, const at::Tensor& grad_input) override;
   void on_scale_backward(const LinearSite& site, const at::Tensor& normalised,

@@ -15,11 +15,30 @@ struct LayerRange {
 
 enum class LayerOrder { FirstToLast, LastToFirst };
 
-/// The loop over decoder layers of a model that is larger than memory: each layer's weights are
-/// read ahead while the one before it is at work, loaded to the device, shown to `act`, and given
-/// back. One layer's weights are in memory at a time, in the same place where shapes allow.
+/// One layer's weights at a time of a model that is larger than memory, in the same place where
+/// shapes allow. Several may be open side by side, each on a model of its own.
+class LayerCursor {
+ public:
+  LayerCursor(const Model& model, at::Device device) : model_(model), device_(device) {}
+  /// Loads a layer to the device, after what was open before is given back; `next` (−1: none) is
+  /// read ahead meanwhile. Throws as Model::load_block.
+  BlockWeights& open(int layer, int next);
+  /// Gives the open layer's mapped memory back; its weights stay until the next one is opened.
+  void close();
+  BlockWeights& weights() { return weights_; }
+
+ private:
+  const Model& model_;
+  at::Device device_;
+  BlockWeights weights_;
+  int layer_ = -1;
+};
+
+/// The loop over decoder layers: each layer's weights are read ahead while the one before it is at
+/// work, loaded to the device, shown to `act`, and given back. `act` may change them: they are not
+/// used again.
 /// Throws what `act` and Model::load_block throw.
 void for_each_layer(const Model& model, at::Device device, LayerRange range, LayerOrder order,
-                    const std::function<void(int layer, const BlockWeights& weights)>& act);
+                    const std::function<void(int layer, BlockWeights& weights)>& act);
 
 }  // namespace prunus

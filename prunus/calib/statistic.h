@@ -19,17 +19,23 @@ struct StatisticSums {
   int64_t bytes() const;
 };
 
+/// Where a statistic comes from: the model run on text, or the loss run back through it.
+enum class Pass { Forward, Backward };
+
 /// Of what a statistic is.
 enum class StatisticOf {
-  Input,  ///< of a distinct input of a layer's matrix products: q, k and v share one
-  Block,  ///< of the residual stream in front of a layer and behind it
+  Input,   ///< of a distinct input of a layer's matrix products: q, k and v share one
+  Block,   ///< of the residual stream in front of a layer and behind it
+  Weight,  ///< of a weight's gradient
+  Expert,  ///< of what each expert of a mixture puts out
 };
 
-/// A statistic of the forward pass. One object per file of calib/stats.
+/// What calibration can gather. One object per file of calib/stats.
 struct Statistic {
   std::string_view name;
   std::string_view source;
   StatisticOf of = StatisticOf::Input;
+  Pass pass = Pass::Forward;
   /// Bytes of its sums for `channels` of the input (of the residual stream for Block), known before
   /// anything is run.
   int64_t (*bytes)(int64_t channels) = nullptr;
@@ -42,7 +48,8 @@ namespace stats {
 /// Every statistic, by file name.
 std::span<const Statistic* const> all();
 
-extern const Statistic input_norm, input_moments, hessian, block_similarity;
+extern const Statistic input_norm, input_moments, hessian, block_similarity, gradient,
+    squared_gradient, sample_gradients, saliency, expert_output;
 }  // namespace stats
 
 // What the sums say. Each takes those of the statistic that it names.

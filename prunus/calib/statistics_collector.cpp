@@ -71,9 +71,15 @@ void StatisticsCollector::on_block(int layer, const at::Tensor& before, const at
     statistic->add(sums.sums, tokens, after.flatten(0, -2));
     sums.tokens += tokens.size(0);
   }
+  of_block_.clear();
+  end_batch(layer, last_batch);
+}
+
+void StatisticsCollector::on_stage(int layer, bool last_batch) { end_batch(layer, last_batch); }
+
+void StatisticsCollector::end_batch(int layer, bool last_batch) {
   seen_.clear();
   added_.clear();
-  of_block_.clear();
   if (!last_batch) return;
   sink_(layer, layer_);
   layer_ = {};

@@ -40,7 +40,7 @@ class StatisticsCollector : public Collector {
   /// Which statistics are wanted of the input of this product (of the block, if any product of the
   /// layer asks for one of those).
   using Wanted = std::function<std::vector<const Statistic*>(int layer, Role role)>;
-  /// Called when a layer's last batch has passed.
+  /// Called when the last batch has passed through a layer, or a stage of it.
   using Sink = std::function<void(int layer, const LayerStatistics&)>;
   StatisticsCollector(Wanted wanted, Sink sink)
       : wanted_(std::move(wanted)), sink_(std::move(sink)) {}
@@ -49,8 +49,10 @@ class StatisticsCollector : public Collector {
                   const at::Tensor& output) override;
   void on_block(int layer, const at::Tensor& before, const at::Tensor& after,
                 bool last_batch) override;
+  void on_stage(int layer, bool last_batch) override;
 
  private:
+  void end_batch(int layer, bool last_batch);
   int number_of(const LinearSite& site, const at::Tensor& input);
 
   Wanted wanted_;

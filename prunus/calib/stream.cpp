@@ -75,6 +75,25 @@ class ForwardTap : public SiteTap {
   Collector& collector_;
 };
 
+// Shows the products of one stage, and ends the pass where one of a later stage comes.
+class StageTap : public ForwardTap {
+ public:
+  struct Passed {};
+  /// `stops`: not where stages come mixed, as those of one expert after another do.
+  StageTap(Collector& collector, int layer, int64_t samples, Stage stage, bool stops)
+      : ForwardTap(collector, layer, samples), stage_(stage), stops_(stops) {}
+
+ protected:
+  at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
+    if (stops_ && stage_of(site.role) > stage_) throw Passed();
+    return stage_of(site.role) == stage_ ? ForwardTap::pass(site, input) : product(site, input);
+  }
+
+ private:
+  Stage stage_;
+  bool stops_;
+};
+
 // Gives each product an input of its own (an alias), so that the gradient arriving there is the one
 // through this product even where several products read the same tensor.
 class BackwardTap : public SiteTap {
@@ -133,6 +152,25 @@ void record_gradients(StreamStore& store, int64_t layer, std::vector<at::Tensor>
   store.drop(gradient_name(layer + 1));
 }
 
+// Leaves what enters each layer of a range, and what leaves the last layer, in a store.
+class StoringVisitor : public LayerVisitor {
+ public:
+  StoringVisitor(StreamStore& store, LayerRange range) : store_(store), range_(range) {}
+  void after(int layer, const std::vector<at::Tensor>& hidden) override {
+    const int64_t next = layer + 1;
+    if (next >= range_.begin) {
+      store_.put(hidden_name(next), hidden);
+    } else {
+      store_.record(hidden_name(next), hidden);
+    }
+    if (layer < range_.begin) store_.drop(hidden_name(layer));
+  }
+
+ private:
+  StreamStore& store_;
+  LayerRange range_;
+};
+
 int64_t samples_in(const std::vector<at::Tensor>& batches) {
   int64_t samples = 0;
   for (const at::Tensor& batch : batches) samples += batch.size(0);
@@ -172,27 +210,98 @@ std::vector<at::Tensor> BlockStream::embed(const std::vector<TokenBatch>& batche
   return hidden;
 }
 
-void BlockStream::forward(std::vector<at::Tensor>& hidden, Collector* collector) const {
-  const at::NoGradGuard no_grad;
+// One pass of all batches through a layer. Without `propagate` what leaves it is dropped.
+void BlockStream::walk_layer(int layer, BlockWeights& weights, std::vector<at::Tensor>& hidden,
+                             Collector* collector, bool propagate) const {
   const Decoder decoder(model_.config());
-  Progress progress("forward: layer × batch",
-                    model_.layer_count() * static_cast<int64_t>(hidden.size()));
-  const auto pass = [&](int layer, const BlockWeights& weights) {
-    std::unique_ptr<ForwardTap> tap;
-    if (collector != nullptr) {
-      tap = std::make_unique<ForwardTap>(*collector, layer, samples_in(hidden));
-    }
-    for (size_t i = 0; i < hidden.size(); ++i) {
-      const bool last = i + 1 == hidden.size();
-      if (tap) tap->set_last(last);
-      const at::Tensor before = hidden[i].to(device_);
-      const at::Tensor after = decoder.block(layer, weights, before, tap.get());
-      if (collector != nullptr) collector->on_block(layer, before, after, last);
-      hidden[i] = to_host(after);
-      progress.step();
-    }
+  std::unique_ptr<ForwardTap> tap;
+  if (collector != nullptr) {
+    tap = std::make_unique<ForwardTap>(*collector, layer, samples_in(hidden));
+  }
+  for (size_t i = 0; i < hidden.size(); ++i) {
+    const bool last = i + 1 == hidden.size();
+    if (tap) tap->set_last(last);
+    const at::Tensor before = hidden[i].to(device_);
+    const at::Tensor after = decoder.block(layer, weights, before, tap.get());
+    if (collector != nullptr) collector->on_block(layer, before, after, last);
+    if (propagate) hidden[i] = to_host(after);
+    check_interrupted();
+  }
+}
+
+// The parts of a layer, each run up to the stage that is to be seen, and in the end as a whole.
+void BlockStream::walk_by_stage(int layer, BlockWeights& weights, std::vector<at::Tensor>& hidden,
+                                LayerVisitor& visitor) const {
+  const Decoder decoder(model_.config());
+  Collector* collector = visitor.collector(layer);
+  const bool mixture = model_.config().layers[static_cast<size_t>(layer)].experts > 0;
+  std::vector<at::Tensor> attention(hidden.size());
+  const auto part = [&](size_t i, Stage stage, LinearTap* tap) {
+    const at::Tensor input = hidden[i].to(device_);
+    if (stage <= Stage::Output) return decoder.attention_part(layer, weights, input, tap);
+    return decoder.finish_block(layer, weights, input, attention[i].to(device_), tap);
   };
-  for_each_layer(model_, device_, {0, model_.layer_count()}, LayerOrder::FirstToLast, pass);
+  const auto show = [&](Stage stage) {
+    if (collector != nullptr) {
+      StageTap tap(*collector, layer, samples_in(hidden), stage, !mixture);
+      for (size_t i = 0; i < hidden.size(); ++i) {
+        tap.set_last(i + 1 == hidden.size());
+        try {
+          part(i, stage, &tap);
+        } catch (const StageTap::Passed&) {  // the stage has been seen: the rest is not needed
+        }
+        collector->on_stage(layer, i + 1 == hidden.size());
+        check_interrupted();
+      }
+    }
+    visitor.visit(layer, stage, weights);
+  };
+  show(Stage::QueryKeyValue);
+  show(Stage::Output);
+  for (size_t i = 0; i < hidden.size(); ++i) {
+    attention[i] = to_host(part(i, Stage::Output, nullptr));
+  }
+  show(Stage::GateUp);
+  show(Stage::Down);
+  for (size_t i = 0; i < hidden.size(); ++i) hidden[i] = to_host(part(i, Stage::Down, nullptr));
+}
+
+void BlockStream::walk(std::vector<at::Tensor>& hidden, LayerRange range, LayerVisitor& visitor,
+                       std::string_view what) const {
+  const at::NoGradGuard no_grad;
+  Progress progress(c10::str(what, ": layers"), range.end - range.begin);
+  const auto pass = [&](int layer, BlockWeights& weights) {
+    Collector* collector = visitor.collector(layer);
+    switch (visitor.edits(layer)) {
+      case LayerVisitor::Edits::None:
+        walk_layer(layer, weights, hidden, collector, true);
+        visitor.visit(layer, Stage::Layer, weights);
+        break;
+      case LayerVisitor::Edits::Layer:
+        if (collector != nullptr) walk_layer(layer, weights, hidden, collector, false);
+        visitor.visit(layer, Stage::Layer, weights);
+        walk_layer(layer, weights, hidden, nullptr, true);
+        break;
+      case LayerVisitor::Edits::ByStage:
+        walk_by_stage(layer, weights, hidden, visitor);
+        break;
+    }
+    visitor.after(layer, hidden);
+    progress.step();
+  };
+  for_each_layer(model_, device_, range, LayerOrder::FirstToLast, pass);
+}
+
+void BlockStream::forward(std::vector<at::Tensor>& hidden, Collector* collector) const {
+  class Watching : public LayerVisitor {
+   public:
+    explicit Watching(Collector* watched) : watched_(watched) {}
+    Collector* collector(int /*layer*/) override { return watched_; }
+
+   private:
+    Collector* watched_;
+  } visitor(collector);
+  walk(hidden, {0, model_.layer_count()}, visitor);
 }
 
 void BlockStream::backward_block(int layer, const BlockWeights& weights,
@@ -216,24 +325,11 @@ void BlockStream::forward_to_store(const std::vector<TokenBatch>& batches, Layer
                                    StreamStore& store) const {
   const int64_t layers = model_.layer_count();
   const int64_t done = store.last("hidden-").value_or(0);
-  Progress progress("calibrate, forward: layers", layers - done);
   std::vector<at::Tensor> hidden =
       done > 0 ? store.get(hidden_name(done), at::kCPU) : embed(batches);
   if (done == 0 && range.begin == 0) store.put(hidden_name(0), hidden);
-  const Decoder decoder(model_.config());
-  const auto pass = [&](int layer, const BlockWeights& weights) {
-    for (at::Tensor& one : hidden) one = to_host(decoder.block(layer, weights, one.to(device_)));
-    const int64_t next = layer + 1;
-    const bool needed = next >= range.begin;
-    if (needed) {
-      store.put(hidden_name(next), hidden);
-    } else {
-      store.record(hidden_name(next), hidden);
-    }
-    if (layer < range.begin) store.drop(hidden_name(layer));
-    progress.step();
-  };
-  for_each_layer(model_, device_, {done, layers}, LayerOrder::FirstToLast, pass);
+  StoringVisitor visitor(store, range);
+  walk(hidden, {done, layers}, visitor, "calibrate, forward");
 }
 
 double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange range,
@@ -262,7 +358,7 @@ double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange 
     record_gradients(store, layers, grads, loss);
   }
   Progress progress("calibrate, backward: layers", done - range.begin);
-  const auto pass = [&](int layer, const BlockWeights& weights) {
+  const auto pass = [&](int layer, BlockWeights& weights) {
     std::vector<at::Tensor> inputs = store.get(hidden_name(layer), at::kCPU);
     backward_block(layer, weights, inputs, grads, layer > range.begin || embedding, collector);
     collector.on_layer_done(layer);

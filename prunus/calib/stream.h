@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -7,6 +8,7 @@
 #include "prunus/calib/collector.h"
 #include "prunus/calib/layer_loop.h"
 #include "prunus/calib/stream_store.h"
+#include "prunus/calib/visitor.h"
 #include "prunus/calib/vocab_pass.h"
 #include "prunus/model/model.h"
 
@@ -34,6 +36,12 @@ class BlockStream {
   /// matrix product. Throws Interrupted.
   void forward(std::vector<at::Tensor>& hidden, Collector* collector = nullptr) const;
 
+  /// Takes the hidden states of `range.begin`'s input through the layers of the range, in place,
+  /// and shows each layer to the visitor: collect, visit, propagate. Throws Interrupted, and what
+  /// the visitor throws. Cost: see LayerVisitor::Edits.
+  void walk(std::vector<at::Tensor>& hidden, LayerRange range, LayerVisitor& visitor,
+            std::string_view what = "forward") const;
+
   /// Next-token loss over all batches and its gradient at every weight the collector wants of the
   /// layers in `range`, last layer first; the embedding only if the range begins at 0. Loss: mean
   /// cross-entropy over all predicted tokens of all batches (every row counts in full: rows must
@@ -48,6 +56,10 @@ class BlockStream {
                   Collector& collector) const;
 
  private:
+  void walk_layer(int layer, BlockWeights& weights, std::vector<at::Tensor>& hidden,
+                  Collector* collector, bool propagate) const;
+  void walk_by_stage(int layer, BlockWeights& weights, std::vector<at::Tensor>& hidden,
+                     LayerVisitor& visitor) const;
   void forward_to_store(const std::vector<TokenBatch>& batches, LayerRange range,
                         StreamStore& store) const;
   void backward_block(int layer, const BlockWeights& weights, std::vector<at::Tensor>& inputs,

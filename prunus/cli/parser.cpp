@@ -175,7 +175,6 @@ void check_utf8(const Arguments& arguments) {
 
 Parser::Parser(bool runs)
     : app_{"Prunus makes large language models smaller: fewer heads, channels and layers."} {
-  app_.footer(kFooter);
   app_.set_version_flag("--version", "prunus " PRUNUS_VERSION);
   app_.require_subcommand(1);
   for (const Command* command : commands::all()) {
@@ -188,6 +187,7 @@ Parser::Parser(bool runs)
       if (runs) run();
     });
   }
+  app_.footer(kFooter);  // last: a command takes over the footer that its program has by then
 }
 
 void Parser::parse(Arguments arguments) {

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "prunus/base/rng.h"
+#include "prunus/calib/needs.h"
 #include "prunus/calib/weight_stats.h"
 
 namespace prunus {
@@ -18,18 +19,26 @@ struct SliceRequest {
   PythonRandom& random;  ///< seeded by the run; for criteria that draw
 };
 
-/// An importance: how much the model would lose without each slice. One object per file of this
-/// folder.
+/// An importance: how much the model would lose without each weight, each slice of weights, or each
+/// layer. One object per file of this folder. What a criterion has not got, it cannot score.
 struct Criterion {
   std::string_view name;
   std::string_view source;
-  Needs needs;
-  /// Score of each slice, any floating dtype [slices] on any device, ≥ 0, higher = keep.
-  /// Columns of a large weight are scored some rows at a time and the scores added, so a column's
-  /// score must be a sum over rows (saliency is given whole instead). Criteria that need nothing
-  /// are asked once per group set, with its units as slices. Those that need ExpertOutput are asked
-  /// once per mixture, with its experts, the rows of the router, as slices.
-  at::Tensor (*score)(const SliceRequest& request);
+  Needs needs = {};
+  /// Score of each weight [out, in], any floating dtype on any device, higher = keep. `stats` may
+  /// hold some rows of the weight only.
+  at::Tensor (*element)(const WeightStats& stats) = nullptr;
+  /// Score of each slice, any floating dtype [slices] on any device, higher = keep. Null: the
+  /// elements' scores, added up. Columns of a large weight are scored some rows at a time and the
+  /// scores added, so a column's score must be a sum over rows (saliency is given whole instead).
+  /// Criteria that need nothing are asked once per group set, with its units as slices; those that
+  /// need what experts put out once per mixture, with its experts, the rows of the router, as
+  /// slices.
+  at::Tensor (*slice)(const SliceRequest& request) = nullptr;
+  /// Score of a whole decoder layer, higher = keep.
+  double (*layer)(const LayerStatistics& stats) = nullptr;
+
+  bool scores_slices() const { return slice != nullptr || element != nullptr; }
 };
 
 namespace criteria {

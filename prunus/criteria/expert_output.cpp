@@ -5,7 +5,7 @@
 namespace prunus::criteria {
 namespace {
 
-at::Tensor score(const SliceRequest& request) {
+at::Tensor slice(const SliceRequest& request) {
   // An expert that no token chose has a sum of 0, and so a score of 0.
   return request.stats.output_norm / request.stats.routed_tokens.clamp_min(1);
 }
@@ -14,8 +14,10 @@ at::Tensor score(const SliceRequest& request) {
 
 // Mean of g(x)·‖f(x)‖₂ over the tokens that an expert is chosen for: how far the layer's output
 // moves, on each of them, if the expert goes and nothing takes its place.
-extern const Criterion expert_output{"expert_output",
-                                     "arXiv:2510.13999, router-weighted expert activation (REAP)",
-                                     Needs::ExpertOutput, score};
+extern const Criterion expert_output{
+    .name = "expert_output",
+    .source = "arXiv:2510.13999, router-weighted expert activation (REAP)",
+    .needs = {.statistics = {&stats::expert_output}},
+    .slice = slice};
 
 }  // namespace prunus::criteria

@@ -5,13 +5,14 @@
 namespace prunus::criteria {
 namespace {
 
-at::Tensor score(const SliceRequest& request) {
-  return request.stats.weight.square().sum(1 - request.dim);
-}
+at::Tensor element(const WeightStats& stats) { return stats.weight.square(); }
 
 }  // namespace
 
 // Σ W² of a slice; like the reference, no root is taken.
-extern const Criterion l2{"l2", "arXiv:2305.11627, magnitude, p = 2", Needs::Weights, score};
+extern const Criterion l2{.name = "l2",
+                          .source = "arXiv:2305.11627, magnitude, p = 2",
+                          .needs = {.weights = true},
+                          .element = element};
 
 }  // namespace prunus::criteria

@@ -7,7 +7,7 @@
 namespace prunus::criteria {
 namespace {
 
-at::Tensor score(const SliceRequest& request) {
+at::Tensor slice(const SliceRequest& request) {
   std::vector<double> draws(static_cast<size_t>(request.slices));
   for (double& draw : draws) draw = request.random.uniform();
   return at::tensor(draws, at::kDouble);
@@ -16,6 +16,7 @@ at::Tensor score(const SliceRequest& request) {
 }  // namespace
 
 // Uniform in [0, 1) per slice: what every other criterion must beat.
-extern const Criterion random{"random", "uniform baseline", Needs::Nothing, score};
+extern const Criterion random{
+    .name = "random", .source = "uniform baseline", .needs = {}, .slice = slice};
 
 }  // namespace prunus::criteria

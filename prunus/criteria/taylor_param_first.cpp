@@ -5,7 +5,10 @@
 namespace prunus::criteria {
 namespace {
 
-at::Tensor score(const SliceRequest& request) {
+at::Tensor element(const WeightStats& stats) { return (stats.weight * stats.gradient).abs(); }
+
+// In one pass over memory.
+at::Tensor slice(const SliceRequest& request) {
   return at::linalg_vector_norm(request.stats.weight * request.stats.gradient, 1,
                                 {1 - request.dim});
 }
@@ -13,7 +16,10 @@ at::Tensor score(const SliceRequest& request) {
 }  // namespace
 
 // Σ |W·∂L/∂W| over the elements of a slice (the paper's Element¹).
-extern const Criterion taylor_param_first{
-    "taylor_param_first", "arXiv:2305.11627 eq. 5, first order", Needs::Gradient, score};
+extern const Criterion taylor_param_first{.name = "taylor_param_first",
+                                          .source = "arXiv:2305.11627 eq. 5, first order",
+                                          .needs = {.statistics = {&stats::gradient}},
+                                          .element = element,
+                                          .slice = slice};
 
 }  // namespace prunus::criteria

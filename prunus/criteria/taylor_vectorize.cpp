@@ -5,7 +5,7 @@
 namespace prunus::criteria {
 namespace {
 
-at::Tensor score(const SliceRequest& request) {
+at::Tensor slice(const SliceRequest& request) {
   const WeightStats& stats = request.stats;
   return (request.dim == 0 ? stats.row_saliency : stats.column_saliency).abs();
 }
@@ -13,7 +13,9 @@ at::Tensor score(const SliceRequest& request) {
 }  // namespace
 
 // |Σ W·∂L/∂W| over the elements of a slice: the sum is inside (the paper's Vector).
-extern const Criterion taylor_vectorize{"taylor_vectorize", "arXiv:2305.11627 eq. 3, first order",
-                                        Needs::Saliency, score};
+extern const Criterion taylor_vectorize{.name = "taylor_vectorize",
+                                        .source = "arXiv:2305.11627 eq. 3, first order",
+                                        .needs = {.statistics = {&stats::saliency}},
+                                        .slice = slice};
 
 }  // namespace prunus::criteria

@@ -80,6 +80,7 @@ int64_t GroupSet::width() const {
 
 int64_t GroupSet::parameters_per_unit() const {
   int64_t count = 0;
+  for (const TensorInfo& tensor : least_unit) count += c10::multiply_integers(tensor.shape);
   for (const GroupMember& member : members) {
     count += c10::multiply_integers(member.tensor.shape) / units;
   }
@@ -88,11 +89,33 @@ int64_t GroupSet::parameters_per_unit() const {
 
 int64_t GroupSet::bytes_per_unit(const WeightSource& source) const {
   int64_t bytes = 0;
+  for (const TensorInfo& tensor : least_unit) {
+    bytes += c10::multiply_integers(tensor.shape) *
+             static_cast<int64_t>(c10::elementSize(source.dtype(tensor)));
+  }
   for (const GroupMember& member : members) {
     bytes += c10::multiply_integers(member.tensor.shape) / units *
              static_cast<int64_t>(c10::elementSize(source.dtype(member.tensor)));
   }
   return bytes;
+}
+
+GroupSet layer_set(const Model& model) {
+  std::vector<std::vector<TensorInfo>> layers(static_cast<size_t>(model.layer_count()));
+  for (const TensorInfo& tensor : model.tensors()) {
+    if (tensor.layer >= 0) layers[static_cast<size_t>(tensor.layer)].push_back(tensor);
+  }
+  const auto weights = [](const std::vector<TensorInfo>& tensors) {
+    int64_t count = 0;
+    for (const TensorInfo& tensor : tensors) count += c10::multiply_integers(tensor.shape);
+    return count;
+  };
+  const auto least =
+      std::min_element(layers.begin(), layers.end(),
+                       [&](const auto& a, const auto& b) { return weights(a) < weights(b); });
+  return {.label = AxisLabel::Layer,
+          .units = model.layer_count(),
+          .least_unit = least == layers.end() ? std::vector<TensorInfo>() : *least};
 }
 
 std::vector<GroupSet> find_groups(const Model& model) {

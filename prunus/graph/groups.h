@@ -32,6 +32,9 @@ struct GroupSet {
   int64_t shares = 1;
   /// Stock kernels want so many slices, or a multiple, to be left (pipeline/allocate.h).
   int64_t kernel_multiple = 1;
+  /// Where units are whole layers: the tensors of the one with the fewest weights, so that what
+  /// units weigh is never overestimated. Such a set has no members.
+  std::vector<TensorInfo> least_unit = {};
 
   /// "layers.3.ffn", "hidden".
   std::string name() const;
@@ -44,6 +47,9 @@ struct GroupSet {
   /// The same in bytes of the source's dtypes.
   int64_t bytes_per_unit(const WeightSource& source) const;
 };
+
+/// The decoder layers as a set: dropping one leaves the residual stream as it was.
+GroupSet layer_set(const Model& model);
 
 /// The dependency groups of a model: two (tensor, dimension) pairs belong together when they carry
 /// the same label in the same scope. One set per label and scope, in the order of kCuts inside a

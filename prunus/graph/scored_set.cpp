@@ -14,10 +14,9 @@ namespace prunus {
 namespace {
 
 constexpr std::pair<std::string_view, Normalisation> kNames[] = {
-    {"none", Normalisation::None},
-    {"mean", Normalisation::Mean},
-    {"max", Normalisation::Max},
-    {"params", Normalisation::Params},
+    {"none", Normalisation::None},         {"mean", Normalisation::Mean},
+    {"max", Normalisation::Max},           {"params", Normalisation::Params},
+    {"standard", Normalisation::Standard},
 };
 
 // log(e^a + e^b) without leaving the range.
@@ -32,6 +31,7 @@ double divisor(const ScoredSet& scored, Normalisation normalisation) {
   const auto count = static_cast<double>(scores.size());
   switch (normalisation) {
     case Normalisation::None:
+    case Normalisation::Standard:
       break;
     case Normalisation::Params: {
       const auto parameters = static_cast<double>(scored.set.parameters_per_unit());
@@ -47,6 +47,26 @@ double divisor(const ScoredSet& scored, Normalisation normalisation) {
     }
   }
   return scored.logarithmic ? 0.0 : 1.0;
+}
+
+// (score − mean) / deviation of each unit, ascending; 0 where all scores are the same.
+std::vector<double> standardised(const ScoredSet& scored) {
+  PRUNUS_CHECK(!scored.logarithmic, InvalidArgument,
+               "--normalize standard compares sums, not products: no --reduction prod");
+  PRUNUS_CHECK(scored.set.shares == 1, InvalidArgument, scored.set.name(),
+               ": --normalize standard compares single units, but here one of each of ",
+               scored.set.shares, " shares goes at a time; use mean or max");
+  std::vector<double> levels = scored.scores;
+  const auto count = static_cast<double>(levels.size());
+  const double mean = std::accumulate(levels.begin(), levels.end(), 0.0) / count;
+  double by = scored.deviation;
+  if (by == 0) {
+    for (const double level : levels) by += (level - mean) * (level - mean);
+    by = std::sqrt(by / std::max(1.0, count - 1));
+  }
+  for (double& level : levels) level = by > 0 ? (level - mean) / by : 0.0;
+  std::sort(levels.begin(), levels.end());
+  return levels;
 }
 
 void check_finite(const ScoredSet& scored) {
@@ -68,6 +88,7 @@ std::string_view normalisation_name(Normalisation normalisation) {
 
 std::vector<double> ScoredSet::levels(Normalisation normalisation) const {
   check_finite(*this);
+  if (normalisation == Normalisation::Standard) return standardised(*this);
   const auto per_share = static_cast<size_t>(set.units_per_share());
   const double by = divisor(*this, normalisation);
   std::vector<double> costs(per_share, logarithmic ? -std::numeric_limits<double>::infinity() : 0);

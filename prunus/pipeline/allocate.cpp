@@ -10,10 +10,10 @@
 namespace prunus {
 namespace {
 
-std::vector<AxisLabel> labels_of(const PruneOptions& options) {
-  if (options.structure == Structure::Channel) return {AxisLabel::Hidden};
-  if (options.structure == Structure::Expert) return {AxisLabel::Expert};
-  switch (options.granularity) {
+std::vector<AxisLabel> labels_of(const PruneRecipe& recipe) {
+  if (recipe.structure == Structure::Channel) return {AxisLabel::Hidden};
+  if (recipe.structure == Structure::Expert) return {AxisLabel::Expert};
+  switch (recipe.granularity) {
     case Granularity::KvGroup:
       return {AxisLabel::Ffn, AxisLabel::SharedFfn, AxisLabel::KvGroup};
     case Granularity::QueryHead:
@@ -30,9 +30,12 @@ bool is_feed_forward(AxisLabel label) {
 
 }  // namespace
 
-double ratio_of(const GroupSet& set, const PruneOptions& options) {
-  if (set.label == AxisLabel::Hidden || set.label == AxisLabel::Expert) return options.ratio;
-  return is_feed_forward(set.label) ? *options.ffn_ratio : *options.attn_ratio;
+double ratio_of(const GroupSet& set, const PruneRecipe& recipe) {
+  if (set.label == AxisLabel::Hidden || set.label == AxisLabel::Expert ||
+      set.label == AxisLabel::Layer) {
+    return recipe.ratio;
+  }
+  return is_feed_forward(set.label) ? recipe.ffn_ratio : recipe.attn_ratio;
 }
 
 namespace {
@@ -57,29 +60,27 @@ void couple_head_dim(const std::vector<ScoredSet>& sets, std::vector<int64_t>& c
   }
 }
 
-std::vector<int64_t> counts_at(const std::vector<ScoredSet>& sets, const PruneOptions& options,
+std::vector<int64_t> counts_at(const std::vector<ScoredSet>& sets, const PruneRecipe& recipe,
                                const std::vector<double>& ratios) {
-  const bool reference = options.compat == Compat::LlmPruner;
-  std::vector<int64_t> counts = find_budget(options.global ? "global" : "uniform")
-                                    .remove({sets, ratios, options.normalisation, reference,
-                                             std::max<int64_t>(1, options.round_to)});
-  if (!reference) {
+  std::vector<int64_t> counts = recipe.budget->remove(
+      {sets, ratios, recipe.normalisation, std::max<int64_t>(1, recipe.round_to)});
+  if (!recipe.budget->follows_program) {
     for (size_t i = 0; i < sets.size(); ++i) {
       const int64_t units = sets[i].set.units_per_share();
-      counts[i] = units - rounded(sets[i].set, units - counts[i], options.round_to);
+      counts[i] = units - rounded(sets[i].set, units - counts[i], recipe.round_to);
     }
   }
   couple_head_dim(sets, counts);
   return counts;
 }
 
-void check_not_empty(const std::vector<ScoredSet>& sets, const PruneOptions& options, bool quiet,
+void check_not_empty(const std::vector<ScoredSet>& sets, const PruneRecipe& recipe, bool quiet,
                      std::vector<int64_t>& counts) {
   for (size_t i = 0; i < sets.size(); ++i) {
     const GroupSet& set = sets[i].set;
     if (counts[i] < set.units_per_share()) continue;
-    PRUNUS_CHECK(options.compat == Compat::LlmPruner, InvalidArgument, set.name(), ": ratio ",
-                 ratio_of(set, options), " would remove all ", set.units,
+    PRUNUS_CHECK(recipe.budget->follows_program, InvalidArgument, set.name(), ": ratio ",
+                 ratio_of(set, recipe), " would remove all ", set.units,
                  " units; lower --ratio, or prune fewer --layers");
     counts[i] = 0;
     if (quiet) continue;
@@ -106,10 +107,10 @@ int64_t kernel_multiple(const Model& model, const GroupSet& set) {
 
 }  // namespace
 
-void warn_of_rounding(const std::vector<GroupSet>& sets, const PruneOptions& options) {
+void warn_of_rounding(const std::vector<GroupSet>& sets, const PruneRecipe& recipe) {
   for (const GroupSet& set : sets) {
-    if (options.round_to == 0 || options.round_to % set.kernel_multiple == 0) continue;
-    log_warning(c10::str(set.name(), ": --round-to ", options.round_to,
+    if (recipe.round_to == 0 || recipe.round_to % set.kernel_multiple == 0) continue;
+    log_warning(c10::str(set.name(), ": --round-to ", recipe.round_to,
                          " may leave rows that are no multiple of 16 bytes, which the stock "
                          "kernels for experts refuse; --round-to ",
                          set.kernel_multiple, " or none avoids it"));
@@ -131,15 +132,15 @@ void check_reference(const std::vector<GroupSet>& sets, const Model& model) {
 
 }  // namespace
 
-std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& options) {
-  const std::vector<AxisLabel> labels = labels_of(options);
+std::vector<GroupSet> select_sets(const Model& model, const PruneRecipe& recipe) {
+  if (recipe.structure == Structure::Layer) return {layer_set(model)};
+  const std::vector<AxisLabel> labels = labels_of(recipe);
   std::vector<GroupSet> sets;
   std::vector<GroupSet> all = find_groups(model);
-  if (options.compat == Compat::LlmPruner) check_reference(all, model);
+  if (recipe.budget->follows_program) check_reference(all, model);
   for (GroupSet& set : all) {
     if (std::find(labels.begin(), labels.end(), set.label) == labels.end()) continue;
-    const LayerRange& range =
-        is_feed_forward(set.label) ? *options.ffn_layers : *options.attn_layers;
+    const LayerRange& range = is_feed_forward(set.label) ? recipe.ffn_layers : recipe.attn_layers;
     if (per_layer(set.label) && !range.contains(set.layer)) continue;
     PRUNUS_CHECK(set.label != AxisLabel::QueryHead || set.units_per_share() > 1, InvalidArgument,
                  set.name(),
@@ -149,7 +150,7 @@ std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& option
     sets.push_back(std::move(set));
   }
   const bool whole_heads =
-      options.granularity != Granularity::HeadDim || options.structure != Structure::Block;
+      recipe.granularity != Granularity::HeadDim || recipe.structure != Structure::Block;
   const auto has = [&](AxisLabel label) {
     return std::any_of(sets.begin(), sets.end(),
                        [&](const GroupSet& set) { return set.label == label; });
@@ -159,31 +160,31 @@ std::vector<GroupSet> select_sets(const Model& model, const PruneOptions& option
                "model_type '",
                model.config().family->model_type,
                "' the channels of a head cannot be cut (docs/families.md says why); use kv-group");
-  PRUNUS_CHECK(options.structure != Structure::Expert || has(AxisLabel::Expert), InvalidArgument,
+  PRUNUS_CHECK(recipe.structure != Structure::Expert || has(AxisLabel::Expert), InvalidArgument,
                "--structure expert: model_type '", model.config().family->model_type,
                "' has no experts; it is for mixtures (docs/families.md), use --structure block");
   return sets;
 }
 
-std::vector<int64_t> allocate(const std::vector<ScoredSet>& sets, const PruneOptions& options,
+std::vector<int64_t> allocate(const std::vector<ScoredSet>& sets, const PruneRecipe& recipe,
                               double fraction, bool quiet) {
   std::vector<double> ratios;
-  for (const ScoredSet& scored : sets) ratios.push_back(ratio_of(scored.set, options) * fraction);
-  std::vector<int64_t> counts = counts_at(sets, options, ratios);
-  check_not_empty(sets, options, quiet, counts);
+  for (const ScoredSet& scored : sets) ratios.push_back(ratio_of(scored.set, recipe) * fraction);
+  std::vector<int64_t> counts = counts_at(sets, recipe, ratios);
+  check_not_empty(sets, recipe, quiet, counts);
   return counts;
 }
 
 std::optional<Target> target_of(const Model& model, const std::vector<GroupSet>& sets,
-                                const PruneOptions& options) {
-  if (!options.target_params && !options.target_bytes) return std::nullopt;
+                                const PruneRecipe& recipe) {
+  if (!recipe.target_params && !recipe.target_bytes) return std::nullopt;
   Target target;
   for (const GroupSet& set : sets) {
-    target.freed_per_unit.push_back(options.target_params ? set.parameters_per_unit()
-                                                          : set.bytes_per_unit(model.source()));
+    target.freed_per_unit.push_back(recipe.target_params ? set.parameters_per_unit()
+                                                         : set.bytes_per_unit(model.source()));
   }
-  target.before = options.target_params ? model.parameters() : model.bytes();
-  target.wanted = options.target_params ? *options.target_params : *options.target_bytes;
+  target.before = recipe.target_params ? model.parameters() : model.bytes();
+  target.wanted = recipe.target_params ? *recipe.target_params : *recipe.target_bytes;
   return target;
 }
 
@@ -197,9 +198,9 @@ int64_t freed(const Target& target, const std::vector<ScoredSet>& sets,
 }
 
 double solve_ratio(const Target& target, const std::vector<ScoredSet>& sets,
-                   const PruneOptions& options) {
+                   const PruneRecipe& recipe) {
   const auto left = [&](double ratio) {
-    std::vector<int64_t> counts = counts_at(sets, options, std::vector<double>(sets.size(), ratio));
+    std::vector<int64_t> counts = counts_at(sets, recipe, std::vector<double>(sets.size(), ratio));
     for (size_t i = 0; i < sets.size(); ++i) {
       counts[i] = std::min(counts[i], sets[i].set.units_per_share() - 1);
     }
@@ -209,12 +210,12 @@ double solve_ratio(const Target& target, const std::vector<ScoredSet>& sets,
   // leaves one).
   double high = 1 - 1e-9;
   for (const ScoredSet& scored : sets) {
-    if (options.global) break;
+    if (recipe.budget->ranks_sets) break;
     const int64_t slices = scored.set.units_per_share() * scored.set.width();
     high = std::min(high, 1 - (1 + 1e-9) / static_cast<double>(slices));
   }
   PRUNUS_CHECK(left(high) <= target.wanted, InvalidArgument, "the target of ", target.wanted,
-               options.target_params ? " parameters" : " bytes",
+               recipe.target_params ? " parameters" : " bytes",
                " is out of reach: with what may be cut here at least ", left(high), " of ",
                target.before, " are left; raise the target, or widen --layers");
   double low = 0;

@@ -1,20 +1,50 @@
 #pragma once
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "prunus/budget/budget.h"
 #include "prunus/criteria/criterion.h"
+#include "prunus/graph/scored_set.h"
 
 namespace prunus {
 
-/// A published method is a named choice of parts; a new combination needs no code. One object per
-/// file of pipeline/methods/.
+/// What kind of thing is removed.
+enum class Structure {
+  Block,    ///< FFN channels and attention heads, layer by layer
+  Channel,  ///< channels of the residual stream, through the whole model
+  Layer,    ///< decoder layers
+  Expert,   ///< whole feed-forward experts, as many in every layer
+  Weight,   ///< single weights of the layers' matrices, set to zero
+};
+
+/// Which weights of a unit are scored.
+enum class Members {
+  All,        ///< every matrix that is cut with it
+  Consumers,  ///< those that read it alone, by their columns: o_proj, down_proj
+  Router,     ///< the rows of the router alone, for what is known of an expert as a whole
+};
+
+/// A published or own method is a choice of parts, each of which an option may override; a new
+/// combination needs no code. One object per file of pipeline/methods/.
 struct Method {
   std::string_view name;  ///< as on the command line
   std::string_view source;
-  std::string_view summary;                    ///< one line for --help
-  std::span<const std::string_view> criteria;  ///< by name; the first is the default
+  std::string_view summary;  ///< one line for --help
+  /// The first is the default, the others variants (--taylor).
+  std::span<const Criterion* const> criteria;
+  Structure structure = Structure::Block;
+  Members members = Members::All;
+  std::string_view reduction = {};  ///< of a group's tensors; empty: the conventions'
+  Normalisation normalisation = Normalisation::None;
+  std::string_view budget = {};  ///< empty: the conventions' local ranking
+  double ratio = 0.25;           ///< of the units, or of the weights (Structure::Weight)
+  /// For a preset, a published setting of another method: which, and the layers at both ends that
+  /// are left out.
+  std::string_view preset_of = {};
+  int64_t skip_first = 0;
+  int64_t skip_last = 0;
 };
 
 namespace methods {
@@ -25,11 +55,17 @@ std::span<const Method* const> all();
 /// The method of that name. Throws InvalidArgument listing the known ones.
 const Method& find_method(std::string_view name);
 
+/// The preset of that name. Throws InvalidArgument listing the known ones.
+const Method& find_preset(std::string_view name);
+
 /// The criterion the method uses: its first, or, where `taylor` is given, "taylor_<taylor>".
 /// Throws InvalidArgument if the method has no such variant.
 const Criterion& criterion_of(const Method& method, std::string_view taylor);
 
 /// The budget of that name. Throws InvalidArgument listing the known ones.
 const Budget& find_budget(std::string_view name);
+
+/// The criterion of that name, for tests and tools. Throws InvalidArgument listing the known ones.
+const Criterion& find_criterion(std::string_view name);
 
 }  // namespace prunus

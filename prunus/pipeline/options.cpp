@@ -4,7 +4,6 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/named.h"
-#include "prunus/pipeline/method.h"
 
 namespace prunus {
 namespace {
@@ -12,36 +11,39 @@ namespace {
 constexpr std::pair<std::string_view, Structure> kStructures[] = {{"block", Structure::Block},
                                                                   {"channel", Structure::Channel},
                                                                   {"layer", Structure::Layer},
-                                                                  {"expert", Structure::Expert}};
+                                                                  {"expert", Structure::Expert},
+                                                                  {"weight", Structure::Weight}};
 constexpr std::pair<std::string_view, Granularity> kGranularities[] = {
     {"kv-group", Granularity::KvGroup},
     {"query-head", Granularity::QueryHead},
     {"head-dim", Granularity::HeadDim}};
 
-// The paper's experiments (LLaMA, NeurIPS 2023): "20 %" and "50 %" of the parameters.
-struct Preset {
-  double ratio;
-  int64_t skip_first;
-  int64_t skip_last;
-};
-constexpr Preset kLlmPruner20{0.25, 4, 2};
-constexpr Preset kLlmPruner50{0.6, 3, 1};
-constexpr std::pair<std::string_view, const Preset*> kPresets[] = {
-    {"llm-pruner-20", &kLlmPruner20}, {"llm-pruner-50", &kLlmPruner50}};
+constexpr std::pair<std::string_view, Members> kMembers[] = {
+    {"all", Members::All}, {"consumers", Members::Consumers}, {"router", Members::Router}};
 
-void apply_preset(PruneOptions& options, int64_t layers) {
-  if (options.preset.empty()) return;
-  const Preset* preset = parse_named(kPresets, options.preset, "--preset");
-  PRUNUS_CHECK(options.structure == Structure::Block, InvalidArgument, "--preset ", options.preset,
-               " is for --structure block");
-  const LayerRange range{preset->skip_first, layers - preset->skip_last};
-  PRUNUS_CHECK(range.begin < range.end || options.layers, InvalidArgument, "--preset ",
-               options.preset, " leaves out the first ", preset->skip_first, " and the last ",
-               preset->skip_last, " layers, but the model has ", layers,
-               "; pass --layers BEGIN:END as well");
-  options.ratio = preset->ratio;
-  if (!options.layers) options.layers = range;
-  options.preset.clear();
+bool looks_at_weights(const Criterion& criterion) {
+  return criterion.needs.weights && !criterion.needs.calibration();
+}
+
+bool scores(const Criterion& criterion, Structure structure) {
+  switch (structure) {
+    case Structure::Layer:
+      return criterion.layer != nullptr;
+    case Structure::Weight:
+      return criterion.element != nullptr;
+    default:
+      return criterion.scores_slices();
+  }
+}
+
+std::string methods_that_score(Structure structure) {
+  std::string names;
+  for (const Method* method : methods::all()) {
+    const bool fits = method->structure == structure || method->structure == Structure::Block;
+    if (!fits || !scores(*method->criteria[0], structure)) continue;
+    names += c10::str(names.empty() ? "" : ", ", method->name);
+  }
+  return names;
 }
 
 void check_ratio(double ratio, const char* name) {
@@ -54,6 +56,26 @@ void check_range(const LayerRange& range, int64_t layers, const char* name) {
                " (half-open: the end is not included)");
 }
 
+// What is asked for and what the method says, where the first is silent.
+struct Asked {
+  const PruneOptions& options;
+  const Method& method;
+  const Method& setting;  // the preset, or the method
+  const Criterion& criterion;
+  const Conventions& conventions;
+  Structure structure;
+};
+
+Asked asked_by(const PruneOptions& options) {
+  const Method& method = find_method(options.method);
+  return {options,
+          method,
+          options.preset.empty() ? method : find_preset(options.preset),
+          criterion_of(method, options.taylor),
+          find_conventions(options.compat),
+          options.structure.value_or(method.structure)};
+}
+
 void check_target(const PruneOptions& options) {
   if (!options.target_params && !options.target_bytes) return;
   PRUNUS_CHECK(!(options.target_params && options.target_bytes), InvalidArgument,
@@ -62,37 +84,68 @@ void check_target(const PruneOptions& options) {
                "a target is reached with one ratio for all: drop --attn-ratio and --ffn-ratio");
 }
 
-void check_block_only(const PruneOptions& options) {
-  if (options.structure == Structure::Block) return;
+void check_block_only(const Asked& asked) {
+  const PruneOptions& options = asked.options;
+  if (asked.structure == Structure::Block) return;
   const bool block = options.attn_ratio || options.ffn_ratio || options.layers ||
                      options.attn_layers || options.ffn_layers || options.global ||
-                     options.granularity != Granularity::KvGroup;
+                     !options.budget.empty() || options.granularity != Granularity::KvGroup;
   PRUNUS_CHECK(!block, InvalidArgument,
-               "--layers, --attn-*, --ffn-*, --global and --granularity are for --structure block");
+               "--layers, --attn-*, --ffn-*, --global, --budget and --granularity are for "
+               "--structure block");
+  PRUNUS_CHECK(asked.setting.preset_of.empty(), InvalidArgument,
+               options.preset.empty() ? "--method " : "--preset ", asked.setting.name,
+               " is for --structure block");
 }
 
-void check_layer_wise(const PruneOptions& options) {
+void check_layer_wise(const Asked& asked) {
+  const PruneOptions& options = asked.options;
   const bool chosen = options.keep_first || !options.drop_layers.empty();
-  if (options.structure != Structure::Layer) {
+  if (asked.structure != Structure::Layer) {
     PRUNUS_CHECK(!chosen, InvalidArgument, "--keep-first and --drop-layers need --structure layer");
     return;
   }
   const bool both = options.keep_first && !options.drop_layers.empty();
-  PRUNUS_CHECK(chosen && !both, InvalidArgument,
-               "--structure layer needs --keep-first N or --drop-layers LIST (one of them)");
-  const bool other = options.target_params || options.target_bytes || options.steps != 1 ||
-                     options.round_to > 1 || !options.reduction.empty();
-  PRUNUS_CHECK(!other, InvalidArgument,
+  PRUNUS_CHECK((chosen && !both) || asked.criterion.layer != nullptr, InvalidArgument,
+               "--structure layer needs --keep-first N or --drop-layers LIST (one of them), or a "
+               "--method that scores layers: ",
+               methods_that_score(Structure::Layer));
+  const bool none = !options.reduction.empty() || options.round_to > 1;
+  const bool scored = options.target_params || options.target_bytes || options.steps != 1;
+  PRUNUS_CHECK(!none && !(chosen && scored), InvalidArgument,
                "--structure layer drops the layers it is told: no target, steps, rounding or "
                "reduction");
 }
 
-void check_compat(const PruneOptions& options) {
-  if (options.compat == Compat::None) return;
+void check_weight_wise(const Asked& asked) {
+  const PruneOptions& options = asked.options;
+  if (asked.structure != Structure::Weight) {
+    PRUNUS_CHECK(!options.sparsity, InvalidArgument,
+                 "--sparsity sets single weights to zero: it needs --structure weight, or a "
+                 "--method for it: ",
+                 methods_that_score(Structure::Weight));
+    return;
+  }
+  const bool other = options.ratio || options.target_params || options.target_bytes ||
+                     options.steps != 1 || options.round_to > 1 || !options.reduction.empty() ||
+                     options.normalisation;
+  PRUNUS_CHECK(!other, InvalidArgument,
+               "--structure weight sets weights to zero and removes none: give --sparsity; no "
+               "--ratio, target, steps, rounding, normalisation or reduction");
+}
+
+void check_compat(const Asked& asked) {
+  const PruneOptions& options = asked.options;
+  if (options.compat.empty()) return;
+  PRUNUS_CHECK(asked.method.members == Members::All && asked.criterion.scores_slices(),
+               InvalidArgument, "--method ", options.method,
+               " is not of the program that --compat llm-pruner follows: drop --compat");
   PRUNUS_CHECK(options.granularity == Granularity::KvGroup, InvalidArgument,
                "--compat llm-pruner removes whole heads or KV groups: no --granularity");
-  PRUNUS_CHECK(options.normalisation == Normalisation::None, InvalidArgument,
-               "--compat llm-pruner ranks scores as they are: no --normalize");
+  PRUNUS_CHECK(!options.normalisation || *options.normalisation == Normalisation::None,
+               InvalidArgument, "--compat llm-pruner ranks scores as they are: no --normalize");
+  PRUNUS_CHECK(options.budget.empty(), InvalidArgument,
+               "--compat llm-pruner has two rankings, local and --global: no --budget");
   PRUNUS_CHECK(!(options.global && options.round_to > 1), InvalidArgument,
                "--compat llm-pruner: rounding under --global would remove the channels of lowest "
                "index, which nobody wants; drop one of --global and --round-to");
@@ -105,23 +158,77 @@ void check_compat(const PruneOptions& options) {
   PRUNUS_CHECK(options.reduction != "last", InvalidArgument,
                "--compat llm-pruner has no reduction `last`; its paper's last-only is `second` for "
                "heads (o)");
-  const bool magnitude = options.method == "l1" || options.method == "l2";
-  PRUNUS_CHECK(!magnitude || options.reduction.empty() || options.reduction == "mean",
+  PRUNUS_CHECK(!looks_at_weights(asked.criterion) || options.reduction.empty() ||
+                   options.reduction == asked.conventions.weights_reduction,
                InvalidArgument, "--compat llm-pruner: magnitudes are always reduced by mean");
 }
 
-// A criterion that looks at experts as a whole has nothing to say of anything else.
-void check_expert_output(const PruneOptions& options) {
-  const std::string& method = options.method;
-  if (criterion_of(find_method(method), options.taylor).needs != Needs::ExpertOutput) return;
-  PRUNUS_CHECK(options.structure == Structure::Expert, InvalidArgument, "--method ", method,
-               " scores whole experts of a mixture: add --structure expert, or choose another "
-               "--method for --structure ",
-               structure_name(options.structure));
-  PRUNUS_CHECK(options.reduction.empty(), InvalidArgument, "--method ", method,
-               " scores an expert at once, not tensor by tensor: drop --reduction");
-  PRUNUS_CHECK(options.compat == Compat::None, InvalidArgument, "--method ", method,
-               " is not of the program that --compat llm-pruner follows: drop --compat");
+// What the criterion can score, and the structure asks for.
+void check_criterion(const Asked& asked) {
+  const std::string& method = asked.options.method;
+  if (asked.method.members == Members::Router) {
+    PRUNUS_CHECK(asked.structure == Structure::Expert, InvalidArgument, "--method ", method,
+                 " scores whole experts of a mixture: add --structure expert, or choose another "
+                 "--method for --structure ",
+                 structure_name(asked.structure));
+    PRUNUS_CHECK(asked.options.reduction.empty(), InvalidArgument, "--method ", method,
+                 " scores an expert at once, not tensor by tensor: drop --reduction");
+    PRUNUS_CHECK(asked.options.compat.empty(), InvalidArgument, "--method ", method,
+                 " is not of the program that --compat llm-pruner follows: drop --compat");
+  }
+  const bool names_layers = asked.options.keep_first || !asked.options.drop_layers.empty();
+  if (names_layers || asked.structure == Structure::Layer) return;  // check_layer_wise
+  PRUNUS_CHECK(scores(asked.criterion, asked.structure), InvalidArgument, "--method ", method,
+               " cannot score what --structure ", structure_name(asked.structure),
+               " removes; methods that can: ", methods_that_score(asked.structure));
+}
+
+LayerRange layers_of(const Asked& asked, int64_t count) {
+  if (asked.options.layers) return *asked.options.layers;
+  const Method& setting = asked.setting;
+  const LayerRange range{setting.skip_first, count - setting.skip_last};
+  PRUNUS_CHECK(range.begin < range.end || count == 0, InvalidArgument,
+               asked.options.preset.empty() ? "--method " : "--preset ", setting.name,
+               " leaves out the first ", setting.skip_first, " and the last ", setting.skip_last,
+               " layers, but the model has ", count, "; pass --layers BEGIN:END as well");
+  return range;
+}
+
+const Budget& budget_of(const Asked& asked) {
+  const PruneOptions& options = asked.options;
+  PRUNUS_CHECK(options.budget.empty() || !options.global || options.budget == "global",
+               InvalidArgument, "--global is --budget global; drop one of the two");
+  if (!options.budget.empty()) return find_budget(options.budget);
+  if (options.global) return find_budget(asked.conventions.global);
+  const bool own = !asked.method.budget.empty() && options.compat.empty() &&
+                   asked.structure == asked.method.structure;
+  return find_budget(own ? asked.method.budget : asked.conventions.uniform);
+}
+
+std::string reduction_of(const Asked& asked) {
+  if (!asked.options.reduction.empty()) return asked.options.reduction;
+  if (!asked.method.reduction.empty()) return std::string(asked.method.reduction);
+  return looks_at_weights(asked.criterion) ? std::string(asked.conventions.weights_reduction)
+                                           : "sum";
+}
+
+void check_recipe(const PruneRecipe& recipe, const PruneOptions& given, int64_t layer_count) {
+  check_ratio(recipe.ratio, given.sparsity ? "--sparsity" : "--ratio");
+  check_ratio(recipe.attn_ratio, "--attn-ratio");
+  check_ratio(recipe.ffn_ratio, "--ffn-ratio");
+  check_range(recipe.attn_layers, layer_count, "--attn-layers");
+  check_range(recipe.ffn_layers, layer_count, "--ffn-layers");
+  PRUNUS_CHECK(recipe.steps >= 1, InvalidArgument, "--steps ", recipe.steps, ", expected ≥ 1");
+  PRUNUS_CHECK(recipe.round_to >= 0, InvalidArgument, "--round-to ", recipe.round_to,
+               ", expected ≥ 1");
+  const bool global = recipe.budget->ranks_sets;
+  PRUNUS_CHECK(!given.normalisation || *given.normalisation == Normalisation::None || global,
+               InvalidArgument,
+               "--normalize makes sets comparable with each other: it needs --global");
+  const bool whole = recipe.attn_layers.begin == 0 && recipe.attn_layers.end == layer_count;
+  PRUNUS_CHECK(recipe.granularity != Granularity::HeadDim || (whole && !global), InvalidArgument,
+               "--granularity head-dim cuts every layer alike: no layer range, no --global");
+  parse_reduction(recipe.reduction);
 }
 
 }  // namespace
@@ -133,46 +240,53 @@ std::string_view structure_name(Structure structure) { return name_of(kStructure
 Granularity parse_granularity(std::string_view name) {
   return parse_named(kGranularities, name, "--granularity");
 }
+std::string_view members_name(Members members) { return name_of(kMembers, members); }
 std::string_view granularity_name(Granularity granularity) {
   return name_of(kGranularities, granularity);
 }
 
-PruneOptions resolve(const PruneOptions& given, int64_t layer_count) {
-  if (given.resolved) return given;
-  PruneOptions options = given;
-  check_expert_output(options);
-  check_block_only(options);
-  check_layer_wise(options);
+PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
+  const Asked asked = asked_by(options);
+  check_criterion(asked);
+  check_block_only(asked);
+  check_layer_wise(asked);
+  check_weight_wise(asked);
   check_target(options);
-  check_compat(options);
-  apply_preset(options, layer_count);
-  check_ratio(options.ratio, "--ratio");
-  if (!options.attn_ratio) options.attn_ratio = options.ratio;
-  if (!options.ffn_ratio) options.ffn_ratio = options.ratio;
-  check_ratio(*options.attn_ratio, "--attn-ratio");
-  check_ratio(*options.ffn_ratio, "--ffn-ratio");
-  const LayerRange all = options.layers.value_or(LayerRange{0, layer_count});
-  check_range(all, layer_count, "--layers");
-  if (!options.attn_layers) options.attn_layers = all;
-  if (!options.ffn_layers) options.ffn_layers = all;
-  check_range(*options.attn_layers, layer_count, "--attn-layers");
-  check_range(*options.ffn_layers, layer_count, "--ffn-layers");
-  PRUNUS_CHECK(options.steps >= 1, InvalidArgument, "--steps ", options.steps, ", expected ≥ 1");
-  PRUNUS_CHECK(options.round_to >= 0, InvalidArgument, "--round-to ", options.round_to,
-               ", expected ≥ 1");
-  PRUNUS_CHECK(options.normalisation == Normalisation::None || options.global, InvalidArgument,
-               "--normalize makes sets comparable with each other: it needs --global");
-  const bool whole = options.attn_layers->begin == 0 && options.attn_layers->end == layer_count;
-  PRUNUS_CHECK(options.granularity != Granularity::HeadDim || (whole && !options.global),
-               InvalidArgument,
-               "--granularity head-dim cuts every layer alike: no layer range, no --global");
-  const bool magnitude = options.method == "l1" || options.method == "l2";
-  if (options.reduction.empty()) {
-    options.reduction = magnitude && options.compat == Compat::LlmPruner ? "mean" : "sum";
-  }
-  parse_reduction(options.reduction);
-  options.resolved = true;
-  return options;
+  check_compat(asked);
+  const LayerRange layers = layers_of(asked, layer_count);
+  check_range(layers, layer_count, "--layers");
+  const Budget& budget = budget_of(asked);
+  const bool own_budget = options.budget.empty() && !options.global;
+  const double ratio =
+      options.sparsity ? *options.sparsity : options.ratio.value_or(asked.setting.ratio);
+  PruneRecipe recipe{
+      .name = options.method,
+      .method = &asked.method,
+      .criterion = &asked.criterion,
+      .conventions = &asked.conventions,
+      .budget = &budget,
+      .structure = asked.structure,
+      .granularity = options.granularity,
+      .members = asked.method.members,
+      .reduction = reduction_of(asked),
+      .normalisation = options.normalisation.value_or(
+          own_budget && budget.ranks_sets ? asked.method.normalisation : Normalisation::None),
+      .ratio = ratio,
+      .attn_ratio = options.attn_ratio.value_or(ratio),
+      .ffn_ratio = options.ffn_ratio.value_or(ratio),
+      .target_params = options.target_params,
+      .target_bytes = options.target_bytes,
+      .attn_layers = options.attn_layers.value_or(layers),
+      .ffn_layers = options.ffn_layers.value_or(layers),
+      .steps = options.steps,
+      .round_to = options.round_to,
+      .keep_first = options.keep_first,
+      .drop_layers = options.drop_layers,
+      .seed = options.seed,
+      .device = options.device,
+      .precision = options.precision};
+  check_recipe(recipe, options, layer_count);
+  return recipe;
 }
 
 }  // namespace prunus

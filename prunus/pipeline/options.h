@@ -9,17 +9,11 @@
 
 #include "prunus/calib/stream.h"
 #include "prunus/graph/scored_set.h"
+#include "prunus/pipeline/conventions.h"
+#include "prunus/pipeline/method.h"
 #include "prunus/pipeline/reduction.h"
 
 namespace prunus {
-
-/// What kind of thing is removed.
-enum class Structure {
-  Block,    ///< FFN channels and attention heads, layer by layer
-  Channel,  ///< channels of the residual stream, through the whole model
-  Layer,    ///< decoder layers
-  Expert,   ///< whole feed-forward experts, as many in every layer
-};
 
 /// What a unit of the attention part is, in block-wise pruning.
 enum class Granularity {
@@ -28,27 +22,31 @@ enum class Granularity {
   HeadDim,    ///< channels inside the heads: rotated pairs of queries and keys, channels of values
 };
 
-/// Names as on the command line: block, channel, layer, expert; kv-group, query-head, head-dim.
-/// Parsing throws InvalidArgument listing them.
+/// Names as on the command line: block, channel, layer, expert, weight; kv-group, query-head,
+/// head-dim. Parsing throws InvalidArgument listing them.
 Structure parse_structure(std::string_view name);
 std::string_view structure_name(Structure structure);
 Granularity parse_granularity(std::string_view name);
 std::string_view granularity_name(Granularity granularity);
+std::string_view members_name(Members members);
 
-/// What to remove and by which measure. Every field has the command line's default.
+/// What to remove and by which measure, as asked for. Every field has the command line's default;
+/// what is absent is the method's to say.
 struct PruneOptions {
   std::string method = "llm-pruner";  ///< a name of pipeline/methods/
   /// Variant for llm-pruner: param_first (default), vectorize, param_second, param_mix.
   std::string taylor = {};
-  std::string reduction = {};  ///< pipeline/reduction.h; empty: sum (mean for l1, l2 under compat)
+  std::string reduction = {};  ///< pipeline/reduction.h
   std::string preset = {};     ///< "llm-pruner-20", "llm-pruner-50": ratio and layers of the paper
-  Structure structure = Structure::Block;
+  std::optional<Structure> structure = std::nullopt;
   Granularity granularity = Granularity::KvGroup;
 
   /// Fraction of the units of each group set, in [0, 1).
-  double ratio = 0.25;
+  std::optional<double> ratio = std::nullopt;
   std::optional<double> attn_ratio = std::nullopt;  ///< instead of `ratio` for heads
   std::optional<double> ffn_ratio = std::nullopt;   ///< instead of `ratio` for FFN channels
+  /// Structure::Weight: fraction of the weights to set to zero, in [0, 1).
+  std::optional<double> sparsity = std::nullopt;
   /// Solve for the ratio that leaves at most so much; not together with the ratios.
   std::optional<int64_t> target_params = std::nullopt;
   std::optional<int64_t> target_bytes = std::nullopt;
@@ -57,8 +55,9 @@ struct PruneOptions {
   std::optional<LayerRange> attn_layers = std::nullopt;  ///< instead of `layers` for heads
   std::optional<LayerRange> ffn_layers = std::nullopt;   ///< instead of `layers` for FFN channels
 
-  bool global = false;  ///< one ranking over all group sets, instead of one per set
-  Normalisation normalisation = Normalisation::None;  ///< of the global ranking
+  bool global = false;      ///< one ranking over all group sets, instead of one per set
+  std::string budget = {};  ///< a name of budget/; empty: by `global`, or the method's
+  std::optional<Normalisation> normalisation = std::nullopt;  ///< of a ranking over sets
   int64_t steps = 1;  ///< reach the ratio in so many rounds, scoring anew in each
   /// Keep multiples of so many slices (channels) in each set; 0: any number, but in mixtures of
   /// experts what stock kernels need.
@@ -67,17 +66,47 @@ struct PruneOptions {
   std::optional<int64_t> keep_first = std::nullopt;  ///< Structure::Layer: the first N layers stay
   std::vector<int64_t> drop_layers = {};             ///< Structure::Layer: these go
 
-  Compat compat = Compat::None;
+  std::string compat = {};  ///< whose choices to make: pipeline/conventions.h
   uint64_t seed = 0;
   at::Device device = at::Device(at::kCPU);
   at::ScalarType precision = at::kFloat;  ///< of calibration: Float or Double
-  bool resolved = false;                  ///< set by resolve()
 };
 
-/// The options with preset, layer ranges and reduction filled in and checked against a model of so
-/// many layers: afterwards attn_ratio, ffn_ratio, attn_layers, ffn_layers and reduction have values
-/// and `preset` is empty.
-/// Throws InvalidArgument for values out of range and for options that exclude each other.
-PruneOptions resolve(const PruneOptions& options, int64_t layer_count);
+/// The same with every choice made: what the pipeline works by.
+struct PruneRecipe {
+  std::string name;  ///< of the method, as asked for
+  const Method* method = nullptr;
+  const Criterion* criterion = nullptr;
+  const Conventions* conventions = nullptr;
+  const Budget* budget = nullptr;
+  Structure structure = Structure::Block;
+  Granularity granularity = Granularity::KvGroup;
+  Members members = Members::All;
+  std::string reduction;
+  Normalisation normalisation = Normalisation::None;
+  double ratio = 0;       ///< of what has no ratio of its own
+  double attn_ratio = 0;  ///< of heads
+  double ffn_ratio = 0;   ///< of FFN channels
+  std::optional<int64_t> target_params;
+  std::optional<int64_t> target_bytes;
+  LayerRange attn_layers;
+  LayerRange ffn_layers;
+  int64_t steps = 1;
+  int64_t round_to = 0;
+  std::optional<int64_t> keep_first;
+  std::vector<int64_t> drop_layers;
+  uint64_t seed = 0;
+  at::Device device = at::Device(at::kCPU);
+  at::ScalarType precision = at::kFloat;
+
+  bool has_target() const { return target_params || target_bytes; }
+  /// Structure::Layer where the user says which layers go.
+  bool names_layers() const { return keep_first || !drop_layers.empty(); }
+};
+
+/// Makes the choices for a model of so many layers: the options, then the method's own, then the
+/// conventions'. Throws InvalidArgument for values out of range, for options that exclude each
+/// other, and where the method's criterion cannot score the structure.
+PruneRecipe resolve(const PruneOptions& options, int64_t layer_count);
 
 }  // namespace prunus

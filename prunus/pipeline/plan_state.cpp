@@ -40,11 +40,12 @@ PlanContext plan_context(const WorkFolder& folder, int64_t ram_bytes,
     }
   };
   context.finish = [&folder](int64_t step, const PlanResult& result) {
-    write_file(step_path(folder, step) + ".json", Json{{"plan", to_json(result.plan)},
-                                               {"calibration_loss", result.calibration_loss},
-                                               {"ratio", result.ratio}}
-                                                  .dump() +
-                                              "\n");
+    write_file(step_path(folder, step) + ".json",
+               Json{{"plan", to_json(result.plan)},
+                    {"calibration_loss", result.calibration_loss},
+                    {"ratio", result.ratio}}
+                       .dump() +
+                   "\n");
     std::error_code ignored;
     fs::remove_all(step_path(folder, step), ignored);
   };

@@ -17,38 +17,37 @@ std::vector<int64_t> counting(int64_t count) {
   return numbers;
 }
 
-Plan layer_plan(const PruneOptions& options, int64_t layers) {
+Plan layer_plan(const PruneRecipe& recipe, int64_t layers) {
   std::vector<int64_t> kept = counting(layers);
-  if (options.keep_first) {
-    PRUNUS_CHECK(*options.keep_first >= 1 && *options.keep_first <= layers, InvalidArgument,
-                 "--keep-first ", *options.keep_first, ": the model has ", layers, " layers");
-    kept.resize(static_cast<size_t>(*options.keep_first));
+  if (recipe.keep_first) {
+    PRUNUS_CHECK(*recipe.keep_first >= 1 && *recipe.keep_first <= layers, InvalidArgument,
+                 "--keep-first ", *recipe.keep_first, ": the model has ", layers, " layers");
+    kept.resize(static_cast<size_t>(*recipe.keep_first));
   }
-  for (const int64_t layer : options.drop_layers) {
+  for (const int64_t layer : recipe.drop_layers) {
     PRUNUS_CHECK(layer >= 0 && layer < layers, InvalidArgument, "--drop-layers names layer ", layer,
                  "; the model has layers 0 to ", layers - 1);
     std::erase(kept, layer);
   }
   PRUNUS_CHECK(!kept.empty(), InvalidArgument, "--drop-layers would drop all ", layers, " layers");
   Plan plan;
-  plan.method = options.keep_first
-                    ? c10::str("layer-wise, the first ", *options.keep_first)
-                    : c10::str("layer-wise, ", options.drop_layers.size(), " dropped");
+  plan.method = recipe.keep_first ? c10::str("layer-wise, the first ", *recipe.keep_first)
+                                  : c10::str("layer-wise, ", recipe.drop_layers.size(), " dropped");
   plan.entries.push_back({{AxisLabel::Layer, -1, kept}, layers, {}});
   return plan;
 }
 
 void warn_where_nothing_goes(const std::vector<ScoredSet>& sets,
-                             const std::vector<int64_t>& removed, const PruneOptions& options) {
+                             const std::vector<int64_t>& removed, const PruneRecipe& recipe) {
   // Where nothing goes anywhere, another warning says so.
   const bool some = std::any_of(sets.begin(), sets.end(), [&](const ScoredSet& one) {
     return removed[static_cast<size_t>(&one - sets.data())] > 0 ||
            one.set.units < one.units_at_start();
   });
   if (!some) return;
-  for (size_t i = 0; !options.global && i < sets.size(); ++i) {
+  for (size_t i = 0; !recipe.budget->ranks_sets && i < sets.size(); ++i) {
     const GroupSet& set = sets[i].set;
-    const double ratio = ratio_of(set, options);
+    const double ratio = ratio_of(set, recipe);
     const bool lost_earlier = set.units < sets[i].units_at_start();
     if (removed[i] > 0 || lost_earlier || ratio <= 0) continue;
     log_warning(
@@ -62,15 +61,12 @@ void warn_where_nothing_goes(const std::vector<ScoredSet>& sets,
 // One iterative run over a model: what is kept so far, and the next step of it.
 class Planner {
  public:
-  Planner(const Model& model, const PlanContext& context, const PruneOptions& options)
-      : model_(model),
-        context_(context),
-        options_(options),
-        criterion_(criterion_of(find_method(options.method), options.taylor)) {}
+  Planner(const Model& model, const PlanContext& context, const PruneRecipe& recipe)
+      : model_(model), context_(context), recipe_(recipe), criterion_(*recipe.criterion) {}
 
   PlanResult run() {
     announce();
-    for (int64_t step = 0; step < options_.steps; ++step) {
+    for (int64_t step = 0; step < recipe_.steps; ++step) {
       if (context_.finished) {
         if (auto earlier = context_.finished(step)) {
           result_ = std::move(*earlier);
@@ -88,42 +84,42 @@ class Planner {
   // The ratio of a local ranking does not depend on the scores: solve it, and say what will be
   // left.
   void announce() {
-    const std::vector<GroupSet> sets = select_sets(model_, options_);
-    warn_of_rounding(sets, options_);
-    result_.ratio = options_.ratio;
-    if (options_.global) {
-      if (options_.target_params || options_.target_bytes) {
+    const std::vector<GroupSet> sets = select_sets(model_, recipe_);
+    warn_of_rounding(sets, recipe_);
+    result_.ratio = recipe_.ratio;
+    if (recipe_.budget->ranks_sets) {
+      if (recipe_.has_target()) {
         log_info("global ranking: the ratio is solved as soon as the scores are known");
       }
       return;
     }
     const std::vector<ScoredSet> unscored = with_scores_of_zero(sets);
-    if (const auto target = target_of(model_, sets, options_)) {
-      set_ratio(solve_ratio(*target, unscored, options_));
+    if (const auto target = target_of(model_, sets, recipe_)) {
+      set_ratio(solve_ratio(*target, unscored, recipe_));
     }
-    say_what_is_left(model_, unscored, allocate(unscored, options_, 1.0, true));
+    say_what_is_left(model_, unscored, allocate(unscored, recipe_, 1.0, true));
   }
 
   void take(int64_t step) {
     Model left = shrink(model_, result_.plan.keeps());
-    left.set_precision(options_.precision);
-    const std::vector<GroupSet> sets = select_sets(left, options_);
+    left.set_precision(recipe_.precision);
+    const std::vector<GroupSet> sets = select_sets(left, recipe_);
     std::vector<ScoredSet> scored = score(left, sets, step);
     for (ScoredSet& one : scored) one.initial_units = initial_units(one.set);
-    const double fraction = static_cast<double>(step + 1) / static_cast<double>(options_.steps);
+    const double fraction = static_cast<double>(step + 1) / static_cast<double>(recipe_.steps);
     std::vector<int64_t> counts;
-    if (options_.global && (options_.target_params || options_.target_bytes)) {
+    if (recipe_.budget->ranks_sets && recipe_.has_target()) {
       counts = solve_global(left, sets, scored, fraction);
     } else {
-      counts = allocate(scored, options_, fraction);
+      counts = allocate(scored, recipe_, fraction);
     }
-    if (step + 1 == options_.steps) warn_where_nothing_goes(scored, counts, options_);
+    if (step + 1 == recipe_.steps) warn_where_nothing_goes(scored, counts, recipe_);
     for (size_t i = 0; i < scored.size(); ++i) add(scored[i], counts[i]);
   }
 
   std::vector<ScoredSet> score(const Model& left, const std::vector<GroupSet>& sets, int64_t step) {
     std::vector<TokenBatch> batches;
-    if (needs_calibration(criterion_.needs) && context_.calibration) {
+    if (criterion_.needs.calibration() && context_.calibration) {
       batches = context_.calibration(step);
     }
     std::unique_ptr<StreamStore> store;
@@ -131,12 +127,14 @@ class Planner {
     LayerRange range{left.layer_count(), left.layer_count()};
     for (const GroupSet& set : sets) range.begin = std::min<int64_t>(range.begin, set.layer);
     range.begin = std::max<int64_t>(0, range.begin);
-    const uint64_t seed = options_.seed + static_cast<uint64_t>(step);
+    const uint64_t seed = recipe_.seed + static_cast<uint64_t>(step);
     Scores scores = score_groups(left, sets, criterion_, batches, range,
                                  {.seed = seed,
-                                  .device = options_.device,
-                                  .reduction = parse_reduction(options_.reduction),
-                                  .compat = options_.compat,
+                                  .device = recipe_.device,
+                                  .reduction = parse_reduction(recipe_.reduction),
+                                  .members = recipe_.members,
+                                  .conventions = recipe_.conventions,
+                                  .deviations = recipe_.normalisation == Normalisation::Standard,
                                   .store = store.get()});
     if (step == 0) result_.calibration_loss = scores.loss;
     return std::move(scores.sets);
@@ -145,21 +143,21 @@ class Planner {
   // A step of a global run: its share of what the target wants gone, counted from the start.
   std::vector<int64_t> solve_global(const Model& left, const std::vector<GroupSet>& sets,
                                     const std::vector<ScoredSet>& scored, double fraction) {
-    Target target = *target_of(left, sets, options_);
-    const int64_t start = options_.target_params ? model_.parameters() : model_.bytes();
+    Target target = *target_of(left, sets, recipe_);
+    const int64_t start = recipe_.target_params ? model_.parameters() : model_.bytes();
     target.wanted =
         start - static_cast<int64_t>(static_cast<double>(start - target.wanted) * fraction);
-    set_ratio(solve_ratio(target, scored, options_));
-    std::vector<int64_t> counts = allocate(scored, options_, 1.0);
+    set_ratio(solve_ratio(target, scored, recipe_));
+    std::vector<int64_t> counts = allocate(scored, recipe_, 1.0);
     say_what_is_left(left, scored, counts);
     return counts;
   }
 
   void set_ratio(double ratio) {
     result_.ratio = ratio;
-    options_.ratio = ratio;
-    options_.attn_ratio = ratio;
-    options_.ffn_ratio = ratio;
+    recipe_.ratio = ratio;
+    recipe_.attn_ratio = ratio;
+    recipe_.ffn_ratio = ratio;
   }
 
   // `now`: the model that the counts are to be taken from.
@@ -222,43 +220,53 @@ class Planner {
     }
   }
 
+  // As on the command line: --global is a budget of its own name in both conventions.
+  std::string budget_text() const {
+    if (recipe_.budget->name == recipe_.conventions->uniform) return "";
+    const bool global = recipe_.budget->name == recipe_.conventions->global;
+    return global ? ", global" : c10::str(", budget ", recipe_.budget->name);
+  }
+
   std::string description() const {
-    std::string text = c10::str(options_.method, ", ", criterion_.name, ", ", options_.reduction,
-                                options_.global ? ", global" : "", ", ratio ", result_.ratio);
-    if (options_.structure == Structure::Channel) {
+    std::string text = c10::str(recipe_.name, ", ", criterion_.name, ", ", recipe_.reduction,
+                                budget_text(), ", ratio ", result_.ratio);
+    if (recipe_.structure == Structure::Channel) {
       text += ", hidden dimension";
-    } else if (options_.structure == Structure::Expert) {
+    } else if (recipe_.structure == Structure::Expert) {
       text += ", experts";
+    } else if (recipe_.structure == Structure::Layer) {
+      text += ", layers";
     } else {
-      text += c10::str(", layers ", options_.attn_layers->begin, ":", options_.attn_layers->end,
-                       " (heads) ", options_.ffn_layers->begin, ":", options_.ffn_layers->end,
-                       " (FFN)");
+      text +=
+          c10::str(", layers ", recipe_.attn_layers.begin, ":", recipe_.attn_layers.end,
+                   " (heads) ", recipe_.ffn_layers.begin, ":", recipe_.ffn_layers.end, " (FFN)");
     }
-    if (options_.steps > 1) text += c10::str(", ", options_.steps, " steps");
-    if (options_.compat == Compat::LlmPruner) text += ", compat llm-pruner";
-    return c10::str(text, ", seed ", options_.seed);
+    if (recipe_.steps > 1) text += c10::str(", ", recipe_.steps, " steps");
+    if (!recipe_.conventions->name.empty())
+      text += c10::str(", compat ", recipe_.conventions->name);
+    return c10::str(text, ", seed ", recipe_.seed);
   }
 
   const Model& model_;
   const PlanContext& context_;
-  PruneOptions options_;
+  PruneRecipe recipe_;
   const Criterion& criterion_;
   PlanResult result_;
 };
 
 }  // namespace
 
-bool needs_calibration(const PruneOptions& options) {
-  if (options.structure == Structure::Layer) return false;
-  return needs_calibration(criterion_of(find_method(options.method), options.taylor).needs);
+bool needs_calibration(const PruneRecipe& recipe) {
+  return !recipe.names_layers() && recipe.criterion->needs.calibration();
 }
 
-PlanResult make_plan(const Model& model, const PlanContext& context, const PruneOptions& given) {
-  const PruneOptions options = resolve(given, model.layer_count());
-  if (options.structure == Structure::Layer) {
-    return {.plan = layer_plan(options, model.layer_count())};
-  }
-  return Planner(model, context, options).run();
+PlanResult plan_by(const Model& model, const PlanContext& context, const PruneRecipe& recipe) {
+  if (recipe.names_layers()) return {.plan = layer_plan(recipe, model.layer_count())};
+  return Planner(model, context, recipe).run();
+}
+
+PlanResult make_plan(const Model& model, const PlanContext& context, const PruneOptions& options) {
+  return plan_by(model, context, resolve(options, model.layer_count()));
 }
 
 PlanResult make_plan(const Model& model, const std::vector<TokenBatch>& batches,

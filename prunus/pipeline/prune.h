@@ -21,7 +21,7 @@ struct PlanResult {
 
 /// Where a plan comes from and what it leaves behind. Any member may be empty.
 struct PlanContext {
-  /// Calibration windows of a step; needed where needs_calibration(options).
+  /// Calibration windows of a step; needed where needs_calibration(recipe).
   std::function<std::vector<TokenBatch>(int64_t step)> calibration = {};
   /// Where the step's block stream keeps its states; default: all in RAM.
   std::function<std::unique_ptr<StreamStore>(int64_t step)> store = {};
@@ -30,12 +30,14 @@ struct PlanContext {
   std::function<void(int64_t step, const PlanResult& result)> finish = {};
 };
 
-/// True where the options' criterion must see calibration text.
-bool needs_calibration(const PruneOptions& options);
+/// True where the recipe's criterion must see calibration text.
+bool needs_calibration(const PruneRecipe& recipe);
 
-/// Group, estimate, rank, as often as the options' steps say. Only reads the model. Says on stderr
+/// Group, estimate, rank, as often as the recipe's steps say. Only reads the model. Says on stderr
 /// what will be left before it begins, as far as that does not depend on the scores.
 /// Throws InvalidArgument for options out of range; Numeric for scores that are not finite.
+PlanResult plan_by(const Model& model, const PlanContext& context, const PruneRecipe& recipe);
+/// By the options resolved for the model.
 PlanResult make_plan(const Model& model, const PlanContext& context, const PruneOptions& options);
 /// One step, everything in RAM.
 PlanResult make_plan(const Model& model, const std::vector<TokenBatch>& batches,

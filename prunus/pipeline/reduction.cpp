@@ -23,25 +23,6 @@ bool is_hidden_norm(Role role) {
          role == Role::PostAttnNorm || role == Role::PostMlpNorm || role == Role::EmbedNorm;
 }
 
-// Where a tensor stands in the reference's graph. Heads: the root (q, or k where several queries
-// share a key), o, v, then the other of q and k, so `second` is o. Hidden: the final norm first.
-int reference_place(const GroupSet& set, const GroupMember& member, bool grouped) {
-  const Role role = member.tensor.spec->role;
-  if (set.label == AxisLabel::Hidden) return role == Role::FinalNorm ? 0 : 1;
-  switch (role) {
-    case Role::QProj:
-      return grouped ? 4 : 0;
-    case Role::OProj:
-      return 1;
-    case Role::VProj:
-      return 2;
-    case Role::KProj:
-      return grouped ? 0 : 4;
-    default:
-      return 3;
-  }
-}
-
 }  // namespace
 
 Reduction parse_reduction(std::string_view name) {
@@ -50,32 +31,12 @@ Reduction parse_reduction(std::string_view name) {
 
 std::string_view reduction_name(Reduction reduction) { return name_of(kNames, reduction); }
 
-at::Tensor fold(const at::Tensor& slices, const GroupSet& set, const GroupMember& member,
-                Compat compat) {
-  const int64_t width = set.width();
-  const at::Tensor scores = slices.to(at::kCPU, at::kDouble);
-  if (compat == Compat::LlmPruner) {
-    return scores.view({-1, set.units * width}).sum(0).view({set.units, width});
-  }
-  return scores.view({set.shares, member.outer, set.units_per_share(), member.inner / width, width})
-      .sum(c10::IntArrayRef{1, 3})
-      .reshape({set.units, width});
-}
-
-std::vector<size_t> scored_members(const GroupSet& set, Compat compat) {
+std::vector<size_t> scored_members(const GroupSet& set) {
   std::vector<size_t> members;
-  bool grouped = false;
   for (size_t i = 0; i < set.members.size(); ++i) {
     const GroupMember& member = set.members[i];
     const bool norm = set.label == AxisLabel::Hidden && is_hidden_norm(member.tensor.spec->role);
     if (member.tensor.spec->rank == 2 || norm) members.push_back(i);
-    grouped = grouped || member.slices_per_unit() != set.width();
-  }
-  if (compat == Compat::LlmPruner) {
-    std::stable_sort(members.begin(), members.end(), [&](size_t a, size_t b) {
-      return reference_place(set, set.members[a], grouped) <
-             reference_place(set, set.members[b], grouped);
-    });
   }
   return members;
 }

@@ -32,45 +32,44 @@ Json or_null(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
-Json range_json(const std::optional<LayerRange>& range) {
-  return range ? Json{range->begin, range->end} : Json(nullptr);
-}
+Json range_json(const LayerRange& range) { return {range.begin, range.end}; }
 
 // Everything that decides what is removed.
-Json choices_json(const PruneJob& job, const PruneOptions& options) {
-  const bool solved = options.target_params || options.target_bytes;  // for the ratio
-  const auto ratio = [&](const std::optional<double>& one) {
-    return solved ? Json(nullptr) : or_null(one);
-  };
-  return {{"method", options.method},
-          {"criterion", criterion_of(find_method(options.method), options.taylor).name},
-          {"reduction", options.reduction},
-          {"structure", structure_name(options.structure)},
-          {"granularity", granularity_name(options.granularity)},
-          {"ratio", ratio(options.ratio)},
-          {"attn_ratio", ratio(options.attn_ratio)},
-          {"ffn_ratio", ratio(options.ffn_ratio)},
-          {"target_params", or_null(options.target_params)},
-          {"target_bytes", or_null(options.target_bytes)},
-          {"attn_layers", range_json(options.attn_layers)},
-          {"ffn_layers", range_json(options.ffn_layers)},
-          {"global", options.global},
-          {"normalisation", normalisation_name(options.normalisation)},
-          {"steps", options.steps},
-          {"round_to", options.round_to},
-          {"keep_first", or_null(options.keep_first)},
-          {"drop_layers", options.drop_layers},
-          {"compat", options.compat == Compat::LlmPruner ? "llm-pruner" : ""},
-          {"precision", options.precision == at::kDouble ? "float64" : "float32"},
+Json choices_json(const PruneJob& job, const PruneRecipe& recipe) {
+  const bool solved = recipe.has_target();  // for the ratio
+  const auto ratio = [&](double one) { return solved ? Json(nullptr) : Json(one); };
+  const bool ranks = recipe.budget->ranks_sets;
+  return {{"method", recipe.name},
+          {"criterion", recipe.criterion->name},
+          {"members", members_name(recipe.members)},
+          {"reduction", recipe.reduction},
+          {"structure", structure_name(recipe.structure)},
+          {"granularity", granularity_name(recipe.granularity)},
+          {"ratio", ratio(recipe.ratio)},
+          {"attn_ratio", ratio(recipe.attn_ratio)},
+          {"ffn_ratio", ratio(recipe.ffn_ratio)},
+          {"target_params", or_null(recipe.target_params)},
+          {"target_bytes", or_null(recipe.target_bytes)},
+          {"attn_layers", range_json(recipe.attn_layers)},
+          {"ffn_layers", range_json(recipe.ffn_layers)},
+          {"budget", recipe.budget->name},
+          {"global", ranks},
+          {"normalisation", normalisation_name(recipe.normalisation)},
+          {"steps", recipe.steps},
+          {"round_to", recipe.round_to},
+          {"keep_first", or_null(recipe.keep_first)},
+          {"drop_layers", recipe.drop_layers},
+          {"compat", recipe.conventions->name},
+          {"precision", recipe.precision == at::kDouble ? "float64" : "float32"},
           {"calib_samples", job.calib_samples},
           {"calib_tokens", job.calib_tokens},
-          {"seed", options.seed}};
+          {"seed", recipe.seed}};
 }
 
-Json options_json(const PruneJob& job, const PruneOptions& options) {
+Json options_json(const PruneJob& job, const PruneRecipe& recipe) {
   Json json = {{"model", job.model_dir}, {"out", job.out_dir}, {"calib", job.calib_file}};
-  json.update(choices_json(job, options));
-  json["device"] = options.device.str();
+  json.update(choices_json(job, recipe));
+  json["device"] = recipe.device.str();
   json["dry_run"] = job.dry_run;
   return json;
 }
@@ -78,16 +77,16 @@ Json options_json(const PruneJob& job, const PruneOptions& options) {
 // Windows of each step: fresh ones, drawn as the job asks for.
 class Calibration {
  public:
-  Calibration(const PruneJob& job, const PruneOptions& options, RunRecord& record)
-      : job_(job), options_(options), random_(options.seed) {
-    if (!needs_calibration(options)) return;
+  Calibration(const PruneJob& job, const PruneRecipe& recipe, RunRecord& record)
+      : job_(job), recipe_(recipe), random_(recipe.seed) {
+    if (!needs_calibration(recipe)) return;
     PRUNUS_CHECK(
-        !job.calib_file.empty(), InvalidArgument, "method ", options.method,
+        !job.calib_file.empty(), InvalidArgument, "method ", recipe.name,
         " learns from text: pass --calib FILE (plain text, or JSON lines with a `text` field) "
         "of the kind the model will see");
     tokenizer_ = load_tokenizer(job.model_dir);
     const TextFile text = read_text_file(job.calib_file);
-    for (int64_t step = 0; step < options.steps; ++step) windows_.push_back(draw(text, step));
+    for (int64_t step = 0; step < recipe.steps; ++step) windows_.push_back(draw(text, step));
     Json calibration = describe(text);
     calibration["windows"] = windows_.size() == 1 ? Json(windows_[0]) : Json(windows_);
     record.set("calibration", calibration);
@@ -106,7 +105,7 @@ class Calibration {
 
   // The reference draws on from one generator; otherwise each step has a seed of its own.
   Windows draw(const TextFile& text, int64_t step) {
-    if (options_.compat == Compat::LlmPruner) {
+    if (recipe_.conventions->reference_windows) {
       if (rows_.empty()) rows_ = read_rows(text);
       return sample_reference_windows(*tokenizer_, rows_,
                                       {.samples = job_.calib_samples, .tokens = job_.calib_tokens},
@@ -115,11 +114,11 @@ class Calibration {
     return sample_windows(*tokenizer_, text,
                           {.samples = job_.calib_samples,
                            .tokens = job_.calib_tokens,
-                           .seed = options_.seed + static_cast<uint64_t>(step) * 1'000'003});
+                           .seed = recipe_.seed + static_cast<uint64_t>(step) * 1'000'003});
   }
 
   const PruneJob& job_;
-  const PruneOptions& options_;
+  const PruneRecipe& recipe_;
   PythonRandom random_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<std::string> rows_;
@@ -128,21 +127,20 @@ class Calibration {
 
 // What a resumed run must share with the one it goes on from: the choices, the files, and what
 // decides the last bits of a sum.
-Json identity_json(const PruneJob& job, const PruneOptions& options,
-                   const Calibration& calibration) {
-  Json identity = choices_json(job, options);
-  identity.update(model_identity(job.model_dir, options.device));
+Json identity_json(const PruneJob& job, const PruneRecipe& recipe, const Calibration& calibration) {
+  Json identity = choices_json(job, recipe);
+  identity.update(model_identity(job.model_dir, recipe.device));
   identity["windows_sha256"] = calibration.sha256();
   return identity;
 }
 
 // A trail on disk is worth its room while it takes a quarter of what is free at most.
-bool trail_fits(const PruneJob& job, const PruneOptions& options, const Model& model,
+bool trail_fits(const PruneJob& job, const PruneRecipe& recipe, const Model& model,
                 const std::string& near) {
   const double bytes = static_cast<double>(model.layer_count() + 2) *
                        static_cast<double>(job.calib_samples * job.calib_tokens) *
                        static_cast<double>(model.config().hidden_size) *
-                       static_cast<double>(c10::elementSize(options.precision));
+                       static_cast<double>(c10::elementSize(recipe.precision));
   std::error_code error;
   const auto space = std::filesystem::space(near, error);
   const bool fits = !error && bytes <= static_cast<double>(space.available) / 4;
@@ -182,41 +180,41 @@ void finish(const Model& model, const Plan& plan, const std::string& model_dir,
 }
 
 // Sets that keep all their units although a ratio above 0 was asked of them.
-std::vector<std::string> untouched(const PlanResult& planned, const PruneOptions& options) {
-  const bool solved = options.target_params || options.target_bytes;
+std::vector<std::string> untouched(const PlanResult& planned, const PruneRecipe& recipe) {
+  const bool solved = recipe.has_target();
   std::vector<std::string> names;
   for (const PlanEntry& entry : planned.plan.entries) {
     if (entry.keep.label == AxisLabel::Layer) continue;
     const GroupSet set{.label = entry.keep.label, .layer = entry.keep.layer};
-    const double ratio = solved ? planned.ratio : ratio_of(set, options);
+    const double ratio = solved ? planned.ratio : ratio_of(set, recipe);
     const bool whole = static_cast<int64_t>(entry.keep.units.size()) == entry.units;
     if (whole && ratio > 0) names.push_back(set.name());
   }
   return names;
 }
 
-void note_untouched(const PlanResult& planned, const PruneOptions& options, RunRecord& record) {
-  const std::vector<std::string> names = untouched(planned, options);
+void note_untouched(const PlanResult& planned, const PruneRecipe& recipe, RunRecord& record) {
+  const std::vector<std::string> names = untouched(planned, recipe);
   if (names.empty()) return;
   record.set("untouched", names);
   if (names.size() < planned.plan.entries.size()) return;
   const std::string rounding =
-      options.round_to <= 1
+      recipe.round_to <= 1
           ? ""
-          : c10::str(", or --round-to ", options.round_to, " keeps more than there are: lower it");
+          : c10::str(", or --round-to ", recipe.round_to, " keeps more than there are: lower it");
   log_warning(c10::str("nothing at all is removed: the ratio is less than one unit of every set",
                        rounding, "; the result is the model as it was"));
 }
 
 // As `eval --seqlen`: beyond its context a model has learned nothing.
-void check_windows(const PruneJob& job, const PruneOptions& options, const Model& model) {
+void check_windows(const PruneJob& job, const PruneRecipe& recipe, const Model& model) {
   const int64_t context = longest_sequence(model.config());
-  PRUNUS_CHECK(!needs_calibration(options) || job.calib_tokens <= context, InvalidArgument,
+  PRUNUS_CHECK(!needs_calibration(recipe) || job.calib_tokens <= context, InvalidArgument,
                "--calib-tokens ", job.calib_tokens, " is beyond the model's context of ", context,
                " tokens");
 }
 
-PruneOptions resolved(const PruneJob& job, const Model& model) {
+PruneRecipe resolved(const PruneJob& job, const Model& model) {
   PruneOptions options = job.options;
   if (!job.target_params.empty()) {
     options.target_params = parse_target(job.target_params, model.parameters(), "--target-params");
@@ -227,7 +225,7 @@ PruneOptions resolved(const PruneJob& job, const Model& model) {
   return resolve(options, model.layer_count());
 }
 
-std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneOptions& options,
+std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneRecipe& recipe,
                                         const Model& model, const Calibration& calibration,
                                         const std::string& staging) {
   std::error_code error;
@@ -235,20 +233,20 @@ std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneOptions&
   PRUNUS_CHECK(!error, Io, job.work_dir, ": cannot create directory: ", error.message());
   return std::make_unique<WorkFolder>(WorkFolder::Options{
       .path = work_path(job.out_dir, job.work_dir),
-      .identity = identity_json(job, options, calibration).dump(2),
+      .identity = identity_json(job, recipe, calibration).dump(2),
       .resume = job.resume,
       .force = job.force,
-      .resumable = trail_fits(job, options, model, job.work_dir.empty() ? staging : job.work_dir),
+      .resumable = trail_fits(job, recipe, model, job.work_dir.empty() ? staging : job.work_dir),
       .is_state = is_plan_state});
 }
 
 // Plans, and leaves the state of an interrupted run in the work folder.
 PlanResult plan_in(const WorkFolder& work, const PruneJob& job, const Model& model,
-                   const Calibration& calibration, const PruneOptions& options) {
+                   const Calibration& calibration, const PruneRecipe& recipe) {
   const int64_t ram = job.ram.empty() ? -1 : parse_bytes(job.ram, "--ram");
-  return make_plan(model,
-                   plan_context(work, ram, [&](int64_t step) { return calibration.batches(step); }),
-                   options);
+  return plan_by(model,
+                 plan_context(work, ram, [&](int64_t step) { return calibration.batches(step); }),
+                 recipe);
 }
 
 // The first windows of the calibration, cut to 64 tokens, or drawn ids.
@@ -259,35 +257,34 @@ at::Tensor check_ids(const std::vector<TokenBatch>& batches, const ModelConfig& 
 }
 
 // What the weights take at least, whatever will be chosen.
-void check_space(const PruneJob& job, const PruneOptions& options, const Model& model,
+void check_space(const PruneJob& job, const PruneRecipe& recipe, const Model& model,
                  const std::string& staging) {
   if (job.dry_run) return;
   double kept = 0;
-  if (options.target_bytes) {
-    kept = static_cast<double>(*options.target_bytes);
-  } else if (options.structure != Structure::Layer) {
-    const double most =
-        std::max({options.ratio, options.attn_ratio.value_or(0), options.ffn_ratio.value_or(0)});
+  if (recipe.target_bytes) {
+    kept = static_cast<double>(*recipe.target_bytes);
+  } else if (recipe.structure != Structure::Layer) {
+    const double most = std::max({recipe.ratio, recipe.attn_ratio, recipe.ffn_ratio});
     kept = (1 - most) * static_cast<double>(model.bytes());
   }
   require_space(staging, static_cast<uint64_t>(std::max(0.0, kept)), "the pruned model");
 }
 
-Json prune_into(const PruneJob& job, const PruneOptions& options, const Model& model,
+Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& model,
                 const Calibration& calibration, WorkFolder* work, const std::string& staging,
                 RunRecord& record) {
   PlanResult planned = record.stage("plan", [&] {
-    return work != nullptr ? plan_in(*work, job, model, calibration, options)
-                           : make_plan(model, PlanContext{}, options);
+    return work != nullptr ? plan_in(*work, job, model, calibration, recipe)
+                           : plan_by(model, PlanContext{}, recipe);
   });
   planned.plan.config_sha256 = sha256_file(job.model_dir + "/config.json");
   record.set("ratio", planned.ratio);
-  note_untouched(planned, options, record);
+  note_untouched(planned, recipe, record);
   if (work != nullptr) record.set("calibration_loss", planned.calibration_loss);
   if (work != nullptr && work->resumed()) record.set("resumed", true);
   if (!job.dry_run) {
     execute(model, planned.plan, job.model_dir, staging,
-            check_ids(calibration.batches(0), model.config()), options.device, record);
+            check_ids(calibration.batches(0), model.config()), recipe.device, record);
   }
   finish(model, planned.plan, job.model_dir, staging, !job.dry_run, record);
   return record.json();
@@ -301,19 +298,19 @@ Json run_prune(const PruneJob& job) {
        .replace = job.force,
        .inputs = {job.model_dir, job.calib_file, work_path(job.out_dir, job.work_dir)}});
   const Model model = open_model(job.model_dir);
-  const PruneOptions options = resolved(job, model);
-  check_space(job, options, model, out.staging_path());
-  check_windows(job, options, model);
-  RunRecord record("prune", options_json(job, options));
+  const PruneRecipe recipe = resolved(job, model);
+  check_space(job, recipe, model, out.staging_path());
+  check_windows(job, recipe, model);
+  RunRecord record("prune", options_json(job, recipe));
   std::unique_ptr<WorkFolder> work;
   return with_last_words(work, [&] {
     const Calibration calibration =
-        record.stage("calibration text", [&] { return Calibration(job, options, record); });
-    if (needs_calibration(options)) {
-      work = work_folder(job, options, model, calibration, out.staging_path());
+        record.stage("calibration text", [&] { return Calibration(job, recipe, record); });
+    if (needs_calibration(recipe)) {
+      work = work_folder(job, recipe, model, calibration, out.staging_path());
     }
     const Json result =
-        prune_into(job, options, model, calibration, work.get(), out.staging_path(), record);
+        prune_into(job, recipe, model, calibration, work.get(), out.staging_path(), record);
     out.commit();
     if (work) work->discard();
     return result;

@@ -37,12 +37,24 @@ WeightStats with_bias_column(const WeightStats& stats) {
   return joined;
 }
 
+// The slices' scores by the criterion's own function, or from its elements.
+at::Tensor slice_scores(const Criterion& criterion, const SliceRequest& request) {
+  if (criterion.slice != nullptr) return criterion.slice(request);
+  return criterion.element(request.stats).sum(1 - request.dim);
+}
+
+void accumulate(at::Tensor& total, const at::Tensor& part) {
+  total = total.defined() ? total + part : part;
+}
+
 class Scorer {
  public:
   Scorer(const std::vector<GroupSet>& sets, const Criterion& criterion, const ScoreOptions& options)
       : sets_(sets), criterion_(criterion), options_(options), random_(options.seed) {
     for (size_t i = 0; i < sets.size(); ++i) {
       folded_.emplace_back(sets[i].members.size());
+      slices_.emplace_back(sets[i].members.size());
+      layers_.emplace_back(sets[i].label == AxisLabel::Layer ? sets[i].units : 0);
       for (const size_t member : scored(sets[i])) {
         const TensorInfo& tensor = sets[i].members[member].tensor;
         parts_[{tensor.layer, tensor.spec->role}].push_back({i, member});
@@ -59,11 +71,31 @@ class Scorer {
       const GroupMember& member = set.members[part.member];
       const int64_t slices = member.tensor.shape[static_cast<size_t>(member.dim)];
       const bool biased = member.dim == 0 && stats.bias.defined();
-      const at::Tensor scores =
-          criterion_.score({biased ? with_bias_column(stats) : stats, member.dim, slices, random_});
-      const at::Tensor units = fold(scores, set, member, options_.compat);
-      at::Tensor& total = folded_[part.set][part.member];
-      total = total.defined() ? total + units : units;
+      const at::Tensor scores = slice_scores(
+          criterion_, {biased ? with_bias_column(stats) : stats, member.dim, slices, random_});
+      accumulate(folded_[part.set][part.member], options_.conventions->fold(scores, set, member));
+      if (options_.deviations) {
+        accumulate(slices_[part.set][part.member], scores.to(at::kCPU, at::kDouble));
+      }
+    }
+  }
+
+  bool wants_layers() const { return !sets_.empty() && sets_[0].label == AxisLabel::Layer; }
+
+  // Of a layer under way, everything that the forward pass gathered.
+  void add_layer(int layer, const BlockWeights& weights, const LayerStatistics& statistics) {
+    for (size_t i = 0; i < sets_.size(); ++i) {
+      if (sets_[i].label != AxisLabel::Layer) continue;
+      layers_[i][static_cast<size_t>(layer)] = criterion_.layer(statistics);
+    }
+    for (auto at = parts_.lower_bound({layer, Role::EmbedTokens});
+         at != parts_.end() && at->first.first == layer; ++at) {
+      const Role role = at->first.second;
+      WeightStats known;
+      known.weight = weights[role];
+      known.role = role;
+      known.layer = &statistics;
+      add(layer, role, known);
     }
   }
 
@@ -81,74 +113,129 @@ class Scorer {
   std::vector<ScoredSet> result() {
     std::vector<ScoredSet> results;
     for (size_t i = 0; i < sets_.size(); ++i) {
-      const at::Tensor scores =
-          criterion_.needs == Needs::Nothing ? drawn(sets_[i]) : reduced(i).contiguous();
-      const double* data = scores.const_data_ptr<double>();
-      results.push_back({sets_[i], std::vector<double>(data, data + scores.numel())});
-      results.back().logarithmic =
-          criterion_.needs != Needs::Nothing && options_.reduction == Reduction::Prod;
+      results.push_back({.set = sets_[i], .scores = scores_of(i)});
+      const bool reduces = sets_[i].label != AxisLabel::Layer && needs_anything();
+      results.back().logarithmic = reduces && options_.reduction == Reduction::Prod;
+      results.back().deviation = deviation(i);
     }
     return results;
   }
 
-  // What was gathered from the weights of one layer (−1: outside the layers): pairs of set and
-  // member, then their tensors.
+  // What was gathered from the weights of one layer (−1: outside the layers): triples of set,
+  // member and kind (0: folded, 1: slices, 2: the layer itself), then their tensors.
   std::vector<at::Tensor> gathered(int layer) const {
     std::vector<int64_t> places;
     std::vector<at::Tensor> tensors;
+    const auto keep = [&](size_t set, size_t member, int64_t kind, const at::Tensor& one) {
+      if (!one.defined()) return;
+      places.insert(places.end(), {static_cast<int64_t>(set), static_cast<int64_t>(member), kind});
+      tensors.push_back(one);
+    };
     for (const auto& [key, parts] : parts_) {
+      if (key.first != layer) continue;
       for (const Part& part : parts) {
-        const at::Tensor& one = folded_[part.set][part.member];
-        if (key.first != layer || !one.defined()) continue;
-        places.push_back(static_cast<int64_t>(part.set));
-        places.push_back(static_cast<int64_t>(part.member));
-        tensors.push_back(one);
+        keep(part.set, part.member, 0, folded_[part.set][part.member]);
+        keep(part.set, part.member, 1, slices_[part.set][part.member]);
       }
+    }
+    for (size_t i = 0; layer >= 0 && i < sets_.size(); ++i) {
+      const auto at = static_cast<size_t>(layer);
+      if (at < layers_[i].size()) keep(i, at, 2, at::tensor(layers_[i][at], at::kDouble));
     }
     tensors.insert(tensors.begin(), at::tensor(places, at::kLong));
     return tensors;
   }
 
   void take_over(const std::vector<at::Tensor>& recorded) {
-    const at::Tensor& places = recorded.at(0);
+    const at::Tensor places = recorded.at(0).view({-1, 3});
     for (size_t i = 1; i < recorded.size(); ++i) {
-      const auto at = static_cast<int64_t>(2 * (i - 1));
-      const auto set = static_cast<size_t>(places[at].item<int64_t>());
-      const auto member = static_cast<size_t>(places[at + 1].item<int64_t>());
-      folded_.at(set).at(member) = recorded[i];
+      const at::Tensor place = places[static_cast<int64_t>(i - 1)];
+      const auto set = static_cast<size_t>(place[0].item<int64_t>());
+      const auto member = static_cast<size_t>(place[1].item<int64_t>());
+      const int64_t kind = place[2].item<int64_t>();
+      if (kind == 2) {
+        layers_.at(set).at(member) = recorded[i].item<double>();
+      } else {
+        (kind == 0 ? folded_ : slices_).at(set).at(member) = recorded[i];
+      }
     }
   }
 
  private:
-  std::vector<size_t> scored(const GroupSet& set) const {
-    std::vector<size_t> members = scored_members(set, options_.compat);
-    // What is known of an expert as a whole is said once, at its row of the router.
-    if (criterion_.needs == Needs::ExpertOutput) {
-      std::erase_if(members, [&](size_t member) {
-        return set.members[member].tensor.spec->role != Role::Router;
-      });
-      PRUNUS_CHECK(set.label == AxisLabel::Expert && !members.empty(), InvalidArgument,
-                   "criterion ", criterion_.name, " scores whole experts, not ", set.name(),
-                   "; cut the axis 'expert' (--structure expert)");
-      return members;
-    }
-    // The reference's magnitudes of the embedding have the wrong length, and its aligner drops
-    // them.
+  bool needs_anything() const { return criterion_.needs.weights || criterion_.needs.calibration(); }
+
+  // What is known of an expert as a whole is said once, at its row of the router.
+  bool whole_experts() const {
+    const auto& asked = criterion_.needs.statistics;
+    return std::any_of(asked.begin(), asked.end(), [](const Statistic* one) {
+      return one != nullptr && one->of == StatisticOf::Expert;
+    });
+  }
+
+  // Whether the pass that the criterion needs shows this member, and shows what it needs of it.
+  bool shown(const GroupMember& member) const {
+    const Role role = member.tensor.spec->role;
     // Calibration does not show the gradients of what the embedding adds.
-    if (needs_calibration(criterion_.needs)) {
-      std::erase_if(members, [&](size_t member) {
-        const Role role = set.members[member].tensor.spec->role;
-        return role == Role::EmbedPositions || role == Role::EmbedNorm;
-      });
+    const bool added = role == Role::EmbedPositions || role == Role::EmbedNorm;
+    if (criterion_.needs.in(Pass::Backward)) return !added;
+    if (whole_experts()) return role == Role::Router;
+    if (criterion_.needs.in(Pass::Forward)) {
+      return member.tensor.layer >= 0 && member.tensor.spec->rank == 2;
     }
-    const bool drops = options_.compat == Compat::LlmPruner && criterion_.needs == Needs::Weights &&
-                       set.label == AxisLabel::Hidden;
-    if (drops) {
-      std::erase_if(members, [&](size_t member) {
-        return set.members[member].tensor.spec->role == Role::EmbedTokens;
-      });
+    return true;
+  }
+
+  bool named(const GroupMember& member) const {
+    switch (options_.members) {
+      case Members::All:
+        return true;
+      case Members::Consumers:
+        return member.dim == 1;
+      case Members::Router:
+        return member.tensor.spec->role == Role::Router;
     }
+    return false;
+  }
+
+  std::vector<size_t> scored(const GroupSet& set) const {
+    if (set.label == AxisLabel::Layer) {
+      PRUNUS_CHECK(criterion_.layer != nullptr, InvalidArgument, "criterion ", criterion_.name,
+                   " does not score whole layers");
+      return {};
+    }
+    PRUNUS_CHECK(criterion_.scores_slices(), InvalidArgument, "criterion ", criterion_.name,
+                 " scores no parts of a layer such as ", set.name());
+    std::vector<size_t> members = scored_members(set);
+    std::erase_if(members, [&](size_t i) {
+      const GroupMember& member = set.members[i];
+      const Conventions& by = *options_.conventions;
+      return !named(member) || !shown(member) ||
+             (by.scores != nullptr && !by.scores(set, member, criterion_.needs));
+    });
+    PRUNUS_CHECK(
+        options_.members != Members::Router || (set.label == AxisLabel::Expert && !members.empty()),
+        InvalidArgument, "criterion ", criterion_.name, " scores whole experts, not ", set.name(),
+        "; cut the axis 'expert' (--structure expert)");
+    PRUNUS_CHECK(!members.empty(), InvalidArgument, "criterion ", criterion_.name, ": of ",
+                 set.name(), " there is nothing that it can score");
+    if (options_.conventions->order != nullptr) options_.conventions->order(set, members);
     return members;
+  }
+
+  std::vector<double> scores_of(size_t set) {
+    if (sets_[set].label == AxisLabel::Layer) return layers_[set];
+    const at::Tensor scores = (needs_anything() ? reduced(set) : drawn(sets_[set])).contiguous();
+    const double* data = scores.const_data_ptr<double>();
+    return {data, data + scores.numel()};
+  }
+
+  // The standard deviation of the slices' scores, times the slices of a unit; 0: not asked for.
+  double deviation(size_t set) const {
+    if (!options_.deviations || sets_[set].label == AxisLabel::Layer) return 0;
+    const std::vector<size_t> members = scored(sets_[set]);
+    if (members.size() != 1 || !slices_[set][members[0]].defined()) return 0;
+    const auto per_unit = static_cast<double>(sets_[set].members[members[0]].slices_per_unit());
+    return slices_[set][members[0]].std().item<double>() * per_unit;
   }
 
   void add_weight(const Model& model, const TensorInfo& tensor, const std::vector<Part>& parts) {
@@ -180,8 +267,8 @@ class Scorer {
 
   // One draw per unit; the reference draws one per channel and adds them up.
   at::Tensor drawn(const GroupSet& set) {
-    const int64_t width = options_.compat == Compat::LlmPruner ? set.width() : 1;
-    return criterion_.score({{}, 0, set.units * width, random_})
+    const int64_t width = options_.conventions->draws_per_slice ? set.width() : 1;
+    return criterion_.slice({{}, 0, set.units * width, random_})
         .to(at::kCPU, at::kDouble)
         .view({set.units, width})
         .sum(1);
@@ -192,6 +279,8 @@ class Scorer {
   const ScoreOptions& options_;
   PythonRandom random_;
   std::vector<std::vector<at::Tensor>> folded_;  // [set][member]
+  std::vector<std::vector<at::Tensor>> slices_;  // likewise, where deviations are asked for
+  std::vector<std::vector<double>> layers_;      // [set][layer], of sets of layers
   std::map<std::pair<int, Role>, std::vector<Part>> parts_;
 };
 
@@ -244,15 +333,66 @@ double mean_loss(const Model& model, at::Device device, const std::vector<TokenB
   return loss;
 }
 
-// Shows the scorer what the experts put out, and returns the loss.
-double forward_pass(Scorer& scorer, const Model& model, const std::vector<TokenBatch>& batches,
-                    at::Device device) {
-  ExpertOutputCollector collector(model.config(), [&](int layer, const WeightStats& stats) {
-    if (scorer.wants(layer, Role::Router)) scorer.add(layer, Role::Router, stats);
-  });
+// Scores each layer as it is passed, and leaves the scores in the store.
+class ScoringVisitor : public LayerVisitor {
+ public:
+  ScoringVisitor(Scorer& scorer, const Criterion& criterion, const Model& model, StreamStore& store)
+      : scorer_(scorer),
+        criterion_(criterion),
+        store_(store),
+        statistics_([this](int layer, Role role) { return wanted(layer, role); },
+                    [this](int, const LayerStatistics& gathered) { gathered_ = gathered; }),
+        experts_(model.config(), [this](int layer, const WeightStats& stats) {
+          if (scorer_.wants(layer, Role::Router)) scorer_.add(layer, Role::Router, stats);
+        }) {}
+
+  Collector* collector(int /*layer*/) override {
+    if (criterion_.needs.has(stats::expert_output)) return &experts_;
+    return &statistics_;
+  }
+  void visit(int layer, Stage /*stage*/, BlockWeights& weights) override {
+    if (!criterion_.needs.has(stats::expert_output)) scorer_.add_layer(layer, weights, gathered_);
+    gathered_ = {};
+  }
+  void after(int layer, const std::vector<at::Tensor>& hidden) override {
+    store_.record(c10::str("scores-", layer), scorer_.gathered(layer));
+    store_.record(c10::str("hidden-", layer + 1), hidden);
+    if (store_.resumable()) store_.drop(c10::str("hidden-", layer));
+  }
+
+ private:
+  std::vector<const Statistic*> wanted(int layer, Role role) const {
+    std::vector<const Statistic*> wanted;
+    for (const Statistic* one : criterion_.needs.statistics) {
+      if (one == nullptr) continue;
+      const bool block = one->of == StatisticOf::Block && scorer_.wants_layers();
+      if (block || (one->of == StatisticOf::Input && scorer_.wants(layer, role))) {
+        wanted.push_back(one);
+      }
+    }
+    return wanted;
+  }
+
+  Scorer& scorer_;
+  const Criterion& criterion_;
+  StreamStore& store_;
+  StatisticsCollector statistics_;
+  ExpertOutputCollector experts_;
+  LayerStatistics gathered_;
+};
+
+// Shows the scorer what the forward pass gathers, layer by layer, and returns the loss.
+double forward_pass(Scorer& scorer, const Criterion& criterion, const Model& model,
+                    const std::vector<TokenBatch>& batches, at::Device device, StreamStore& store) {
   const BlockStream stream(model, device);
-  std::vector<at::Tensor> hidden = stream.embed(batches);
-  stream.forward(hidden, &collector);
+  const int64_t done = store.last("hidden-").value_or(0);
+  for (int64_t layer = 0; layer < done; ++layer) {
+    scorer.take_over(store.get(c10::str("scores-", layer), at::kCPU));
+  }
+  std::vector<at::Tensor> hidden =
+      done > 0 ? store.get(c10::str("hidden-", done), at::kCPU) : stream.embed(batches);
+  ScoringVisitor visitor(scorer, criterion, model, store);
+  stream.walk(hidden, {done, model.layer_count()}, visitor, "calibrate, forward");
   return mean_loss(model, device, batches, hidden);
 }
 
@@ -264,18 +404,20 @@ Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
   const at::NoGradGuard no_grad;
   Scorer scorer(sets, criterion, options);
   Scores scores;
-  if (criterion.needs == Needs::Weights) scorer.add_weights(model);
-  PRUNUS_CHECK(!needs_calibration(criterion.needs) || !batches.empty(), InvalidArgument,
-               "criterion ", criterion.name, " needs calibration text; pass --calib FILE");
-  if (criterion.needs == Needs::ExpertOutput) {
-    scores.loss = forward_pass(scorer, model, batches, options.device);
-  } else if (needs_calibration(criterion.needs)) {
-    StreamStore in_ram(StreamStore::in_ram());
-    StreamStore& store = options.store != nullptr ? *options.store : in_ram;
-    const Biases biases = options.compat == Compat::LlmPruner ? Biases::Ignored : Biases::Counted;
-    ScoringCollector collector(scorer, criterion.needs, biases,
+  const Needs& needs = criterion.needs;
+  PRUNUS_CHECK(!needs.calibration() || !batches.empty(), InvalidArgument, "criterion ",
+               criterion.name, " needs calibration text; pass --calib FILE");
+  TORCH_INTERNAL_ASSERT(!(needs.in(Pass::Forward) && needs.in(Pass::Backward)));
+  StreamStore in_ram(StreamStore::in_ram());
+  StreamStore& store = options.store != nullptr ? *options.store : in_ram;
+  if (needs.in(Pass::Backward)) {
+    ScoringCollector collector(scorer, needs, options.conventions->biases,
                                static_cast<int>(model.layer_count()), store);
     scores.loss = BlockStream(model, options.device).backward(batches, range, collector, store);
+  } else if (needs.in(Pass::Forward)) {
+    scores.loss = forward_pass(scorer, criterion, model, batches, options.device, store);
+  } else if (needs.weights) {
+    scorer.add_weights(model);
   }
   scores.sets = scorer.result();
   return scores;

@@ -5,6 +5,8 @@
 #include "prunus/budget/budget.h"
 #include "prunus/calib/stream.h"
 #include "prunus/criteria/criterion.h"
+#include "prunus/pipeline/conventions.h"
+#include "prunus/pipeline/method.h"
 #include "prunus/pipeline/reduction.h"
 
 namespace prunus {
@@ -13,13 +15,16 @@ struct ScoreOptions {
   uint64_t seed = 0;  ///< for criteria that draw
   at::Device device = at::Device(at::kCPU);
   Reduction reduction = Reduction::Sum;
-  Compat compat = Compat::None;
+  Members members = Members::All;
+  const Conventions* conventions = &conventions::own;
+  /// ScoredSet::deviation is measured (for Normalisation::Standard), where one member is scored.
+  bool deviations = false;
   StreamStore* store = nullptr;  ///< for hidden states and resuming; null: everything in RAM
 };
 
-/// Importance of every unit of every set: each tensor of the set is scored slice by slice along the
-/// cut dimension, folded into units, and reduced over the tensors (pipeline/reduction.h). Criteria
-/// that need Needs::ExpertOutput score the experts of a mixture as a whole instead.
+/// Importance of every unit of every set: each tensor of the set that `members` names is scored
+/// slice by slice along the cut dimension, folded into units, and reduced over the tensors
+/// (pipeline/reduction.h). Of a layer_set(), whose units are layers, by Criterion::layer.
 struct Scores {
   std::vector<ScoredSet> sets;
   double loss = 0;  ///< mean calibration loss in nats per token; 0 where none was needed
@@ -27,12 +32,11 @@ struct Scores {
 
 /// `batches` may be empty for criteria that need no calibration. `range` must cover the sets, and
 /// begin at 0 where they cut the hidden dimension.
-/// Needs::ExpertOutput takes a forward pass alone, through all layers, with one layer's hidden
-/// states in RAM. It makes no use of the store: an interrupted step is scored anew, to the same
-/// result, while finished steps are not done again.
-/// Throws InvalidArgument where batches are missing, or sets are not experts under ExpertOutput;
-/// Numeric if the loss is not finite; Interrupted; Io, Corrupt as the store.
-/// Source: LLM-Pruner section 3.2 and eq. 3-6.
+/// The criterion's needs decide what runs: nothing, the weights, the forward pass (of one layer at
+/// a time, statistics of which are dropped when it is scored), or the backward pass. Throws
+/// InvalidArgument where batches are missing, or the criterion has no score for the sets; Numeric
+/// if the loss is not finite; Interrupted; Io, Corrupt as the store. Source: LLM-Pruner section 3.2
+/// and eq. 3-6.
 Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
                     const Criterion& criterion, const std::vector<TokenBatch>& batches,
                     LayerRange range, const ScoreOptions& options);

@@ -15,16 +15,17 @@ ScoredSet set_of(std::vector<double> scores, int64_t shares = 1) {
   return {set, std::move(scores)};
 }
 
-const Budget& global() {
+const Budget& budget_of(std::string_view name) {
   for (const Budget* one : budget::all()) {
-    if (one->name == "global") return *one;
+    if (one->name == name) return *one;
   }
-  throw std::logic_error("no global budget");
+  throw std::logic_error("no such budget");
 }
 
 std::vector<int64_t> removed(const std::vector<ScoredSet>& sets, std::vector<double> ratios,
                              bool reference = false) {
-  return global().remove({.sets = sets, .ratios = ratios, .reference = reference});
+  return budget_of(reference ? "llm_pruner_global" : "global")
+      .remove({.sets = sets, .ratios = ratios});
 }
 
 std::vector<int64_t> removed(const std::vector<ScoredSet>& sets, double ratio,
@@ -81,12 +82,13 @@ TEST(Global, RanksByTheNormalisedScore) {
   const std::vector<double> ratios = {0.34, 0.34};  // n = 6 − trunc(6·0.66) = 3
   EXPECT_THAT(removed(sets, ratios), ElementsAre(2, 1));
   // Divided by the means 4 and 1000: 0.25, 0.5, 2.25 and 0.1, 1, 1.9.
-  const auto by_mean =
-      global().remove({.sets = sets, .ratios = ratios, .normalisation = Normalisation::Mean});
+  const auto by_mean = budget_of("global").remove(
+      {.sets = sets, .ratios = ratios, .normalisation = Normalisation::Mean});
   EXPECT_THAT(by_mean, ElementsAre(2, 1));
   const std::vector<double> less = {0.17, 0.17};  // n = 6 − trunc(6·0.83) = 2
   EXPECT_THAT(removed(sets, less), ElementsAre(2, 0));
-  EXPECT_THAT(global().remove({.sets = sets, .ratios = less, .normalisation = Normalisation::Mean}),
+  EXPECT_THAT(budget_of("global").remove(
+                  {.sets = sets, .ratios = less, .normalisation = Normalisation::Mean}),
               ElementsAre(1, 1));
 }
 

@@ -13,16 +13,16 @@ ScoredSet set_of(int64_t units, int64_t width, int64_t query_heads = 1) {
   return {set, std::vector<double>(static_cast<size_t>(units), 1.0)};
 }
 
-const Budget& uniform() {
+const Budget& budget_of(std::string_view name) {
   for (const Budget* one : budget::all()) {
-    if (one->name == "uniform") return *one;
+    if (one->name == name) return *one;
   }
-  throw std::logic_error("no uniform budget");
+  throw std::logic_error("no such budget");
 }
 
 int64_t removed(const ScoredSet& set, double ratio, int64_t round_to = 1) {
-  return uniform()
-      .remove({.sets = {&set, 1}, .ratios = {&ratio, 1}, .reference = true, .round_to = round_to})
+  return budget_of("llm_pruner_uniform")
+      .remove({.sets = {&set, 1}, .ratios = {&ratio, 1}, .round_to = round_to})
       .at(0);
 }
 

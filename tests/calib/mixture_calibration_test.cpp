@@ -52,17 +52,18 @@ class MixtureCalibration : public testing::TestWithParam<std::string> {
     return model_.config().layers.at(static_cast<size_t>(layer)).experts;
   }
 
-  std::map<Place, WeightStats> collect(Needs needs, const std::vector<TokenBatch>& batches) const {
-    std::map<Place, WeightStats> stats;
+  std::map<Place, WeightStats> collect(const Statistic& needed,
+                                       const std::vector<TokenBatch>& batches) const {
+    std::map<Place, WeightStats> found;
     GradientCollector collector(
-        needs, [](int layer, Role) { return layer >= 0; },
+        {.statistics = {&needed}}, [](int layer, Role) { return layer >= 0; },
         [&](const LinearSite& site, const WeightStats& one) {
           EXPECT_FALSE(site.part.present());
-          EXPECT_TRUE(stats.emplace(Place{site.layer, site.role}, one).second)
+          EXPECT_TRUE(found.emplace(Place{site.layer, site.role}, one).second)
               << "handed over twice: layer " << site.layer;
         });
     BlockStream(model_, at::kCPU).backward(batches, {0, model_.layer_count()}, collector);
-    return stats;
+    return found;
   }
 
   // What enters each product of a layer in the wide form, and which experts each token chose, bool
@@ -101,8 +102,8 @@ TEST_P(MixtureCalibration, GradientsAndSquaresAreThoseOfTheWideForm) {
       total = total.defined() ? total + square : square;
     }
   }
-  const auto both = collect(Needs::GradientAndSquares, batches_);
-  const auto gradients = collect(Needs::Gradient, batches_);
+  const auto both = collect(stats::sample_gradients, batches_);
+  const auto gradients = collect(stats::gradient, batches_);
   for (const auto& [place, gradient] : wide) {
     const std::string where = c10::str("layer ", place.first, " role ", int(place.second));
     EXPECT_EQ(both.at(place).weight.sizes(), gradient.sizes()) << where;
@@ -115,9 +116,9 @@ TEST_P(MixtureCalibration, GradientsAndSquaresAreThoseOfTheWideForm) {
 
 TEST_P(MixtureCalibration, SaliencyIsThatOfTheWideForm) {
   const auto wide = wide_gradients(model_, ids_);
-  const auto stats = collect(Needs::Saliency, batches_);
+  const auto found = collect(stats::saliency, batches_);
   for (const auto& [place, gradient] : wide) {
-    const WeightStats& one = stats.at(place);
+    const WeightStats& one = found.at(place);
     const at::Tensor weight = model_.load_block(place.first, at::kCPU)[place.second];
     const at::Tensor product = weight * gradient;  // one.weight's memory is another layer's by now
     EXPECT_LT(relative_error(one.column_saliency, product.sum(0)), kRounding);
@@ -131,13 +132,13 @@ TEST_P(MixtureCalibration, AnExpertThatNoTokenChoseHasGradientsOfZero) {
   // One token over and over: most of the experts are never asked.
   const at::Tensor same = at::full({2, 4}, 7, at::kLong);
   const auto wide = wide_gradients(model_, same);
-  for (const Needs needs : {Needs::GradientAndSquares, Needs::Gradient}) {
-    const auto stats = collect(needs, {{same.narrow(0, 0, 1)}, {same.narrow(0, 1, 1)}});
+  for (const Statistic* needed : {&stats::sample_gradients, &stats::gradient}) {
+    const auto found = collect(*needed, {{same.narrow(0, 0, 1)}, {same.narrow(0, 1, 1)}});
     int64_t idle = 0;
     for (const auto& [place, gradient] : wide) {
       // Of queries and keys they are rounding alone: attention to the same everywhere.
       if (place.second < Role::GateProj || experts(place.first) == 0) continue;
-      const WeightStats& one = stats.at(place);
+      const WeightStats& one = found.at(place);
       EXPECT_LT(relative_error(one.gradient, gradient), kRounding);
       if (place.second != Role::UpProj) continue;
       const at::Tensor zero = (one.gradient == 0).all(1);

@@ -150,7 +150,8 @@ class Keeper : public GradientCollector {
  public:
   Keeper(Gradients& gradients, bool all, std::optional<int> stop_after)
       : GradientCollector(
-            Needs::Gradient, [all](int layer, Role) { return all || layer >= 0; },
+            Needs{.statistics = {&stats::gradient}},
+            [all](int layer, Role) { return all || layer >= 0; },
             [this](const LinearSite& site, const WeightStats& stats) {
               seen.insert(site.layer);
               at::Tensor& sum = gradients_[{site.layer, site.role}];

@@ -96,7 +96,7 @@ TEST(BlockStream, GivesTheSameSumsInOneBatchAndInMany) {
   const auto run = [&](const std::vector<TokenBatch>& batches) {
     std::map<std::pair<int, Role>, at::Tensor> gradients;
     GradientCollector collector(
-        Needs::Gradient, [](int, Role) { return true; },
+        Needs{.statistics = {&stats::gradient}}, [](int, Role) { return true; },
         [&](const LinearSite& site, const WeightStats& stats) {
           gradients[{site.layer, site.role}] = stats.gradient;
         });
@@ -117,7 +117,7 @@ TEST(BlockStream, IsTheSameBitForBitASecondTime) {
   const auto run = [&] {
     std::vector<at::Tensor> sums;
     GradientCollector collector(
-        Needs::Saliency, [](int, Role) { return true; },
+        Needs{.statistics = {&stats::saliency}}, [](int, Role) { return true; },
         [&](const LinearSite&, const WeightStats& stats) {
           if (stats.row_saliency.defined()) sums.push_back(stats.row_saliency);
           if (stats.column_saliency.defined()) sums.push_back(stats.column_saliency);
@@ -136,7 +136,9 @@ TEST(GradientCollector, SaliencyEqualsTheProductWithTheGradient) {
   std::map<std::pair<int, Role>, WeightStats> by_gradient, by_saliency, without;
   for (auto* stats : {&by_gradient, &by_saliency, &without}) {
     GradientCollector collector(
-        stats == &by_gradient ? Needs::Gradient : Needs::Saliency, [](int, Role) { return true; },
+        stats == &by_gradient ? Needs{.statistics = {&stats::gradient}}
+                              : Needs{.statistics = {&stats::saliency}},
+        [](int, Role) { return true; },
         [&](const LinearSite& site, const WeightStats& one) {
           (*stats)[{site.layer, site.role}] = one;
         },
@@ -181,11 +183,12 @@ TEST(GradientCollector, SquaresAreTheMeanOverSamplesOfTheirOwnSquaredGradients) 
       return found;
     };
     const Gradients squares =
-        run(Needs::GradientAndSquares, {{ids.narrow(0, 0, 3)}, {ids.narrow(0, 3, 1)}},
-            &WeightStats::squared_gradient);
+        run(Needs{.statistics = {&stats::sample_gradients}},
+            {{ids.narrow(0, 0, 3)}, {ids.narrow(0, 3, 1)}}, &WeightStats::squared_gradient);
     std::vector<Gradients> each;
     for (int64_t j = 0; j < 4; ++j) {
-      each.push_back(run(Needs::Gradient, {{ids.narrow(0, j, 1)}}, &WeightStats::gradient));
+      each.push_back(run(Needs{.statistics = {&stats::gradient}}, {{ids.narrow(0, j, 1)}},
+                         &WeightStats::gradient));
     }
     for (const auto& [site, square] : squares) {
       at::Tensor expected = at::zeros_like(square);
@@ -203,7 +206,7 @@ TEST(BlockStream, GivesTheSameWithAStoreThatSpillsEverything) {
     StreamStore store({.ram_bytes = ram_bytes});
     std::vector<at::Tensor> gradients;
     GradientCollector collector(
-        Needs::Gradient, [](int layer, Role) { return layer >= 1; },
+        Needs{.statistics = {&stats::gradient}}, [](int layer, Role) { return layer >= 1; },
         [&](const LinearSite&, const WeightStats& stats) { gradients.push_back(stats.gradient); });
     BlockStream(model, at::kCPU).backward(batches, {1, 3}, collector, store);
     EXPECT_EQ(store.spilled_bytes() > 0, ram_bytes == 0);

@@ -52,7 +52,7 @@ TEST_P(VocabPassTest, ShowsTheGradientsOfNormHeadAndEmbedding) {
   const Expected expected(model, batches);
   std::map<Role, std::vector<WeightStats>> shown;
   GradientCollector collector(
-      Needs::Gradient, [](int, Role) { return true; },
+      Needs{.statistics = {&stats::gradient}}, [](int, Role) { return true; },
       [&](const LinearSite& site, const WeightStats& stats) { shown[site.role].push_back(stats); });
   const at::NoGradGuard no_grad;
   const VocabPass pass(model, at::kCPU, batches);

@@ -11,7 +11,7 @@ class Experts : public CliTest {
  protected:
   // A tiny mixture: two layers, two of four experts; its tokens are the bytes up to `\`.
   void save_mixture(const std::string& name) const {
-    const std::string golden = source_path("tests/model/golden/") + name;
+    const std::string golden = test::source_path("tests/model/golden/") + name;
     fs::remove_all(model);
     test::save_model(open_model(golden), json_of(golden + "/config.json"), model);
   }

@@ -187,7 +187,7 @@ TEST_F(Rules, ARunThatRemovesNothingSaysSo) {
 }
 
 TEST_F(Rules, CompatRefusesMixtures) {
-  const std::string mixture = source_path("tests/model/golden/mixtral");
+  const std::string mixture = test::source_path("tests/model/golden/mixtral");
   for (const Arguments& more : {Arguments{}, Arguments{"--global"}}) {
     Arguments line{"prune", mixture, "--out", out, "--method", "l1", "--compat", "llm-pruner"};
     line.insert(line.end(), more.begin(), more.end());

@@ -17,7 +17,10 @@ const Criterion& criterion(std::string_view name) {
 
 std::vector<float> score(std::string_view name, const WeightStats& stats, int dim) {
   PythonRandom random(0);
-  const at::Tensor scores = criterion(name).score({stats, dim, 2, random}).to(at::kFloat);
+  const Criterion& one = criterion(name);
+  const at::Tensor slices =
+      one.slice != nullptr ? one.slice({stats, dim, 2, random}) : one.element(stats).sum(1 - dim);
+  const at::Tensor scores = slices.to(at::kFloat);
   return {scores.const_data_ptr<float>(), scores.const_data_ptr<float>() + scores.numel()};
 }
 
@@ -79,9 +82,27 @@ TEST(ExpertOutput, AveragesOverTheTokensThatChoseAnExpert) {
 TEST(Random, DrawsPythonsNumbersInOrder) {
   PythonRandom random(42);
   const WeightStats none;
-  const at::Tensor scores = criterion("random").score({none, 0, 2, random});
+  const at::Tensor scores = criterion("random").slice({none, 0, 2, random});
   EXPECT_DOUBLE_EQ(scores[0].item<double>(), 0.6394267984578837);    // random.seed(42);
   EXPECT_DOUBLE_EQ(scores[1].item<double>(), 0.025010755222666936);  // random.random() twice
+}
+
+// Where a criterion has both functions, they say the same.
+TEST(Criteria, AddUpTheirElementsToSlices) {
+  WeightStats one = stats();
+  one.squared_gradient = at::tensor({2.0f, 1.0f, 0.0f, 3.0f}).view({2, 2});
+  int both = 0;
+  for (const Criterion* criterion : criteria::all()) {
+    if (criterion->element == nullptr || criterion->slice == nullptr) continue;
+    if (criterion->needs.in(Pass::Forward)) continue;
+    ++both;
+    for (const int dim : {0, 1}) {
+      PythonRandom random(0);
+      const at::Tensor slices = criterion->slice({one, dim, 2, random});
+      EXPECT_TRUE(at::allclose(criterion->element(one).sum(1 - dim), slices)) << criterion->name;
+    }
+  }
+  EXPECT_GE(both, 3);
 }
 
 TEST(Criteria, HaveDistinctNamesAndASource) {

@@ -1,5 +1,6 @@
 #include "prunus/io/tensor_file.h"
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 
@@ -32,6 +33,15 @@ void expect_same(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>
     if (x.nbytes() == 0) continue;
     EXPECT_EQ(std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()), 0);
   }
+}
+
+std::vector<std::string> files_in(const std::string& dir) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(dir)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 TEST(SaveTensors, SurvivesTheDisk) {

@@ -19,7 +19,7 @@ using testing::ElementsAre;
 
 // The sets that the options cut, with scores that are all different: unit u of set s costs
 // (7·u + 3·s) mod 31 + u/100.
-std::vector<ScoredSet> scored_sets(const Model& model, const PruneOptions& options) {
+std::vector<ScoredSet> scored_sets(const Model& model, const PruneRecipe& options) {
   std::vector<ScoredSet> sets;
   for (GroupSet& set : select_sets(model, options)) {
     const auto s = static_cast<int64_t>(sets.size());
@@ -35,7 +35,7 @@ std::vector<ScoredSet> scored_sets(const Model& model, const PruneOptions& optio
 
 // Kept units of each set, per share.
 std::vector<int64_t> kept(const Model& model, const PruneOptions& given, double fraction = 1.0) {
-  const PruneOptions options = resolve(given, model.layer_count());
+  const PruneRecipe options = resolve(given, model.layer_count());
   const std::vector<ScoredSet> sets = scored_sets(model, options);
   std::vector<int64_t> counts = allocate(sets, options, fraction);
   for (size_t i = 0; i < sets.size(); ++i) counts[i] = sets[i].set.units_per_share() - counts[i];
@@ -90,8 +90,7 @@ TEST(Allocate, RoundsKeptSlicesUpToAMultiple) {
 TEST(Allocate, KeepsRowsOfWhole16BytesInMixturesUnlessItIsTold) {
   const Model model = open_model(golden_dir("qwen2_moe"));
   const auto widths = [&](int64_t round_to) {
-    const PruneOptions options =
-        resolve({.ratio = 0.45, .round_to = round_to}, model.layer_count());
+    const PruneRecipe options = resolve({.ratio = 0.45, .round_to = round_to}, model.layer_count());
     const std::vector<ScoredSet> sets = scored_sets(model, options);
     const std::vector<int64_t> counts = allocate(sets, options, 1.0);
     std::vector<int64_t> left;
@@ -110,7 +109,7 @@ TEST(Allocate, KeepsRowsOfWhole16BytesInMixturesUnlessItIsTold) {
 
 TEST(WarnOfRounding, SpeaksWhereStockKernelsWouldRefuseTheRows) {
   const auto said = [](const Model& model, int64_t round_to) {
-    const PruneOptions options = resolve({.round_to = round_to}, model.layer_count());
+    const PruneRecipe options = resolve({.round_to = round_to}, model.layer_count());
     const std::vector<GroupSet> sets = select_sets(model, options);
     testing::internal::CaptureStderr();
     warn_of_rounding(sets, options);
@@ -126,11 +125,11 @@ TEST(WarnOfRounding, SpeaksWhereStockKernelsWouldRefuseTheRows) {
 TEST(Allocate, RoundsAsTheReferenceUnderCompat) {
   const Model model = tiny_model({.layers = 1});
   // The slices removed are rounded down: 7 → 4 (one head), 5 → 4.
-  EXPECT_THAT(kept(model, {.ratio = 0.4, .round_to = 4, .compat = Compat::LlmPruner}),
+  EXPECT_THAT(kept(model, {.ratio = 0.4, .round_to = 4, .compat = "llm-pruner"}),
               ElementsAre(3, 8));
   // 6 → 5 (one head); 4 → 0.
   EXPECT_THAT(
-      kept(model, {.ratio = 0.375, .ffn_ratio = 0.3, .round_to = 5, .compat = Compat::LlmPruner}),
+      kept(model, {.ratio = 0.375, .ffn_ratio = 0.3, .round_to = 5, .compat = "llm-pruner"}),
       ElementsAre(3, 12));
 }
 
@@ -161,12 +160,12 @@ TEST(Allocate, RefusesToEmptyASetUnlessTheReferenceWouldLeaveItWhole) {
                [&] { kept(model, {.ratio = 0.95}); });
   expect_error(ErrorKind::InvalidArgument, "layers.0.ffn: ratio 0.95 would remove all 12 units",
                [&] { kept(model, {.attn_ratio = 0.5, .ffn_ratio = 0.95}); });
-  EXPECT_THAT(kept(model, {.attn_ratio = 0.5, .ffn_ratio = 0.95, .compat = Compat::LlmPruner}),
+  EXPECT_THAT(kept(model, {.attn_ratio = 0.5, .ffn_ratio = 0.95, .compat = "llm-pruner"}),
               ElementsAre(2, 12));
   EXPECT_THAT(kept(model, {.ratio = 0.95, .global = true}), ElementsAre(1, 1));
 }
 
-int64_t size_of(const Model& model, const PruneOptions& options) {
+int64_t size_of(const Model& model, const PruneRecipe& options) {
   return options.target_params ? model.parameters() : model.bytes();
 }
 
@@ -180,9 +179,9 @@ Model cut(const Model& model, const std::vector<ScoredSet>& sets,
 }
 
 // Solves, cuts, and looks at what is really left; then with the unit each set lost last put back.
-void expect_meets_target(const Model& model, PruneOptions options, int64_t wanted, bool bytes) {
-  (bytes ? options.target_bytes : options.target_params) = wanted;
-  options = resolve(options, model.layer_count());
+void expect_meets_target(const Model& model, PruneOptions given, int64_t wanted, bool bytes) {
+  (bytes ? given.target_bytes : given.target_params) = wanted;
+  PruneRecipe options = resolve(given, model.layer_count());
   const std::vector<ScoredSet> sets = scored_sets(model, options);
   std::vector<GroupSet> plain;
   for (const ScoredSet& scored : sets) plain.push_back(scored.set);
@@ -226,7 +225,7 @@ TEST(SolveRatio, LeavesNoMoreThanTheTargetAndHardlyLess) {
 
 TEST(SolveRatio, IsZeroWhereTheModelIsSmallEnoughAlready) {
   const Model model = tiny_model({});
-  const PruneOptions options = resolve({.target_params = model.parameters()}, 2);
+  const PruneRecipe options = resolve({.target_params = model.parameters()}, 2);
   const std::vector<ScoredSet> sets = scored_sets(model, options);
   std::vector<GroupSet> plain;
   for (const ScoredSet& scored : sets) plain.push_back(scored.set);
@@ -234,7 +233,7 @@ TEST(SolveRatio, IsZeroWhereTheModelIsSmallEnoughAlready) {
 }
 
 double solved(const Model& model, const PruneOptions& given) {
-  const PruneOptions options = resolve(given, model.layer_count());
+  const PruneRecipe options = resolve(given, model.layer_count());
   const std::vector<ScoredSet> sets = scored_sets(model, options);
   std::vector<GroupSet> plain;
   for (const ScoredSet& scored : sets) plain.push_back(scored.set);

@@ -383,7 +383,7 @@ TEST(Reap, MeetsATarget) {
 TEST(Reap, RefusesWhereThereAreNoExpertsOrNoText) {
   const Model dense = tiny_model({});
   const std::vector<TokenBatch> batches = {{random_ids(dense, 2, 8)}};
-  EXPECT_TRUE(needs_calibration(reap(0.5)));
+  EXPECT_TRUE(needs_calibration(resolve(reap(0.5), 2)));
   expect_error(ErrorKind::InvalidArgument, "--calib",
                [&] { make_plan(open_model(kKinds[0].dir()), PlanContext{}, reap(0.5)); });
   expect_error(ErrorKind::InvalidArgument, "has no experts",

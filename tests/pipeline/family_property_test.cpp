@@ -219,7 +219,8 @@ TEST_P(FamilyProperty, SaliencyIsTheDerivativeOfTheLossByTheRow) {
   std::map<Role, at::Tensor> rows;
   const std::set<Role> wanted = {Role::UpProj, Role::VProj, Role::OProj};
   GradientCollector collector(
-      Needs::Saliency, [&](int l, Role role) { return l == layer && wanted.contains(role); },
+      Needs{.statistics = {&stats::saliency}},
+      [&](int l, Role role) { return l == layer && wanted.contains(role); },
       [&](const LinearSite& site, const WeightStats& stats) {
         rows[site.role] = stats.row_saliency.clone();
       });

@@ -27,7 +27,7 @@ PruneOptions options_of(const Json& one) {
   options.layers =
       LayerRange{one.at("layers")[0].get<int64_t>(), one.at("layers")[1].get<int64_t>()};
   options.global = one.at("global").get<bool>();
-  options.compat = Compat::LlmPruner;
+  options.compat = "llm-pruner";
   return options;
 }
 

@@ -9,10 +9,9 @@
 namespace prunus::test {
 namespace {
 
-void expect_range(const std::optional<LayerRange>& range, int64_t begin, int64_t end) {
-  ASSERT_TRUE(range.has_value());
-  EXPECT_EQ(range->begin, begin);
-  EXPECT_EQ(range->end, end);
+void expect_range(const LayerRange& range, int64_t begin, int64_t end) {
+  EXPECT_EQ(range.begin, begin);
+  EXPECT_EQ(range.end, end);
 }
 
 void expect_refused(const PruneOptions& options, const std::string& part, int64_t layers = 32) {
@@ -20,21 +19,20 @@ void expect_refused(const PruneOptions& options, const std::string& part, int64_
 }
 
 TEST(Resolve, FillsInWhatWasNotGiven) {
-  const PruneOptions options = resolve({}, 7);
+  const PruneRecipe options = resolve({}, 7);
   EXPECT_EQ(options.attn_ratio, 0.25);
   EXPECT_EQ(options.ffn_ratio, 0.25);
   EXPECT_EQ(options.reduction, "sum");
   expect_range(options.attn_layers, 0, 7);
   expect_range(options.ffn_layers, 0, 7);
-  EXPECT_TRUE(options.resolved);
 }
 
 TEST(Resolve, LetsThePartsOverrideTheWhole) {
-  const PruneOptions options = resolve({.ratio = 0.5,
-                                        .ffn_ratio = 0.75,
-                                        .layers = LayerRange{2, 5},
-                                        .attn_layers = LayerRange{3, 4}},
-                                       7);
+  const PruneRecipe options = resolve({.ratio = 0.5,
+                                       .ffn_ratio = 0.75,
+                                       .layers = LayerRange{2, 5},
+                                       .attn_layers = LayerRange{3, 4}},
+                                      7);
   EXPECT_EQ(options.attn_ratio, 0.5);
   EXPECT_EQ(options.ffn_ratio, 0.75);
   expect_range(options.attn_layers, 3, 4);
@@ -42,13 +40,12 @@ TEST(Resolve, LetsThePartsOverrideTheWhole) {
 }
 
 TEST(Resolve, KnowsThePapersPresets) {
-  const PruneOptions twenty = resolve({.preset = "llm-pruner-20"}, 32);
+  const PruneRecipe twenty = resolve({.preset = "llm-pruner-20"}, 32);
   EXPECT_EQ(twenty.ratio, 0.25);
   EXPECT_EQ(twenty.attn_ratio, 0.25);
   expect_range(twenty.attn_layers, 4, 30);
   expect_range(twenty.ffn_layers, 4, 30);
-  EXPECT_TRUE(twenty.preset.empty());
-  const PruneOptions fifty = resolve({.preset = "llm-pruner-50"}, 32);
+  const PruneRecipe fifty = resolve({.preset = "llm-pruner-50"}, 32);
   EXPECT_EQ(fifty.ffn_ratio, 0.6);
   expect_range(fifty.ffn_layers, 3, 31);
 }
@@ -57,7 +54,7 @@ TEST(Resolve, RefusesAPresetOnAModelTooShortForIt) {
   expect_refused({.preset = "llm-pruner-20"}, "the model has 6", 6);
   expect_range(resolve({.preset = "llm-pruner-20"}, 7).attn_layers, 4, 5);
   expect_refused({.preset = "llm-pruner-50"}, "the first 3 and the last 1", 4);
-  const PruneOptions chosen = resolve({.preset = "llm-pruner-20", .layers = LayerRange{1, 2}}, 2);
+  const PruneRecipe chosen = resolve({.preset = "llm-pruner-20", .layers = LayerRange{1, 2}}, 2);
   expect_range(chosen.attn_layers, 1, 2);
   EXPECT_EQ(chosen.ratio, 0.25);
 }
@@ -111,7 +108,7 @@ TEST(Resolve, RefusesBlockOptionsForOtherStructures) {
     expect_refused(preset, "is for --structure block");
     PruneOptions plain{.structure = structure};
     plain.keep_first = keep_first;
-    EXPECT_TRUE(resolve(plain, 32).resolved);
+    EXPECT_NO_THROW(resolve(plain, 32));
   }
 }
 
@@ -136,10 +133,10 @@ TEST(Resolve, RefusesWhatLayerWisePruningHasNoUseFor) {
 
 TEST(Resolve, RefusesWhatTheReferenceDoesNotHave) {
   const auto refuse = [](const std::string& part, PruneOptions options) {
-    options.compat = Compat::LlmPruner;
+    options.compat = "llm-pruner";
     expect_refused(options, part);
-    options.compat = Compat::None;
-    EXPECT_TRUE(resolve(options, 32).resolved) << part;
+    options.compat = "";
+    EXPECT_NO_THROW(resolve(options, 32)) << part;
   };
   refuse("no --granularity", {.granularity = Granularity::QueryHead});
   refuse("no reduction `last`", {.reduction = "last"});
@@ -152,12 +149,11 @@ TEST(Resolve, RefusesWhatTheReferenceDoesNotHave) {
 }
 
 TEST(Resolve, ReducesMagnitudesByMeanAsTheReference) {
-  EXPECT_EQ(resolve({.method = "l2", .compat = Compat::LlmPruner}, 4).reduction, "mean");
+  EXPECT_EQ(resolve({.method = "l2", .compat = "llm-pruner"}, 4).reduction, "mean");
   EXPECT_EQ(resolve({.method = "l2"}, 4).reduction, "sum");
-  EXPECT_EQ(resolve({.compat = Compat::LlmPruner}, 4).reduction, "sum");
-  EXPECT_EQ(
-      resolve({.method = "l1", .reduction = "mean", .compat = Compat::LlmPruner}, 4).reduction,
-      "mean");
+  EXPECT_EQ(resolve({.compat = "llm-pruner"}, 4).reduction, "sum");
+  EXPECT_EQ(resolve({.method = "l1", .reduction = "mean", .compat = "llm-pruner"}, 4).reduction,
+            "mean");
 }
 
 TEST(Resolve, KeepsScoresOfWholeExpertsToWholeExperts) {
@@ -173,7 +169,7 @@ TEST(Resolve, KeepsScoresOfWholeExpertsToWholeExperts) {
     refuse("add --structure expert", [&](PruneOptions& o) { o.structure = other; });
   }
   refuse("drop --reduction", [](PruneOptions& o) { o.reduction = "sum"; });
-  refuse("drop --compat", [](PruneOptions& o) { o.compat = Compat::LlmPruner; });
+  refuse("drop --compat", [](PruneOptions& o) { o.compat = "llm-pruner"; });
   refuse("no Taylor variant", [](PruneOptions& o) { o.taylor = "vectorize"; });
   refuse("--global", [](PruneOptions& o) { o.global = true; });
 }
@@ -188,18 +184,27 @@ TEST(Resolve, RefusesHeadChannelsOfSomeLayersOnly) {
   expect_refused({.granularity = head_dim, .attn_layers = LayerRange{0, 31}}, "every layer alike");
   expect_refused({.granularity = head_dim, .global = true}, "every layer alike");
   // FFN channels may go from fewer layers.
-  EXPECT_TRUE(resolve({.granularity = head_dim, .ffn_layers = LayerRange{1, 2}}, 32).resolved);
+  EXPECT_NO_THROW(resolve({.granularity = head_dim, .ffn_layers = LayerRange{1, 2}}, 32));
 }
 
-TEST(Resolve, ChangesNothingASecondTime) {
-  const PruneOptions once = resolve({.preset = "llm-pruner-50", .compat = Compat::LlmPruner}, 32);
-  PruneOptions changed = once;
-  changed.ratio = 0.5;  // as a solved target does: no check, no spreading to the parts
-  const PruneOptions twice = resolve(changed, 3);
-  EXPECT_EQ(twice.ratio, 0.5);
-  EXPECT_EQ(twice.attn_ratio, 0.6);
-  expect_range(twice.attn_layers, 3, 31);
-  EXPECT_EQ(twice.reduction, "sum");
+// What is absent is the method's to say; what is given overrides it.
+TEST(Resolve, TakesWhatIsAbsentFromTheMethod) {
+  const PruneRecipe reap = resolve({.method = "reap"}, 4);
+  EXPECT_EQ(reap.structure, Structure::Expert);
+  EXPECT_EQ(reap.members, Members::Router);
+  const PruneRecipe paper = resolve({.method = "llm-pruner-50", .ffn_ratio = 0.3}, 32);
+  EXPECT_EQ(paper.attn_ratio, 0.6);
+  EXPECT_EQ(paper.ffn_ratio, 0.3);
+  expect_range(paper.attn_layers, 3, 31);
+  EXPECT_EQ(paper.name, "llm-pruner-50");
+  const PruneRecipe preset = resolve({.preset = "llm-pruner-50", .ratio = 0.1}, 32);
+  EXPECT_EQ(preset.attn_ratio, 0.1);
+  EXPECT_EQ(preset.name, "llm-pruner");
+  EXPECT_EQ(resolve({.global = true}, 4).budget->name, "global");
+  EXPECT_EQ(resolve({.budget = "global"}, 4).budget->name, "global");
+  EXPECT_EQ(resolve({.global = true, .compat = "llm-pruner"}, 4).budget->name, "llm_pruner_global");
+  expect_refused({.global = true, .budget = "uniform"}, "drop one of the two");
+  expect_refused({.budget = "fair"}, "--budget");
 }
 
 }  // namespace

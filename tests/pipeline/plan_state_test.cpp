@@ -192,7 +192,7 @@ TEST(WorkFolder, IsOnlyAPlaceToSpillToWhereNothingCanBeResumed) {
   {
     WorkFolder folder(
         {.path = dir / "w", .identity = kJob, .resumable = false, .is_state = is_plan_state});
-    const PlanContext context = plan_context(folder, -1, {});
+    const PlanContext context = plan_context(folder, 0, {});
     const auto store = context.store(0);
     store->put("hidden-1", {at::ones({2})});
     EXPECT_TRUE(exists(dir / "w/step-0/hidden-1.tensors"));

@@ -253,7 +253,7 @@ TEST(MakePlan, DropsTheLayersItIsTold) {
   const auto layers = [&](const PruneOptions& options) {
     PruneOptions layer_wise = options;
     layer_wise.structure = Structure::Layer;
-    EXPECT_FALSE(needs_calibration(layer_wise));
+    EXPECT_FALSE(needs_calibration(resolve(layer_wise, 4)));
     const Plan plan = make_plan(model, PlanContext{}, layer_wise).plan;
     check_plan(plan, model);
     return kept(plan, AxisLabel::Layer, -1);
@@ -305,8 +305,8 @@ TEST(MakePlan, SaysWhereCalibrationIsMissing) {
   const Model model = tiny_model({});
   expect_error(ErrorKind::InvalidArgument, "--calib",
                [&] { make_plan(model, PlanContext{}, PruneOptions{}); });
-  EXPECT_FALSE(needs_calibration(PruneOptions{.method = "l2"}));
-  EXPECT_TRUE(needs_calibration(PruneOptions{}));
+  EXPECT_FALSE(needs_calibration(resolve({.method = "l2"}, 2)));
+  EXPECT_TRUE(needs_calibration(resolve({}, 2)));
 }
 
 // Weights that are never read: method random looks at none.

@@ -7,6 +7,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "prunus/pipeline/conventions.h"
+
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
@@ -92,14 +94,14 @@ TEST(Fold, CountsAQueryHeadForTheGroupItIsRemovedWith) {
   const Model model = tiny_model({.head_dim = 2, .kv_heads = 2});
   const GroupSet set = set_of(model, AxisLabel::KvGroup);
   const at::Tensor q = at::tensor({1, 2, 30, 40, 500, 600, 7000, 8000}, at::kFloat);
-  EXPECT_THAT(values_of(fold(q, set, member_of(set, Role::QProj), Compat::None)),
+  EXPECT_THAT(values_of(conventions::own.fold(q, set, member_of(set, Role::QProj))),
               ElementsAre(1 + 30, 2 + 40, 500 + 7000, 600 + 8000));
   // The reference credits query head h to KV head h mod 2.
-  EXPECT_THAT(values_of(fold(q, set, member_of(set, Role::QProj), Compat::LlmPruner)),
+  EXPECT_THAT(values_of(conventions::llm_pruner.fold(q, set, member_of(set, Role::QProj))),
               ElementsAre(1 + 500, 2 + 600, 30 + 7000, 40 + 8000));
   const at::Tensor k = at::tensor({1, 2, 30, 40}, at::kFloat);
-  for (const Compat compat : {Compat::None, Compat::LlmPruner}) {
-    EXPECT_THAT(values_of(fold(k, set, member_of(set, Role::KProj), compat)),
+  for (const Conventions* compat : {&conventions::own, &conventions::llm_pruner}) {
+    EXPECT_THAT(values_of(compat->fold(k, set, member_of(set, Role::KProj))),
                 ElementsAre(1, 2, 30, 40));
   }
 }
@@ -108,8 +110,8 @@ TEST(Fold, ChangesNothingWhereEveryUnitHasItsOwnSlices) {
   const Model model = tiny_model({.head_dim = 2, .q_heads = 2, .kv_heads = 2});
   const at::Tensor slices = at::tensor({1, 2, 3, 4}, at::kFloat);
   const GroupSet heads = set_of(model, AxisLabel::KvGroup);
-  for (const Compat compat : {Compat::None, Compat::LlmPruner}) {
-    EXPECT_THAT(values_of(fold(slices, heads, member_of(heads, Role::QProj), compat)),
+  for (const Conventions* compat : {&conventions::own, &conventions::llm_pruner}) {
+    EXPECT_THAT(values_of(compat->fold(slices, heads, member_of(heads, Role::QProj))),
                 ElementsAre(1, 2, 3, 4));
   }
 }
@@ -118,21 +120,23 @@ TEST(Fold, AddsUpWhereverAUnitOfHeadChannelsIs) {
   const Model model = tiny_model({.head_dim = 4, .q_heads = 2, .kv_heads = 1});
   const at::Tensor slices = at::tensor({1, 2, 3, 4, 50, 60, 70, 80}, at::kFloat);
   const GroupSet pairs = set_of(model, AxisLabel::RopePair);  // channels p and p + 2
-  EXPECT_THAT(values_of(fold(slices, pairs, member_of(pairs, Role::QProj), Compat::None)),
+  EXPECT_THAT(values_of(conventions::own.fold(slices, pairs, member_of(pairs, Role::QProj))),
               ElementsAre(1 + 3 + 50 + 70, 2 + 4 + 60 + 80));
   const GroupSet channels = set_of(model, AxisLabel::ValueDim);  // read by both query heads
-  EXPECT_THAT(values_of(fold(slices, channels, member_of(channels, Role::OProj), Compat::None)),
+  EXPECT_THAT(values_of(conventions::own.fold(slices, channels, member_of(channels, Role::OProj))),
               ElementsAre(1 + 50, 2 + 60, 3 + 70, 4 + 80));
   const GroupSet heads = set_of(model, AxisLabel::QueryHead);  // four places in each of two units
-  EXPECT_THAT(values_of(fold(slices, heads, member_of(heads, Role::QProj), Compat::None)),
+  EXPECT_THAT(values_of(conventions::own.fold(slices, heads, member_of(heads, Role::QProj))),
               ElementsAre(1, 2, 3, 4, 50, 60, 70, 80));
 }
 
-std::vector<Role> order_of(const TinySizes& sizes, AxisLabel label, Compat compat) {
+std::vector<Role> order_of(const TinySizes& sizes, AxisLabel label, const Conventions& by) {
   const Model model = tiny_model(sizes);
   const GroupSet set = set_of(model, label);
   std::vector<Role> roles;
-  for (const size_t i : scored_members(set, compat)) {
+  std::vector<size_t> members = scored_members(set);
+  if (by.order != nullptr) by.order(set, members);
+  for (const size_t i : members) {
     roles.push_back(set.members[i].tensor.spec->role);
   }
   return roles;
@@ -143,32 +147,32 @@ TEST(ScoredMembers, AreTheMatricesInTheOrderOfTheTable) {
   for (const char* family : {"llama", "qwen2", "qwen3"}) {
     for (const int64_t kv_heads : {4, 2}) {
       const TinySizes sizes{.family = family, .kv_heads = kv_heads};
-      EXPECT_THAT(order_of(sizes, AxisLabel::KvGroup, Compat::None),
+      EXPECT_THAT(order_of(sizes, AxisLabel::KvGroup, conventions::own),
                   ElementsAre(Role::QProj, Role::KProj, Role::VProj, Role::OProj));
-      EXPECT_THAT(order_of(sizes, AxisLabel::RopePair, Compat::None),
+      EXPECT_THAT(order_of(sizes, AxisLabel::RopePair, conventions::own),
                   ElementsAre(Role::QProj, Role::KProj));
-      EXPECT_THAT(order_of(sizes, AxisLabel::Ffn, Compat::None),
+      EXPECT_THAT(order_of(sizes, AxisLabel::Ffn, conventions::own),
                   ElementsAre(Role::GateProj, Role::UpProj, Role::DownProj));
     }
   }
 }
 
 TEST(ScoredMembers, FollowTheReferencesGraphUnderCompat) {
-  EXPECT_THAT(order_of({}, AxisLabel::KvGroup, Compat::LlmPruner),
+  EXPECT_THAT(order_of({}, AxisLabel::KvGroup, conventions::llm_pruner),
               ElementsAre(Role::QProj, Role::OProj, Role::VProj, Role::KProj));
-  EXPECT_THAT(order_of({.kv_heads = 2}, AxisLabel::KvGroup, Compat::LlmPruner),
+  EXPECT_THAT(order_of({.kv_heads = 2}, AxisLabel::KvGroup, conventions::llm_pruner),
               ElementsAre(Role::KProj, Role::OProj, Role::VProj, Role::QProj));
-  EXPECT_THAT(order_of({}, AxisLabel::Ffn, Compat::LlmPruner),
+  EXPECT_THAT(order_of({}, AxisLabel::Ffn, conventions::llm_pruner),
               ElementsAre(Role::GateProj, Role::UpProj, Role::DownProj));
 }
 
 TEST(ScoredMembers, OfTheHiddenDimensionIncludeTheNormsOverIt) {
   const TinySizes one_layer{.family = "qwen3", .layers = 1};
-  EXPECT_THAT(order_of(one_layer, AxisLabel::Hidden, Compat::None),
+  EXPECT_THAT(order_of(one_layer, AxisLabel::Hidden, conventions::own),
               ElementsAre(Role::EmbedTokens, Role::AttnNorm, Role::QProj, Role::KProj, Role::VProj,
                           Role::OProj, Role::MlpNorm, Role::GateProj, Role::UpProj, Role::DownProj,
                           Role::FinalNorm, Role::LmHead));
-  EXPECT_THAT(order_of(one_layer, AxisLabel::Hidden, Compat::LlmPruner),
+  EXPECT_THAT(order_of(one_layer, AxisLabel::Hidden, conventions::llm_pruner),
               ElementsAre(Role::FinalNorm, Role::EmbedTokens, Role::AttnNorm, Role::QProj,
                           Role::KProj, Role::VProj, Role::OProj, Role::MlpNorm, Role::GateProj,
                           Role::UpProj, Role::DownProj, Role::LmHead));

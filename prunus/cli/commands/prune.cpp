@@ -18,8 +18,7 @@ namespace {
 struct Options {
   PruneJob job;
   CommonOptions common;
-  std::string layers, attn_layers, ffn_layers, drop_layers, normalise, compat, precision;
-  std::string structure = "block";
+  std::string layers, attn_layers, ffn_layers, drop_layers, normalise, precision, structure;
   std::string granularity = "kv-group";
   bool seed_given = false;
   bool json = false;
@@ -75,17 +74,14 @@ std::string method_help() {
 
 void resolve_texts(Options& options) {
   PruneOptions& prune = options.job.options;
-  prune.structure = parse_structure(options.structure);
+  if (!options.structure.empty()) prune.structure = parse_structure(options.structure);
   prune.granularity = parse_granularity(options.granularity);
   prune.layers = parse_layers(options.layers, "--layers");
   prune.attn_layers = parse_layers(options.attn_layers, "--attn-layers");
   prune.ffn_layers = parse_layers(options.ffn_layers, "--ffn-layers");
   prune.drop_layers = parse_list(options.drop_layers, "--drop-layers");
   if (!options.normalise.empty()) prune.normalisation = parse_normalisation(options.normalise);
-  if (!options.compat.empty()) {
-    prune.compat = Compat::LlmPruner;
-    if (!options.seed_given) prune.seed = 42;
-  }
+  if (!prune.compat.empty() && !options.seed_given) prune.seed = 42;
   if (options.precision == "float64") prune.precision = at::kDouble;
 }
 
@@ -114,7 +110,7 @@ void declare_importance(CLI::App& app, Options& options) {
          "of a group's tensors to one score: sum (default), mean, max, prod, first, second, "
          "last (order: q, k, v, o; gate, up, down)")
       ->group(group);
-  app.add_option("--compat", options.compat,
+  app.add_option("--compat", prune.compat,
                  "llm-pruner: make that program's choices, quirks included, so that the same "
                  "weights, text and seed (42 unless given) lose the same channels and heads")
       ->check(one_of({"llm-pruner"}))

@@ -1,8 +1,14 @@
 #include "prunus/pipeline/method.h"
 
-namespace prunus::methods {
+namespace prunus {
+
+namespace criteria {
+extern const Criterion l1;
+}
+
+namespace methods {
 namespace {
-constexpr std::string_view kCriteria[] = {"l1"};
+constexpr const Criterion* kCriteria[] = {&criteria::l1};
 }
 
 extern const Method l1{
@@ -12,4 +18,5 @@ extern const Method l1{
     .criteria = kCriteria,
 };
 
-}  // namespace prunus::methods
+}  // namespace methods
+}  // namespace prunus

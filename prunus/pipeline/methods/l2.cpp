@@ -1,8 +1,14 @@
 #include "prunus/pipeline/method.h"
 
-namespace prunus::methods {
+namespace prunus {
+
+namespace criteria {
+extern const Criterion l2;
+}
+
+namespace methods {
 namespace {
-constexpr std::string_view kCriteria[] = {"l2"};
+constexpr const Criterion* kCriteria[] = {&criteria::l2};
 }
 
 extern const Method l2{
@@ -12,4 +18,5 @@ extern const Method l2{
     .criteria = kCriteria,
 };
 
-}  // namespace prunus::methods
+}  // namespace methods
+}  // namespace prunus

@@ -1,9 +1,16 @@
 #include "prunus/pipeline/method.h"
 
-namespace prunus::methods {
+namespace prunus {
+
+namespace criteria {
+extern const Criterion taylor_param_first, taylor_vectorize, taylor_param_second, taylor_param_mix;
+}
+
+namespace methods {
 namespace {
-constexpr std::string_view kCriteria[] = {"taylor_param_first", "taylor_vectorize",
-                                          "taylor_param_second", "taylor_param_mix"};
+constexpr const Criterion* kCriteria[] = {
+    &criteria::taylor_param_first, &criteria::taylor_vectorize, &criteria::taylor_param_second,
+    &criteria::taylor_param_mix};
 }
 
 extern const Method llm_pruner{
@@ -13,4 +20,5 @@ extern const Method llm_pruner{
     .criteria = kCriteria,
 };
 
-}  // namespace prunus::methods
+}  // namespace methods
+}  // namespace prunus

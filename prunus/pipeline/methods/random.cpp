@@ -1,8 +1,14 @@
 #include "prunus/pipeline/method.h"
 
-namespace prunus::methods {
+namespace prunus {
+
+namespace criteria {
+extern const Criterion random;
+}
+
+namespace methods {
 namespace {
-constexpr std::string_view kCriteria[] = {"random"};
+constexpr const Criterion* kCriteria[] = {&criteria::random};
 }
 
 extern const Method random{
@@ -12,4 +18,5 @@ extern const Method random{
     .criteria = kCriteria,
 };
 
-}  // namespace prunus::methods
+}  // namespace methods
+}  // namespace prunus

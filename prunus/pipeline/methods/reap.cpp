@@ -1,8 +1,14 @@
 #include "prunus/pipeline/method.h"
 
-namespace prunus::methods {
+namespace prunus {
+
+namespace criteria {
+extern const Criterion expert_output;
+}
+
+namespace methods {
 namespace {
-constexpr std::string_view kCriteria[] = {"expert_output"};
+constexpr const Criterion* kCriteria[] = {&criteria::expert_output};
 }
 
 extern const Method reap{
@@ -10,8 +16,11 @@ extern const Method reap{
     .source = "Lasby et al., REAP the Experts, arXiv:2510.13999",
     .summary =
         "size of each expert's router-weighted output on calibration text, forward pass "
-        "only; with --structure expert",
+        "only; removes experts",
     .criteria = kCriteria,
+    .structure = Structure::Expert,
+    .members = Members::Router,
 };
 
-}  // namespace prunus::methods
+}  // namespace methods
+}  // namespace prunus

@@ -1,0 +1,25 @@
+#pragma once
+#include <algorithm>
+#include <array>
+
+#include "prunus/calib/statistic.h"
+
+namespace prunus {
+
+/// What must be known of a model before it can be scored: the weights, and a set of statistics.
+struct Needs {
+  bool weights = false;  ///< where statistics are asked for, the weights come with them
+  std::array<const Statistic*, 4> statistics = {};  ///< null: none; in any order
+
+  bool has(const Statistic& one) const {
+    return std::find(statistics.begin(), statistics.end(), &one) != statistics.end();
+  }
+  bool in(Pass pass) const {
+    return std::any_of(statistics.begin(), statistics.end(),
+                       [&](const Statistic* one) { return one != nullptr && one->pass == pass; });
+  }
+  /// Whether text must run through the model.
+  bool calibration() const { return in(Pass::Forward) || in(Pass::Backward); }
+};
+
+}  // namespace prunus
