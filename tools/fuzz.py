@@ -39,6 +39,9 @@ RUNS = [
     '{"model": "m", "resident_dtype": "F32", "parameters": 5, "cases": [{"batch": 1,'
     ' "prompt_tokens": 8, "new_tokens": 4, "prefill_tokens_per_second": {"median": 1.5},'
     ' "first_token_ms": {"median": 2.5}, "decode_tokens_per_second": {"median": 3}}]}]}',
+    '{"format": "prunus-run", "version": 1, "command": "eval", "model": "m", "parameters": 5,'
+    ' "results": [{"protocol": "chunked-8", "file": "a.txt", "text_sha256": "00ff", "ppl": 4.5}]}',
+    '{"format": "prunus-run", "version": 1, "command": "inspect", "model": "m", "bytes": 20}',
 ]
 
 # What \\s, \\w, brackets and groups of real tokenizers look like; a text follows the line break.

@@ -150,8 +150,9 @@ def main():
                 else:
                     equal += 1
                     done += 1
-                for out in outs:
+                for out in outs:  # and what an unfinished run left, which refuses the next
                     shutil.rmtree(out, ignore_errors=True)
+                    shutil.rmtree(out.with_name(out.name + ".work"), ignore_errors=True)
             apart = (f"; scores differ by up to {worst.of_largest:.1e} of the set's largest, "
                      f"{worst.of_itself:.1e} of themselves" if options.scores else "")
             print(f"{golden.name}: {done} equal{apart}", flush=True)

@@ -58,7 +58,9 @@ class BlockCache {
 };
 
 /// From now on libtorch's new tensors on the CPU have their memory from one BlockCache, which is
-/// never destroyed. Does nothing in a build with AddressSanitizer. Call again as you like.
+/// never destroyed. A setting of the whole process that cannot be taken back: for a program to make
+/// at its start (cli/commands/recover.cpp), never for a library to make behind its user's back.
+/// Does nothing in a build with AddressSanitizer. Call again as you like.
 void reuse_tensor_memory();
 
 }  // namespace prunus

@@ -16,6 +16,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/base/json.h"
+#include "prunus/base/run_schema.h"
 
 namespace prunus {
 namespace fs = std::filesystem;
@@ -61,8 +62,8 @@ std::vector<fs::path> entries_of(const std::string& dir) {
 std::optional<std::set<std::string>> recorded_files(const std::string& dir) {
   try {
     const Json record = read_json(dir + "/run.json", kRecordBytes);
-    if (record.at("format") != "prunus-run") return std::nullopt;
-    return record.at("files").get<std::set<std::string>>();
+    if (!is_run(record)) return std::nullopt;
+    return record.at(run_key::kFiles).get<std::set<std::string>>();
   } catch (const Error&) {
     return std::nullopt;
   } catch (const Json::exception&) {

@@ -39,6 +39,8 @@ struct Statistic {
   /// Bytes of its sums for `channels` of the input (of the residual stream for Block), known before
   /// anything is run.
   int64_t (*bytes)(int64_t channels) = nullptr;
+  /// Null for StatisticOf::Weight and Expert: gathered by GradientCollector and
+  /// ExpertOutputCollector, which see the products themselves.
   /// Adds tokens: `x` [tokens, channels]; for Block `x` is what enters and `y` what leaves the
   /// layer, else `y` is undefined. Updates sums in place after the first call.
   void (*add)(std::vector<at::Tensor>& sums, const at::Tensor& x, const at::Tensor& y) = nullptr;

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/base/run_schema.h"
 #include "prunus/cli/text_table.h"
 
 namespace prunus {
@@ -194,7 +195,7 @@ Json CompareTable::json() const {
     }
     rows.push_back({{"figure", row->figure.name}, {"values", std::move(values)}});
   }
-  return {{"format", "prunus-compare"}, {"version", 1}, {"models", names_}, {"rows", rows}};
+  return {{run_key::kModels, names_}, {run_key::kRows, rows}};
 }
 
 }  // namespace prunus

@@ -2,29 +2,12 @@
 #include <cstdint>
 #include <map>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "prunus/base/json.h"
+#include "prunus/report/figures.h"
 
 namespace prunus {
-
-/// How a figure is printed for people; csv and json hold it as it is.
-enum class FigureStyle { Count, Bytes, Operations, Percent, Two, Four, Word };
-
-/// Which part of the table a row stands in.
-enum class FigureGroup { Origin, Size, Compute, Recovery, Perplexity, Task, Divergence, Speed };
-
-using FigureValue = std::variant<int64_t, double, std::string>;
-
-/// One thing known of a model. Its name holds every condition it was measured under: figures stand
-/// in one row only if these are the same.
-struct Figure {
-  FigureGroup group;
-  std::string name;
-  FigureStyle style;
-  FigureValue value;
-};
 
 /// Models side by side: a column each, a row per figure. Columns stand in the order they were
 /// first named, rows by group, then likewise.
@@ -46,6 +29,7 @@ class CompareTable {
   std::string text() const;
   std::string markdown() const;
   std::string csv() const;  ///< RFC 4180, but with \n
+  /// "models" and "rows", as they stand in the record of compare.
   Json json() const;
 
  private:
@@ -67,7 +51,9 @@ class CompareTable {
 /// Throws NotFound; Corrupt for a file of another kind or one that contradicts itself; as add().
 void add_argument(CompareTable& table, const std::string& path);
 
-/// The figures of what `prunus eval --json` prints.
-void add_evaluation(CompareTable& table, const Json& evaluation, const std::string& source);
+/// The figures of one record. `model` and `source` as in figures_of(). Throws as that, and as
+/// add().
+void add_record(CompareTable& table, const Json& record, const std::string& model,
+                const std::string& source);
 
 }  // namespace prunus

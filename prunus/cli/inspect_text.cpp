@@ -1,11 +1,12 @@
+#include "prunus/cli/inspect_text.h"
+
 #include <map>
 
 #include <ATen/ATen.h>
 
 #include <nlohmann/json.hpp>
 
-#include "prunus/cli/command.h"
-#include "prunus/cli/inspect_report.h"
+#include "prunus/base/quantity.h"
 #include "prunus/cli/text_table.h"
 
 namespace prunus {

@@ -6,15 +6,11 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
-#include "prunus/base/files.h"
 #include "prunus/base/progress.h"
 #include "prunus/base/rng.h"
 #include "prunus/calib/stream.h"
-#include "prunus/io/checkpoint_writer.h"
-#include "prunus/io/hf_directory.h"
 #include "prunus/model/head.h"
 #include "prunus/model/layout.h"
-#include "prunus/text/companion_tokenizer.h"
 
 namespace prunus {
 namespace {
@@ -53,30 +49,24 @@ class LayerOfExperts : public WeightSource {
 
 }  // namespace
 
-void write_model(const Model& model, const std::string& source_dir, const std::string& dir) {
+void write_model(const Model& model, ModelSink& sink) {
   const std::vector<FileTensor> tensors = file_tensors(model.tensors());
-  std::vector<TensorPlan> plans;
-  std::map<std::string, const FileTensor*> by_name;
-  for (const FileTensor& tensor : tensors) {
-    plans.push_back({tensor.name, model.source().dtype(*tensor.parts[0]), tensor.shape});
-    by_name[tensor.name] = &tensor;
-  }
   const LayerOfExperts source(model.source());
-  CheckpointWriter writer(dir, std::move(plans));
-  Progress progress("write: tensors", static_cast<int64_t>(by_name.size()));
-  for (const TensorPlan& plan : writer.order()) {
-    const FileTensor& tensor = *by_name.at(plan.name);
-    const at::Tensor weight = file_value(tensor, source);
-    check_finite(weight, tensor.name);
-    writer.write(plan.name, weight);
-    for (const TensorInfo* part : tensor.parts) source.release(*part);
+  const std::vector<const FileTensor*> order = sink.begin(model, tensors);
+  Progress progress("write: tensors", static_cast<int64_t>(order.size()));
+  for (const FileTensor* tensor : order) {
+    const at::Tensor weight = file_value(*tensor, source);
+    check_finite(weight, tensor->name);
+    sink.tensor(*tensor, weight);
+    for (const TensorInfo* part : tensor->parts) source.release(*part);
     progress.step();
   }
-  writer.finish();
-  copy_companions(source_dir, dir);
-  const Json config = rewrite_config(read_config(source_dir), model.config());
-  write_file(dir + "/config.json", config.dump(2) + "\n");
-  keep_stock_tokenizer(source_dir, dir);
+  sink.finish(model);
+}
+
+void write_model(const Model& model, const std::string& source_dir, const std::string& dir) {
+  SafetensorsSink sink(source_dir, dir);
+  write_model(model, sink);
 }
 
 OutputCheck check_output(const Model& model, const std::string& dir, const at::Tensor& ids,

@@ -3,14 +3,19 @@
 #include <string>
 
 #include "prunus/base/json.h"
+#include "prunus/job/model_sink.h"
 #include "prunus/model/model.h"
 
 namespace prunus {
 
-/// Writes a model as a Hugging Face directory into `dir` (which exists and is empty): weights in
-/// their file's dtypes (shards of at most 5 GB, deterministic bytes), config.json rewritten from
-/// `source_dir`'s, every other file of `source_dir` that is not a weight copied.
-/// One tensor is in memory at a time. Throws Io.
+/// Writes a model through a sink, one tensor in memory at a time (of a mixture whose experts are
+/// apart in the file: one layer's experts). Shows progress.
+/// Throws Corrupt for a weight that is not finite; Interrupted; as the sink does.
+void write_model(const Model& model, ModelSink& sink);
+
+/// The same as a Hugging Face directory into `dir`, which exists and is empty (SafetensorsSink):
+/// weights in their file's dtypes, deterministic bytes, config.json and companions after
+/// `source_dir`'s. Throws Io.
 void write_model(const Model& model, const std::string& source_dir, const std::string& dir);
 
 struct OutputCheck {

@@ -11,10 +11,14 @@
 
 #include "prunus/base/files.h"
 #include "prunus/base/memory.h"
+#include "prunus/base/run_schema.h"
 #include "prunus/io/checkpoint.h"
 #include "prunus/model/cost.h"
 
 namespace prunus {
+
+using namespace run_key;
+
 namespace {
 
 double now_s() {
@@ -24,10 +28,10 @@ double now_s() {
 }  // namespace
 
 RunRecord::RunRecord(const std::string& command, Json options) : json_(std::make_unique<Json>()) {
-  *json_ = {{"format", "prunus-run"},        {"version", 1},
-            {"prunus", PRUNUS_VERSION},      {"command", command},
-            {"options", std::move(options)}, {"threads", at::get_num_threads()},
-            {"stages", Json::array()}};
+  *json_ = {{kFormat, kRunFormat},          {kVersion, kRunVersion},
+            {kPrunus, PRUNUS_VERSION},      {kCommand, command},
+            {kOptions, std::move(options)}, {kThreads, at::get_num_threads()},
+            {kStages, Json::array()}};
 }
 
 RunRecord::~RunRecord() = default;
@@ -36,16 +40,15 @@ RunRecord::StageClock::StageClock(RunRecord& record, std::string name)
     : record_(record), name_(std::move(name)), start_s_(now_s()) {}
 
 RunRecord::StageClock::~StageClock() {
-  (*record_.json_)["stages"].push_back({{"name", name_},
-                                        {"seconds", now_s() - start_s_},
-                                        {"peak_memory_bytes", peak_memory_bytes()}});
+  (*record_.json_)[kStages].push_back(
+      {{kName, name_}, {kSeconds, now_s() - start_s_}, {kPeakMemoryBytes, peak_memory_bytes()}});
 }
 
 void RunRecord::set(const std::string& key, Json value) { (*json_)[key] = std::move(value); }
 
 Json RunRecord::json() const {
   Json copy = *json_;
-  copy["peak_memory_bytes"] = peak_memory_bytes();
+  copy[kPeakMemoryBytes] = peak_memory_bytes();
   return copy;
 }
 
@@ -56,7 +59,7 @@ void RunRecord::write(const std::string& dir) {
   }
   std::sort(files.begin(), files.end());
   files.erase(std::unique(files.begin(), files.end()), files.end());
-  set("files", files);
+  set(kFiles, files);
   write_file(dir + "/run.json", json().dump(2) + "\n");
 }
 
@@ -69,10 +72,10 @@ Json describe_model(const Model& model) {
     kv_heads.push_back(layer.num_key_value_heads);
     widths.push_back(layer.intermediate_size);
   }
-  return {{"parameters", model.parameters()},
-          {"bytes", model.bytes()},
-          {"macs_64_tokens", count_macs(model.config(), 64).total()},
-          {"macs_64_tokens_llm_pruner", llm_pruner_macs(model.config(), 64)},
+  return {{kParameters, model.parameters()},
+          {kBytes, model.bytes()},
+          {kMacs, count_macs(model.config(), 64).total()},
+          {kMacsLlmPruner, llm_pruner_macs(model.config(), 64)},
           {"hidden_size", model.config().hidden_size},
           {"num_hidden_layers", model.layer_count()},
           {"head_dim", model.config().head_dim},
@@ -86,9 +89,9 @@ Json hash_model_files(const std::string& dir) {
   paths.push_back(dir + "/config.json");
   Json files = Json::array();
   for (const std::string& path : paths) {
-    files.push_back({{"file", std::filesystem::path(path).filename().string()},
-                     {"bytes", std::filesystem::file_size(path)},
-                     {"sha256", sha256_file(path)}});
+    files.push_back({{kFile, std::filesystem::path(path).filename().string()},
+                     {kBytes, std::filesystem::file_size(path)},
+                     {kSha256, sha256_file(path)}});
   }
   return files;
 }

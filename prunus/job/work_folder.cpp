@@ -117,12 +117,4 @@ bool WorkFolder::holds_state() const {
   return false;
 }
 
-std::string what_is_left(const WorkFolder* folder, ErrorKind kind) {
-  if (folder != nullptr && folder->holds_state()) {
-    return c10::str("; the state is kept in ", folder->path(),
-                    ": the same command with --resume goes on from there");
-  }
-  return kind == ErrorKind::Interrupted ? "; nothing was written" : "";
-}
-
 }  // namespace prunus

@@ -2,13 +2,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include <c10/core/Device.h>
 
-#include "prunus/base/error.h"
 #include "prunus/base/file_lock.h"
 #include "prunus/base/json.h"
-#include "prunus/base/progress.h"
+#include "prunus/job/last_words.h"
 
 namespace prunus {
 
@@ -59,23 +59,14 @@ class WorkFolder {
   bool discarded_ = false;
 };
 
-/// "; the state is kept in …", "; nothing was written" after an interruption without state, or "".
-std::string what_is_left(const WorkFolder* folder, ErrorKind kind);
-
-/// Runs a job that reads and writes; `folder` may be null, then or when the job ends. Whatever it
-/// throws, the state in the folder stays (only discard() lets it go), and the last words say what
-/// is left: the message of an Error gets it at its end, other exceptions a line on stderr before
-/// them.
+/// with_last_words() of a job with a work folder; `folder` may be null, then or when the job ends.
+/// Whatever it throws, the state in the folder stays: only discard() lets it go.
 template <typename Work>
 auto with_last_words(const std::unique_ptr<WorkFolder>& folder, Work work) {
-  try {
-    return work();
-  } catch (const Error& error) {
-    throw Error(error.kind(), error.what() + what_is_left(folder.get(), error.kind()));
-  } catch (...) {
-    log_info("failed" + what_is_left(folder.get(), ErrorKind::Io));
-    throw;
-  }
+  const auto kept = [&] {
+    return folder != nullptr && folder->holds_state() ? folder->path() : std::string();
+  };
+  return with_last_words(kept, std::move(work));
 }
 
 }  // namespace prunus

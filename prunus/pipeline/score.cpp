@@ -205,6 +205,10 @@ class Scorer {
     }
     PRUNUS_CHECK(criterion_.scores_slices(), InvalidArgument, "criterion ", criterion_.name,
                  " scores no parts of a layer such as ", set.name());
+    const bool experts = options_.members == Members::Router || whole_experts();
+    PRUNUS_CHECK(!experts || set.label == AxisLabel::Expert, InvalidArgument, "criterion ",
+                 criterion_.name, " scores whole experts, not ", set.name(),
+                 "; cut the axis 'expert' (--structure expert)");
     std::vector<size_t> members = scored_members(set);
     std::erase_if(members, [&](size_t i) {
       const GroupMember& member = set.members[i];
@@ -212,10 +216,6 @@ class Scorer {
       return !named(member) || !shown(member) ||
              (by.scores != nullptr && !by.scores(set, member, criterion_.needs));
     });
-    PRUNUS_CHECK(
-        options_.members != Members::Router || (set.label == AxisLabel::Expert && !members.empty()),
-        InvalidArgument, "criterion ", criterion_.name, " scores whole experts, not ", set.name(),
-        "; cut the axis 'expert' (--structure expert)");
     PRUNUS_CHECK(!members.empty(), InvalidArgument, "criterion ", criterion_.name, ": of ",
                  set.name(), " there is nothing that it can score");
     if (options_.conventions->order != nullptr) options_.conventions->order(set, members);

@@ -24,7 +24,8 @@ TEST_F(Bench, MeasuresEveryBatchWithEveryPrompt) {
   const Outcome outcome = bench({"--json"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const Json report = parse_json(outcome.out, "stdout");
-  EXPECT_EQ(report.at("format"), "prunus-bench");
+  EXPECT_EQ(report.at("format"), "prunus-run");
+  EXPECT_EQ(report.at("command"), "bench");
   EXPECT_EQ(report.at("threads"), 1);
   EXPECT_EQ(report.at("options").at("repeat"), 3);
   EXPECT_GT(report.at("peak_memory_bytes"), 1 << 20);

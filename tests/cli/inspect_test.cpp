@@ -128,8 +128,10 @@ TEST_F(Inspect, TakesADirectoryOrTheFileWithoutWeights) {
   Json from_dir = report(dir / "bare");
   Json from_file = report(dir / "bare/config.json");
   EXPECT_EQ(from_dir.at("model"), dir / "bare");
-  from_dir.erase("model");
-  from_file.erase("model");
+  for (const char* key : {"model", "options", "stages", "peak_memory_bytes"}) {
+    from_dir.erase(key);
+    from_file.erase(key);
+  }
   EXPECT_EQ(from_dir, from_file);
   EXPECT_THAT(text(dir / "bare"), HasSubstr("as config.json says"));
 }

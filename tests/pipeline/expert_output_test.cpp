@@ -349,9 +349,9 @@ TEST(Reap, GoesOnAfterAFinishedStepToTheSamePlan) {
     scored.push_back(step);
     return std::vector<TokenBatch>{{random_ids(model, 2, 8, 5 + static_cast<uint64_t>(step))}};
   };
-  const auto store = [&](int64_t) {
+  const auto store = [&](int64_t step) {
     return std::make_unique<StreamStore>(
-        StreamStore::Options{.dir = scratch / "step", .resumable = true});
+        StreamStore::Options{.dir = scratch / c10::str("step-", step), .resumable = true});
   };
   PruneOptions options = reap(0.5);
   options.steps = 2;

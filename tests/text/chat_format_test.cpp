@@ -51,7 +51,7 @@ class ModelWith {
 // Where the templates lie; another folder of them may be named, see the README there.
 std::string golden_dir() {
   const char* given = std::getenv("PRUNUS_CHAT_GOLDENS");
-  return given != nullptr ? given : source_path("tests/text/chat");
+  return given != nullptr ? given : test::source_path("tests/text/chat");
 }
 
 std::string golden_template(const std::string& name) {

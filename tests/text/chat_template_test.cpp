@@ -23,7 +23,7 @@ using test::expect_error;
 // Where the templates lie; another folder of them may be named, see the README there.
 std::string golden_dir() {
   const char* given = std::getenv("PRUNUS_CHAT_GOLDENS");
-  return given != nullptr ? given : source_path("tests/text/chat");
+  return given != nullptr ? given : test::source_path("tests/text/chat");
 }
 
 Json golden(const std::string& name) { return read_json(golden_dir() + "/" + name); }

@@ -20,7 +20,7 @@ using Ids = std::vector<int64_t>;
 
 constexpr size_t kTextBytes = 2'000'000;
 
-fs::path golden() { return fs::path(source_path("tests/text/golden")); }
+fs::path golden() { return fs::path(test::source_path("tests/text/golden")); }
 
 // Knuth's MMIX generator; the upper 31 bits are used.
 class Lcg {

@@ -30,7 +30,7 @@ class ByteTokenizer : public Tokenizer {
 
 // Drawn by CPython itself: tools/make_reference_windows.py.
 TEST(ReferenceWindows, AreThoseOfLlmPrunerCallAfterCall) {
-  const Json cases = read_json(source_path("tests/text/golden/reference_windows.json"));
+  const Json cases = read_json(test::source_path("tests/text/golden/reference_windows.json"));
   ASSERT_EQ(cases.size(), 4u);
   for (const Json& one : cases) {
     SCOPED_TRACE(one.at("name").get<std::string>());

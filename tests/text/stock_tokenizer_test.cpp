@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kTexts = source_path("tests/text/");
+const std::string kTexts = test::source_path("tests/text/");
 
 const Json& golden() {
   static const Json file = read_json(kTexts + "stock/cases.json");

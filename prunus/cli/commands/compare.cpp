@@ -8,10 +8,12 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/named.h"
+#include "prunus/base/run_schema.h"
 #include "prunus/cli/command.h"
 #include "prunus/cli/compare_table.h"
 #include "prunus/cli/output_file.h"
 #include "prunus/eval/perplexity.h"
+#include "prunus/job/run_record.h"
 
 namespace prunus::commands {
 namespace {
@@ -33,12 +35,19 @@ constexpr std::pair<std::string_view, Format> kFormats[] = {{"text", Format::Tex
                                                             {"markdown", Format::Markdown},
                                                             {"csv", Format::Csv}};
 
-std::string rendered(const CompareTable& table, Format format) {
+// The table as the record of this run.
+std::string json_text(const CompareTable& table, RunRecord& record) {
+  const Json json = table.json();
+  for (const auto& [key, value] : json.items()) record.set(key, value);
+  return record.json().dump(2) + "\n";
+}
+
+std::string rendered(const CompareTable& table, Format format, RunRecord& record) {
   switch (format) {
     case Format::Text:
       return table.text();
     case Format::Json:
-      return table.json().dump(2) + "\n";
+      return json_text(table, record);
     case Format::Markdown:
       return table.markdown();
     case Format::Csv:
@@ -71,6 +80,16 @@ std::vector<std::string> inputs_of(const Options& options) {
   return inputs;
 }
 
+void add_measures(CompareTable& table, const Options& options, at::Device device) {
+  for (const std::string& measure : options.measures) {
+    for (const std::string& argument : options.arguments) {
+      if (!std::filesystem::is_directory(argument)) continue;
+      add_record(table, measured(argument, measure.substr(kPerplexity.size()), device), argument,
+                 "--measure " + measure);
+    }
+  }
+}
+
 void run(const Options& options) {
   const at::Device device = start(options.common);
   const Format format = parse_named(kFormats, options.format, "--format");
@@ -80,17 +99,16 @@ void run(const Options& options) {
   }
   const OutputFile out{"--out", options.out};
   check_outputs({out}, inputs_of(options), options.force);
+  RunRecord record("compare", {{"arguments", options.arguments},
+                               {"measure", options.measures},
+                               {run_key::kDevice, device.str()}});
   CompareTable table;
-  for (const std::string& argument : options.arguments) add_argument(table, argument);
-  for (const std::string& measure : options.measures) {
-    for (const std::string& argument : options.arguments) {
-      if (!std::filesystem::is_directory(argument)) continue;
-      add_evaluation(table, measured(argument, measure.substr(kPerplexity.size()), device),
-                     "--measure " + measure);
-    }
-  }
+  record.stage("read", [&] {
+    for (const std::string& argument : options.arguments) add_argument(table, argument);
+  });
+  record.stage("measure", [&] { add_measures(table, options, device); });
   table.add_shares();
-  const std::string text = rendered(table, format);
+  const std::string text = rendered(table, format, record);
   std::cout << text << std::flush;
   write_output(out, text);
 }

@@ -1,3 +1,5 @@
+#include "prunus/job/inspect.h"
+
 #include <iostream>
 #include <memory>
 
@@ -8,7 +10,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/cli/command.h"
-#include "prunus/cli/inspect_report.h"
+#include "prunus/cli/inspect_text.h"
 
 namespace prunus::commands {
 namespace {
@@ -24,7 +26,7 @@ void run(const Options& options) {
   start(options.common);
   const Json report = [&] {
     try {
-      return inspect_report(open_for_inspection(options.model));
+      return run_inspect(options.model);
     } catch (const Error& error) {
       // What the files say can be shown of any checkpoint; why no more, main() says.
       if (error.kind() == ErrorKind::Unsupported) std::cout << list_tensors(options.model);
@@ -46,7 +48,7 @@ std::function<void()> declare(CLI::App& app) {
       ->required();
   app.add_flag("--every-layer", options->every_layer,
                "one row per layer, instead of one per run of equal layers");
-  app.add_flag("--json", options->json, "print JSON to stdout");
+  app.add_flag("--json", options->json, "print JSON, a run.json, to stdout");
   add_common_options(app, options->common);
   add_examples(app, {"prunus inspect MODEL", "prunus inspect MODEL/config.json --every-layer",
                      "prunus inspect MODEL --json"});

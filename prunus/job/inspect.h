@@ -20,16 +20,13 @@ struct InspectedModel {
 /// Throws as open_model; Corrupt where config.json asks for the sizes of no model.
 InspectedModel open_for_inspection(const std::string& path);
 
-/// Everything `prunus inspect` knows, as --json prints it: sizes, parameters by role, layers,
-/// groups, MACs, memory. docs/inspect.md lists the fields and formulas.
+/// What a model of these shapes is: sizes, parameters by role, layers, groups, MACs, memory.
+/// docs/inspect.md lists the fields and formulas. Reads no weight.
 /// Throws Corrupt where the sizes are those of no model.
-Json inspect_report(const InspectedModel& inspected);
+Json inspect(const InspectedModel& inspected);
 
-/// The same for people: aligned tables, consecutive equal layers in one row unless `every_layer`.
-std::string inspect_text(const Json& report, bool every_layer);
-
-/// Names, dtypes, shapes and sizes of a checkpoint's tensors, for a family that is not known; empty
-/// where `path` holds no weights.
-std::string list_tensors(const std::string& path);
+/// The same of what `path` names, as run.json's content: what `prunus inspect --json` prints.
+/// Throws as the two above.
+Json run_inspect(const std::string& path);
 
 }  // namespace prunus

@@ -1,4 +1,4 @@
-#include "prunus/cli/inspect_report.h"
+#include "prunus/job/inspect.h"
 
 #include <cmath>
 
@@ -6,11 +6,15 @@
 
 #include <nlohmann/json.hpp>
 
+#include "prunus/base/run_schema.h"
 #include "prunus/graph/groups.h"
+#include "prunus/job/run_record.h"
 #include "prunus/model/cost.h"
 
 namespace prunus {
 namespace {
+
+using namespace run_key;
 
 constexpr int64_t kMacsTokens = 64;  // as LLM-Pruner's tables
 constexpr int64_t kKvTokens[] = {1000, 16000, 128000};
@@ -165,18 +169,18 @@ Json memory_json(const ModelConfig& config) {
 
 }  // namespace
 
-Json inspect_report(const InspectedModel& inspected) {
+Json inspect(const InspectedModel& inspected) {
   const Model& model = inspected.model;
   const ModelConfig& config = model.config();
   count_parameters(config);  // refuses sizes that would overflow the sums below
   const Sizes sizes = measure(model);
-  return {{"model", inspected.path},
+  return {{kModel, inspected.path},
           {"family", config.family->model_type},
           {"architecture", config.family->architecture},
           {"dtype", inspected.dtype},
           {"dtype_source", inspected.dtype_source},
-          {"parameters", sizes.total.parameters},
-          {"bytes", sizes.total.bytes},
+          {kParameters, sizes.total.parameters},
+          {kBytes, sizes.total.bytes},
           {"config",
            {{"num_hidden_layers", config.layers.size()},
             {"hidden_size", config.hidden_size},
@@ -189,6 +193,14 @@ Json inspect_report(const InspectedModel& inspected) {
           {"groups", groups_json(model, sizes)},
           {"macs", macs_json(config)},
           {"memory", memory_json(config)}};
+}
+
+Json run_inspect(const std::string& path) {
+  RunRecord record("inspect", {{kModel, path}});
+  const InspectedModel inspected = record.stage("open", [&] { return open_for_inspection(path); });
+  const Json report = record.stage("inspect", [&] { return inspect(inspected); });
+  for (const auto& [key, value] : report.items()) record.set(key, value);
+  return record.json();
 }
 
 }  // namespace prunus

@@ -1,4 +1,4 @@
-#include "prunus/cli/eval_relative.h"
+#include "prunus/eval/earlier_evaluation.h"
 
 #include <filesystem>
 #include <set>

@@ -1,0 +1,219 @@
+#include "prunus/eval/bench_run.h"
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+
+#include <ATen/ATen.h>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/memory.h"
+#include "prunus/base/named.h"
+#include "prunus/base/run_schema.h"
+#include "prunus/eval/latency.h"
+#include "prunus/job/last_words.h"
+#include "prunus/job/run_record.h"
+#include "prunus/model/cost.h"
+
+namespace prunus {
+namespace {
+
+using namespace run_key;
+
+// Of the breakdown, which needs fewer: a run holds many decode steps, and parts are compared only
+// with one another.
+constexpr int64_t kBreakdownRuns = 3;
+
+constexpr std::pair<std::string_view, ResidentDtype> kDtypes[] = {
+    {"auto", ResidentDtype::Auto},
+    {"float32", ResidentDtype::Float32},
+    {"file", ResidentDtype::File}};
+
+at::ScalarType resident_dtype(const Model& model, ResidentDtype asked, at::Device device) {
+  const bool single =
+      asked == ResidentDtype::Float32 || (asked == ResidentDtype::Auto && device.is_cpu());
+  return single ? at::kFloat : model.source().dtype(model.tensor(Role::LmHead));
+}
+
+std::string dtype_text(at::ScalarType dtype) {
+  return dtype == at::kFloat ? "float32" : dtype == at::kHalf ? "float16" : "bfloat16";
+}
+
+// One of the models measured.
+struct Subject {
+  std::string dir;
+  Model model;
+  LatencyProbe probe;
+
+  Subject(const std::string& path, ResidentDtype dtype, at::Device device)
+      : dir(path),
+        model(open_model(path)),
+        probe(model, device, resident_dtype(model, dtype, device)) {}
+};
+
+Json to_json(const Spread& spread) {
+  return {{"median", spread.median}, {"min", spread.min}, {"max", spread.max}};
+}
+
+// Of a figure of every run.
+template <typename Figure>
+Json spread_json(const std::vector<LatencyRun>& runs, Figure figure) {
+  std::vector<double> values;
+  for (const LatencyRun& run : runs) values.push_back(figure(run));
+  return to_json(spread_of(values));
+}
+
+Json to_json(const TimeParts& parts) {
+  return {{"projections_ms", 1e3 * parts.projections_s},
+          {"attention_ms", 1e3 * parts.attention_s},
+          {"ffn_ms", 1e3 * parts.ffn_s},
+          {"head_ms", 1e3 * parts.head_s},
+          {"rest_ms", 1e3 * parts.rest_s},
+          {"whole_ms", 1e3 * parts.whole_s}};
+}
+
+Json case_json(const LatencyProbe& probe, const LatencyCase& setting,
+               const std::vector<LatencyRun>& runs, const BenchJob& job) {
+  const LatencyWork work = probe.work(setting);
+  const auto prompt = static_cast<double>(setting.prefill_total());
+  const auto decoded = static_cast<double>(setting.decode_total());
+  const Breakdown parts = probe.breakdown(setting, job.seed, std::min(job.repeat, kBreakdownRuns));
+  return {{"batch", setting.batch},
+          {"prompt_tokens", setting.prompt_tokens},
+          {"new_tokens", setting.new_tokens},
+          {"decode_tokens", setting.decode_total()},
+          {"prefill_macs", work.prefill_macs},
+          {"step_macs", work.step_macs},
+          {"step_bytes", work.step_bytes},
+          {"kv_bytes", work.kv_bytes},
+          {"prefill_tokens_per_second",
+           spread_json(runs, [&](const LatencyRun& run) { return prompt / run.prefill_s; })},
+          {"first_token_ms",
+           spread_json(runs, [](const LatencyRun& run) { return 1e3 * run.first_token_s; })},
+          {"decode_tokens_per_second",
+           spread_json(runs, [&](const LatencyRun& run) { return decoded / run.decode_s; })},
+          {"breakdown",
+           {{"prefill", to_json(parts.prefill)}, {"decode_step", to_json(parts.decode_step)}}}};
+}
+
+// Round by round, so that what slows both models down leaves the ratio as it is.
+Json ratio_json(const std::vector<LatencyRun>& first, const std::vector<LatencyRun>& second,
+                double LatencyRun::*time) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < first.size(); ++i) ratios.push_back(first[i].*time / (second[i].*time));
+  return to_json(spread_of(ratios));
+}
+
+Json ratios_json(const std::vector<std::unique_ptr<Subject>>& subjects, const LatencyCase& setting,
+                 const std::vector<std::vector<LatencyRun>>& runs) {
+  const LatencyWork one = subjects[0]->probe.work(setting);
+  const LatencyWork two = subjects[1]->probe.work(setting);
+  Json json = {{"batch", setting.batch},
+               {"prompt_tokens", setting.prompt_tokens},
+               {"new_tokens", setting.new_tokens},
+               {"prefill", ratio_json(runs[0], runs[1], &LatencyRun::prefill_s)},
+               {"first_token", ratio_json(runs[0], runs[1], &LatencyRun::first_token_s)},
+               {"decode", ratio_json(runs[0], runs[1], &LatencyRun::decode_s)}};
+  json["prefill"]["ideal_macs"] = one.prefill_macs / two.prefill_macs;
+  json["decode"]["ideal_bytes"] = one.step_bytes / two.step_bytes;
+  json["decode"]["ideal_macs"] = one.step_macs / two.step_macs;
+  return json;
+}
+
+Json subject_json(const Subject& subject) {
+  return {{kModel, subject.dir},
+          {kParameters, subject.model.parameters()},
+          {kBytes, subject.model.bytes()},
+          {"resident_dtype", dtype_text(subject.probe.model().dtype())},
+          {"resident_bytes", subject.probe.model().bytes()},
+          {kMacs, count_macs(subject.model.config(), 64).total()},
+          {kCases, Json::array()}};
+}
+
+std::vector<LatencyCase> cases(const BenchJob& job) {
+  std::vector<LatencyCase> list;
+  for (const int64_t batch : job.batches) {
+    for (const int64_t prompt : job.prompt_tokens) {
+      list.push_back({.batch = batch, .prompt_tokens = prompt, .new_tokens = job.new_tokens});
+    }
+  }
+  return list;
+}
+
+Json options_json(const BenchJob& job) {
+  return {{kModel, job.model_dir},
+          {"vs", job.other_dir},
+          {"prompt_tokens", job.prompt_tokens},
+          {"batch", job.batches},
+          {"new_tokens", job.new_tokens},
+          {"repeat", job.repeat},
+          {"warmup", job.warmup},
+          {"seed", job.seed},
+          {"dtype", name_of(kDtypes, job.dtype)},
+          {kDevice, job.device.str()}};
+}
+
+using Subjects = std::vector<std::unique_ptr<Subject>>;
+
+Subjects open_all(const BenchJob& job) {
+  Subjects subjects;
+  for (const std::string& dir : {job.model_dir, job.other_dir}) {
+    if (!dir.empty()) subjects.push_back(std::make_unique<Subject>(dir, job.dtype, job.device));
+  }
+  for (const auto& subject : subjects) {
+    for (const LatencyCase& one : cases(job)) subject->probe.check(one);
+  }
+  return subjects;
+}
+
+// Fills in the cases of `models`. → the ratios of two models, an empty list of one.
+Json measure(const Subjects& subjects, const BenchJob& job, Json& models) {
+  std::vector<std::function<LatencyRun()>> turns;
+  LatencyCase setting;
+  for (const auto& subject : subjects) {
+    turns.push_back([&] { return subject->probe.run(setting, job.seed); });
+  }
+  Json ratios = Json::array();
+  for (const LatencyCase& one : cases(job)) {
+    setting = one;
+    const auto runs = interleave(turns, job.warmup, job.repeat);
+    for (size_t i = 0; i < subjects.size(); ++i) {
+      models[i][kCases].push_back(case_json(subjects[i]->probe, setting, runs[i], job));
+    }
+    if (subjects.size() == 2) ratios.push_back(ratios_json(subjects, setting, runs));
+  }
+  return ratios;
+}
+
+Json bench(const BenchJob& job) {
+  RunRecord record("bench", options_json(job));
+  record.set(kDevice, job.device.str());
+  const Subjects subjects = record.stage("open", [&] { return open_all(job); });
+  Json models = Json::array();
+  for (const auto& subject : subjects) models.push_back(subject_json(*subject));
+  const Json ratios = record.stage("measure", [&] { return measure(subjects, job, models); });
+  record.stage("hash", [&] {
+    for (size_t i = 0; i < subjects.size(); ++i) {
+      models[i][kSourceFiles] = hash_model_files(subjects[i]->dir);
+    }
+  });
+  record.set(kModels, models);
+  if (!ratios.empty()) record.set(kRatios, ratios);
+  if (const auto on_device = peak_device_bytes(job.device)) {
+    record.set(kPeakDeviceBytes, *on_device);
+  }
+  return record.json();
+}
+
+}  // namespace
+
+ResidentDtype parse_resident_dtype(std::string_view name) {
+  return parse_named(kDtypes, name, "--dtype");
+}
+
+Json run_bench(const BenchJob& job) {
+  return with_last_words([] { return std::string(); }, [&] { return bench(job); });
+}
+
+}  // namespace prunus

@@ -1,0 +1,42 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <c10/core/Device.h>
+
+#include "prunus/base/json.h"
+
+namespace prunus {
+
+/// What weights are held in while they are timed.
+enum class ResidentDtype {
+  Auto,  ///< FP32 on the CPU (BF16 and FP16 products are slow on most), the file's elsewhere
+  Float32,
+  File,  ///< as the head is stored
+};
+
+/// "auto", "float32", "file". Throws InvalidArgument listing these.
+ResidentDtype parse_resident_dtype(std::string_view name);
+
+/// Speed and memory of one model, or of two in turn. Every batch with every prompt is a case.
+struct BenchJob {
+  std::string model_dir;
+  std::string other_dir = {};  ///< a second model; empty: none
+  std::vector<int64_t> prompt_tokens = {32, 128};
+  std::vector<int64_t> batches = {1, 4};  ///< sequences at once
+  int64_t new_tokens = 32;                ///< decode steps after the first token
+  int64_t repeat = 5;                     ///< measured runs of each case; at least 1
+  int64_t warmup = 1;                     ///< runs of each case before them
+  uint64_t seed = 0;                      ///< of the random prompts
+  ResidentDtype dtype = ResidentDtype::Auto;
+  at::Device device = at::kCPU;
+};
+
+/// Measures. → run.json's content (docs/formats/run.md, docs/bench.md); writes nothing.
+/// Throws InvalidArgument: a number below 1, or prompt and new tokens beyond a model's context;
+/// Interrupted; as open_model.
+Json run_bench(const BenchJob& job);
+
+}  // namespace prunus

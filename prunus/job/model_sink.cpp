@@ -1,0 +1,42 @@
+#include "prunus/job/model_sink.h"
+
+#include <map>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/files.h"
+#include "prunus/io/hf_directory.h"
+#include "prunus/text/companion_tokenizer.h"
+
+namespace prunus {
+
+SafetensorsSink::SafetensorsSink(std::string source_dir, std::string dir)
+    : source_dir_(std::move(source_dir)), dir_(std::move(dir)) {}
+
+std::vector<const FileTensor*> SafetensorsSink::begin(const Model& model,
+                                                      std::span<const FileTensor> tensors) {
+  std::vector<TensorPlan> plans;
+  std::map<std::string, const FileTensor*> by_name;
+  for (const FileTensor& tensor : tensors) {
+    plans.push_back({tensor.name, model.source().dtype(*tensor.parts[0]), tensor.shape});
+    by_name[tensor.name] = &tensor;
+  }
+  writer_.emplace(dir_, std::move(plans));
+  std::vector<const FileTensor*> order;
+  for (const TensorPlan& plan : writer_->order()) order.push_back(by_name.at(plan.name));
+  return order;
+}
+
+void SafetensorsSink::tensor(const FileTensor& tensor, const at::Tensor& value) {
+  writer_->write(tensor.name, value);
+}
+
+void SafetensorsSink::finish(const Model& model) {
+  writer_->finish();
+  copy_companions(source_dir_, dir_);
+  const Json config = rewrite_config(read_config(source_dir_), model.config());
+  write_file(dir_ + "/config.json", config.dump(2) + "\n");
+  keep_stock_tokenizer(source_dir_, dir_);
+}
+
+}  // namespace prunus
