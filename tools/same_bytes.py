@@ -9,6 +9,10 @@ For every model of tests/model/golden, given a tokenizer of single characters: e
 and granularity, with calibration on the same text. Compared are plan.json and every weight file; a
 command that both refuse with the same exit code counts as equal. Exit code 1 where anything differs.
 What changes no mathematics must pass, whatever it moves.
+
+With --scores 1e-5, for what changes rounding alone: all of plan.json but its scores must be the same,
+kept indices above all, and every weight file. A score may differ by so much of the largest of its
+set, since a sum with both signs may be a small rest of large terms. How far they differ is printed.
 """
 import argparse
 import itertools
@@ -31,6 +35,7 @@ METHODS = {
     "param_first": ["--method", "llm-pruner", "--taylor", "param_first"],
     "param_second": ["--method", "llm-pruner", "--taylor", "param_second"],
     "param_mix": ["--method", "llm-pruner", "--taylor", "param_mix"],
+    "reap": ["--method", "reap"],
 }
 WHERE = {
     "block": [], "channel": ["--structure", "channel"], "layer": ["--structure", "layer"],
@@ -58,7 +63,8 @@ def add_tokenizer(folder):
 
 def run(binary, model, text, out, options):
     command = [binary, "prune", model, "--out", out, "--ratio", "0.4", "--calib", text,
-               "--calib-samples", "4", "--calib-tokens", "12", "--seed", "7", "-q", *options]
+               "--calib-samples", "4", "--calib-tokens", "12", "--seed", "7", "--threads", "1", "-q",
+               *options]
     return subprocess.run([str(one) for one in command], capture_output=True, text=True,
                           env=ENVIRONMENT, check=False)
 
@@ -68,11 +74,49 @@ def written(folder):
             if path.name == "plan.json" or path.suffix == ".safetensors"}
 
 
+class Scores:
+    """How far scores of the two builds lie apart, at most."""
+
+    def __init__(self):
+        self.of_largest = 0.0  # of the set's largest score
+        self.of_itself = 0.0
+
+    def add(self, before, after):
+        scale = max(map(abs, before), default=0.0)
+        for one, other in zip(before, after, strict=True):
+            gap = abs(one - other)
+            if gap:
+                self.of_largest = max(self.of_largest, gap / scale if scale else float("inf"))
+                self.of_itself = max(self.of_itself, gap / max(abs(one), abs(other)))
+
+
+def same_but_for_scores(before, after, tolerance, worst):
+    """Whether what two runs wrote is the same, scores of plan.json up to the tolerance."""
+    seen = Scores()
+    plans = [json.loads(files.pop("plan.json")) for files in (before, after)]
+    scores = [[group.pop("scores", []) for group in plan["groups"]] for plan in plans]
+    if plans[0] != plans[1] or before != after:
+        return False
+    for pair in zip(*scores, strict=True):
+        seen.add(*pair)
+    worst.of_largest = max(worst.of_largest, seen.of_largest)
+    worst.of_itself = max(worst.of_itself, seen.of_itself)
+    return seen.of_largest <= tolerance
+
+
+def same(outs, tolerance, worst):
+    before, after = (written(out) for out in outs)
+    return before == after or (tolerance > 0 and
+                               same_but_for_scores(before, after, tolerance, worst))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=pathlib.Path, required=True)
     parser.add_argument("--after", type=pathlib.Path, default=ROOT / "build/dev/prunus")
+    parser.add_argument("--scores", type=float, default=0, metavar="TOLERANCE",
+                        help="scores may differ by so much; default: not a bit")
     parser.add_argument("--families", default="", help="folders of tests/model/golden; default: all")
     options = parser.parse_args()
     chosen = set(filter(None, options.families.split(",")))
@@ -92,6 +136,7 @@ def main():
                     shutil.copy(path, model)
             add_tokenizer(model)
             done = 0
+            worst = Scores()
             for method, where in itertools.product(METHODS, WHERE):
                 outs = [scratch / "before", scratch / "after"]
                 results = [run(binary, model, text, out, METHODS[method] + WHERE[where])
@@ -99,15 +144,18 @@ def main():
                 codes = [result.returncode for result in results]
                 if codes[0] == codes[1] != 0:
                     refused += 1
-                elif codes[0] != codes[1] or written(outs[0]) != written(outs[1]):
+                elif codes[0] != codes[1] or not same(outs, options.scores, worst):
                     different.append(f"{golden.name} {method} {where}: exit codes {codes}")
                     print(different[-1], results[1].stderr.strip()[-200:], flush=True)
                 else:
                     equal += 1
                     done += 1
-                for out in outs:
+                for out in outs:  # and what an unfinished run left, which refuses the next
                     shutil.rmtree(out, ignore_errors=True)
-            print(f"{golden.name}: {done} equal", flush=True)
+                    shutil.rmtree(out.with_name(out.name + ".work"), ignore_errors=True)
+            apart = (f"; scores differ by up to {worst.of_largest:.1e} of the set's largest, "
+                     f"{worst.of_itself:.1e} of themselves" if options.scores else "")
+            print(f"{golden.name}: {done} equal{apart}", flush=True)
     print(f"{equal} equal, {refused} refused by both, {len(different)} different")
     return 1 if different or not equal else 0
 

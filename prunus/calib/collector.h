@@ -4,11 +4,13 @@
 #include <ATen/core/Tensor.h>
 
 #include "prunus/model/family.h"
+#include "prunus/model/linear_tap.h"
 
 namespace prunus {
 
 /// A weight at work: a matrix product y = x·Wᵀ + b of a decoder layer, the embedding or the head
-/// seen as such a product, or the gain of a norm; and which batch is passing through it.
+/// seen as such a product, or the gain of a norm; and which batch is passing through it. Each
+/// expert of a mixture is a site of its own that sees the tokens that chose it.
 struct LinearSite {
   int layer = 0;  ///< −1: outside the layers
   Role role = Role::QProj;
@@ -17,10 +19,14 @@ struct LinearSite {
   bool last_batch = true;  ///< no other batch follows for this weight
   bool last_rows = true;   ///< no other rows of this weight follow
   int64_t samples = 1;     ///< in all batches together; every row of a batch is one
+  ExpertPart part = {};  ///< which expert of a mixture, if any; `weight` is its part of part.joined
 };
 
 /// What calibration gathers is a plug-in of the block stream. Calls come layer by layer; inside a
-/// layer, batch by batch.
+/// layer, batch by batch. In every batch each expert of a mixture comes once with each of its
+/// weights, one that no token chose with no tokens. Forward they come in order; backward all of one
+/// weight before those of the next, in any order. With experts, read [tokens, …] for [batch, seq,
+/// …].
 class Collector {
  public:
   virtual ~Collector() = default;

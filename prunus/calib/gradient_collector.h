@@ -21,6 +21,9 @@ enum class Biases { Counted, Ignored };
 /// stats::saliency: for a row k of y = W·x + b, Σ_i W[k,i]·g[k,i] + b[k]·g_b[k] = Σ_t y[t,k] ·
 /// ∂L/∂y[t,k], or without the bias's term Σ_t (y − b)[t,k] · ∂L/∂y[t,k]; for
 /// a column likewise Σ_t x[t,k] · ∂L/∂x[t,k] (docs/design.md section 2.4). Summed in FP64.
+/// The experts of a mixture are one weight here: each adds to its part of the joined matrix, and
+/// `sink` gets that when the last batch has passed through all of them. An expert's own tokens are
+/// all that count for its part, so that of one that no token chose is 0.
 class GradientCollector : public Collector {
  public:
   using Sink = std::function<void(const LinearSite&, const WeightStats&)>;
@@ -38,15 +41,22 @@ class GradientCollector : public Collector {
                          const at::Tensor& grad_output) override;
 
  private:
-  void add_gradients(WeightStats& stats, const at::Tensor& input, const at::Tensor& grad_output,
-                     int64_t samples) const;
+  struct Pending {
+    WeightStats stats;
+    int experts_done = 0;  // that the last batch has passed through
+  };
+  void add_gradients(WeightStats& stats, const LinearSite& site, const at::Tensor& input,
+                     const at::Tensor& grad_output) const;
+  void add_saliency(WeightStats& stats, const LinearSite& site, const at::Tensor& input,
+                    const at::Tensor& output, const at::Tensor& grad_output,
+                    const at::Tensor& grad_input) const;
   void hand_over(const LinearSite& site);
 
   Needs needs_;
   Biases biases_;
   Wanted wanted_;
   Sink sink_;
-  std::map<std::pair<int, Role>, WeightStats> pending_;
+  std::map<std::pair<int, Role>, Pending> pending_;
 };
 
 }  // namespace prunus

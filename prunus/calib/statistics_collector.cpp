@@ -8,18 +8,20 @@
 
 namespace prunus {
 
-const StatisticSums& LayerStatistics::of(const Statistic& statistic, Role role) const {
-  const int input = statistic.of == StatisticOf::Block ? -1 : input_of(role);
+const StatisticSums& LayerStatistics::of(const Statistic& statistic, Role role, int expert) const {
+  const int input = statistic.of == StatisticOf::Block ? -1 : input_of(role, expert);
   const auto found = sums_.find({&statistic, input});
   PRUNUS_CHECK(found != sums_.end(), InvalidArgument, "statistic ", statistic.name,
                " was not gathered here");
   return found->second;
 }
 
-int LayerStatistics::input_of(Role role) const {
-  const auto found = inputs_.find(role);
+int LayerStatistics::input_of(Role role, int expert) const {
+  const auto found = inputs_.find({role, expert});
   PRUNUS_CHECK(found != inputs_.end(), InvalidArgument,
-               "statistics: the layer has no such product");
+               "statistics: the layer has no such product, of ",
+               expert < 0 ? "no expert; those of a mixture are asked for one by one"
+                          : c10::str("expert ", expert));
   return found->second;
 }
 
@@ -31,11 +33,13 @@ int64_t LayerStatistics::bytes() const {
 
 // In the first batch inputs are numbered as they come; the others must find them again.
 int StatisticsCollector::number_of(const LinearSite& site, const at::Tensor& input) {
-  const auto same = std::find_if(seen_.begin(), seen_.end(),
-                                 [&](const at::Tensor& one) { return one.is_same(input); });
+  const auto same = std::find_if(seen_.begin(), seen_.end(), [&](const auto& one) {
+    return one._unsafe_get_target() == input.unsafeGetTensorImpl();
+  });
   const auto number = static_cast<int>(same - seen_.begin());
-  if (same == seen_.end()) seen_.push_back(input);
-  const auto [known, first] = layer_.inputs_.emplace(site.role, number);
+  if (same == seen_.end()) seen_.emplace_back(input.getIntrusivePtr());
+  const auto [known, first] =
+      layer_.inputs_.emplace(std::pair(site.role, site.part.expert), number);
   TORCH_INTERNAL_ASSERT(first || known->second == number);
   return number;
 }

@@ -1,7 +1,10 @@
 #pragma once
 #include <functional>
 #include <map>
+#include <utility>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "prunus/calib/collector.h"
 #include "prunus/calib/statistic.h"
@@ -12,26 +15,29 @@ namespace prunus {
 class LayerStatistics {
  public:
   /// Of the input of a product; of the block (StatisticOf::Block) for any role. Roles that read the
-  /// same input share one. Throws InvalidArgument where it was not asked for.
-  const StatisticSums& of(const Statistic& statistic, Role role) const;
+  /// same input share one. The products of a mixture's experts are told apart by `expert` (−1 for
+  /// those of no expert): each has the statistics of the tokens that chose it, of none perhaps.
+  /// Throws InvalidArgument where it was not asked for.
+  const StatisticSums& of(const Statistic& statistic, Role role, int expert = -1) const;
   /// Of the block.
   const StatisticSums& of_block(const Statistic& statistic) const {
     return of(statistic, Role::QProj);
   }
   /// Which input a product reads, counted from 0 in the order of first use.
-  int input_of(Role role) const;
+  int input_of(Role role, int expert = -1) const;
   /// What all of it takes.
   int64_t bytes() const;
 
  private:
   friend class StatisticsCollector;
   using Key = std::pair<const Statistic*, int>;  // −1: of the block
-  std::map<Role, int> inputs_;
+  std::map<std::pair<Role, int>, int> inputs_;   // by role and expert
   std::map<Key, StatisticSums> sums_;
 };
 
 /// Gathers statistics of the forward pass layer by layer. Each distinct input of a layer's products
 /// is added up once, however many products read it: what it is told apart by is the tensor itself.
+/// Of a mixture, the tokens of each expert are an input of their own.
 /// Memory: the sums of one layer, and those that the sink keeps.
 class StatisticsCollector : public Collector {
  public:
@@ -56,9 +62,9 @@ class StatisticsCollector : public Collector {
   Wanted wanted_;
   Sink sink_;
   LayerStatistics layer_;
-  // Of the batch under way: inputs by number, kept so that another cannot have the same address,
-  // and which of them each statistic has seen.
-  std::vector<at::Tensor> seen_;
+  // Of the batch under way: inputs by number, held weakly, so that another cannot have the same
+  // address while their values may go; and which of them each statistic has seen.
+  std::vector<c10::weak_intrusive_ptr<c10::TensorImpl>> seen_;
   std::map<LayerStatistics::Key, bool> added_;
   std::vector<const Statistic*> of_block_;
 };

@@ -16,38 +16,77 @@
 namespace prunus {
 namespace {
 
-class ForwardTap : public LinearTap {
- public:
-  ForwardTap(Collector& collector, int layer) : collector_(collector), layer_(layer) {}
-  void set_last(bool last) { last_ = last; }
+at::Tensor product(const LinearSite& site, const at::Tensor& input) {
+  return site.bias.defined() ? at::linear(input, site.weight, site.bias)
+                             : at::linear(input, site.weight);
+}
 
+// Makes a site of each product.
+class SiteTap : public LinearTap {
+ public:
+  SiteTap(int layer, int64_t samples) {
+    site_.layer = layer;
+    site_.samples = samples;
+  }
+  void set_last(bool last) { site_.last_batch = last; }
+
+  Experts experts() const final { return Experts::All; }
   at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
-                    const at::Tensor& bias) override {
-    const at::Tensor output =
-        bias.defined() ? at::linear(input, weight, bias) : at::linear(input, weight);
-    collector_.on_forward({layer_, role, weight, bias, last_, true, input.size(0)}, input, output);
+                    const at::Tensor& bias) final {
+    return pass(site(role, weight, bias), input);
+  }
+  at::Tensor expert_linear(Role role, const at::Tensor& input, const at::Tensor& weight,
+                           const ExpertPart& part) final {
+    LinearSite one = site(role, weight, {});
+    one.part = part;
+    return pass(one, input);
+  }
+
+ protected:
+  // The product's output.
+  virtual at::Tensor pass(const LinearSite& site, const at::Tensor& input) = 0;
+
+  LinearSite site(Role role, const at::Tensor& weight, const at::Tensor& bias) const {
+    LinearSite one = site_;
+    one.role = role;
+    one.weight = weight;
+    one.bias = bias;
+    return one;
+  }
+  int layer() const { return site_.layer; }
+
+ private:
+  LinearSite site_;
+};
+
+class ForwardTap : public SiteTap {
+ public:
+  ForwardTap(Collector& collector, int layer, int64_t samples)
+      : SiteTap(layer, samples), collector_(collector) {}
+
+ protected:
+  at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
+    const at::Tensor output = product(site, input);
+    collector_.on_forward(site, input, output);
     return output;
   }
 
  private:
   Collector& collector_;
-  int layer_;
-  bool last_ = true;
 };
 
 // Shows the products of one stage, and ends the pass where one of a later stage comes.
 class StageTap : public ForwardTap {
  public:
   struct Passed {};
-  /// `stops`: not where stages come mixed, as those of shared experts beside routed ones do.
-  StageTap(Collector& collector, int layer, Stage stage, bool stops)
-      : ForwardTap(collector, layer), stage_(stage), stops_(stops) {}
+  /// `stops`: not where stages come mixed, as those of one expert after another do.
+  StageTap(Collector& collector, int layer, int64_t samples, Stage stage, bool stops)
+      : ForwardTap(collector, layer, samples), stage_(stage), stops_(stops) {}
 
-  at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
-                    const at::Tensor& bias) override {
-    if (stops_ && stage_of(role) > stage_) throw Passed();
-    if (stage_of(role) == stage_) return ForwardTap::linear(role, input, weight, bias);
-    return bias.defined() ? at::linear(input, weight, bias) : at::linear(input, weight);
+ protected:
+  at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
+    if (stops_ && stage_of(site.role) > stage_) throw Passed();
+    return stage_of(site.role) == stage_ ? ForwardTap::pass(site, input) : product(site, input);
   }
 
  private:
@@ -57,39 +96,15 @@ class StageTap : public ForwardTap {
 
 // Gives each product an input of its own (an alias), so that the gradient arriving there is the one
 // through this product even where several products read the same tensor.
-class BackwardTap : public LinearTap {
+class BackwardTap : public SiteTap {
  public:
-  BackwardTap(Collector& collector, int layer, int64_t samples) : collector_(collector) {
-    site_.layer = layer;
-    site_.samples = samples;
-  }
-  void set_last(bool last) { site_.last_batch = last; }
-
-  at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
-                    const at::Tensor& bias) override {
-    const at::Tensor own = at::alias(input);
-    const at::Tensor output =
-        bias.defined() ? at::linear(own, weight, bias) : at::linear(own, weight);
-    if (!collector_.wants(site_.layer, role)) return output;  // and input and output are not held
-    struct Event {
-      LinearSite site;
-      at::Tensor input, output, grad_output;
-    };
-    auto event =
-        std::make_shared<Event>(Event{site(role, weight, bias), own.detach(), output.detach(), {}});
-    output.register_hook([event](const at::Tensor& grad) { event->grad_output = grad; });
-    own.register_hook([event, this](const at::Tensor& grad) {
-      const at::NoGradGuard no_grad;
-      collector_.on_backward(event->site, event->input, event->output, event->grad_output, grad);
-      *event = {};
-    });
-    return output;
-  }
+  BackwardTap(Collector& collector, int layer, int64_t samples)
+      : SiteTap(layer, samples), collector_(collector) {}
 
   at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
                    const at::Tensor& bias) override {
     const at::Tensor output = LinearTap::scale(role, normalised, gain, bias);
-    if (!collector_.wants(site_.layer, role)) return output;
+    if (!collector_.wants(layer(), role)) return output;
     struct Event {
       LinearSite site;
       at::Tensor normalised;
@@ -103,17 +118,27 @@ class BackwardTap : public LinearTap {
     return output;
   }
 
- private:
-  LinearSite site(Role role, const at::Tensor& weight, const at::Tensor& bias) const {
-    LinearSite one = site_;
-    one.role = role;
-    one.weight = weight;
-    one.bias = bias;
-    return one;
+ protected:
+  at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
+    const at::Tensor own = at::alias(input);
+    const at::Tensor output = product(site, own);
+    if (!collector_.wants(site.layer, site.role)) return output;  // and nothing is held
+    struct Event {
+      LinearSite site;
+      at::Tensor input, output, grad_output;
+    };
+    auto event = std::make_shared<Event>(Event{site, own.detach(), output.detach(), {}});
+    output.register_hook([event](const at::Tensor& grad) { event->grad_output = grad; });
+    own.register_hook([event, this](const at::Tensor& grad) {
+      const at::NoGradGuard no_grad;
+      collector_.on_backward(event->site, event->input, event->output, event->grad_output, grad);
+      *event = {};
+    });
+    return output;
   }
 
+ private:
   Collector& collector_;
-  LinearSite site_;
 };
 
 std::string hidden_name(int64_t layer) { return c10::str("hidden-", layer); }
@@ -190,7 +215,9 @@ void BlockStream::walk_layer(int layer, BlockWeights& weights, std::vector<at::T
                              Collector* collector, bool propagate) const {
   const Decoder decoder(model_.config());
   std::unique_ptr<ForwardTap> tap;
-  if (collector != nullptr) tap = std::make_unique<ForwardTap>(*collector, layer);
+  if (collector != nullptr) {
+    tap = std::make_unique<ForwardTap>(*collector, layer, samples_in(hidden));
+  }
   for (size_t i = 0; i < hidden.size(); ++i) {
     const bool last = i + 1 == hidden.size();
     if (tap) tap->set_last(last);
@@ -216,7 +243,7 @@ void BlockStream::walk_by_stage(int layer, BlockWeights& weights, std::vector<at
   };
   const auto show = [&](Stage stage) {
     if (collector != nullptr) {
-      StageTap tap(*collector, layer, stage, !mixture);
+      StageTap tap(*collector, layer, samples_in(hidden), stage, !mixture);
       for (size_t i = 0; i < hidden.size(); ++i) {
         tap.set_last(i + 1 == hidden.size());
         try {

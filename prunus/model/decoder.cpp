@@ -7,6 +7,8 @@
 
 #include <ATen/ATen.h>
 
+#include "prunus/model/activation.h"
+#include "prunus/model/mixture.h"
 #include "prunus/model/positions.h"
 #include "prunus/model/small_heads.h"
 
@@ -82,31 +84,12 @@ int64_t scale_dim(const ModelConfig& config) {
   return config.rope_head_dim != 0 ? config.rope_head_dim : config.head_dim;
 }
 
-at::Tensor activate(Activation activation, const at::Tensor& x) {
-  switch (activation) {
-    case Activation::Silu:
-      return at::silu(x);
-    case Activation::Gelu:
-      return at::gelu(x);
-    case Activation::GeluTanh:
-      return at::gelu(x, "tanh");
-    case Activation::Relu:
-      return at::relu(x);
-  }
-  return x;
-}
-
 }  // namespace
 
 at::Tensor plain_bias(const at::Tensor& starts, int64_t seq, int64_t length) {
   const at::Tensor mask = attention_mask(starts, seq, length, std::nullopt);
   return at::zeros(mask.sizes(), mask.options().dtype(at::kFloat))
       .masked_fill_(mask.logical_not(), -std::numeric_limits<float>::infinity());
-}
-
-at::Tensor LinearTap::scale(Role, const at::Tensor& normalised, const at::Tensor& gain,
-                            const at::Tensor& bias) {
-  return bias.defined() ? normalised * gain + bias : normalised * gain;
 }
 
 at::Tensor Decoder::normalise(const at::Tensor& x) const {
@@ -331,71 +314,6 @@ at::Tensor Decoder::feed_forward(const BlockWeights& weights, const at::Tensor& 
                  Role::DownBias);
 }
 
-// What each expert's output is multiplied by, 0 for those a token does not choose: [..., experts].
-at::Tensor Decoder::router_weights(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                                   LinearTap* tap) const {
-  const int64_t experts = config_.layers[static_cast<size_t>(layer)].experts;
-  const at::Tensor logits =
-      (tap != nullptr ? tap->linear(Role::Router, hidden, weights[Role::Router], {})
-                      : at::linear(hidden, weights[Role::Router]))
-          .to(at::promote_types(hidden.scalar_type(), at::kFloat));
-  const at::Tensor probabilities = logits.softmax(-1);
-  const int64_t chosen = std::min(config_.experts_per_token, experts);
-  auto [best, which] = probabilities.topk(chosen, -1);
-  if (config_.renormalised_router) best = best / best.sum(-1, true);
-  return at::zeros_like(probabilities).scatter(-1, which, best).to(hidden.scalar_type());
-}
-
-at::Tensor Decoder::shared_expert(const BlockWeights& weights, const at::Tensor& hidden,
-                                  LinearTap* tap) const {
-  const auto product = [&](Role role, const at::Tensor& x) {
-    return tap != nullptr ? tap->linear(role, x, weights[role], {}) : at::linear(x, weights[role]);
-  };
-  const at::Tensor inner = activate(config_.activation, product(Role::SharedGateProj, hidden)) *
-                           product(Role::SharedUpProj, hidden);
-  const at::Tensor out = product(Role::SharedDownProj, inner);
-  if (!weights[Role::SharedRouter].defined()) return out;
-  return product(Role::SharedRouter, hidden).sigmoid() * out;
-}
-
-// A mixture is one feed-forward part as wide as all experts together whose inner channels are
-// multiplied by their expert's weight. Calibration and training, which watch every product, run it
-// so; otherwise each expert sees its own tokens only.
-at::Tensor Decoder::mixture(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                            LinearTap* tap) const {
-  const LayerShape& shape = config_.layers[static_cast<size_t>(layer)];
-  const at::Tensor share = router_weights(layer, weights, hidden, tap);
-  at::Tensor out;
-  if (tap != nullptr) {
-    const at::Tensor gate = tap->linear(Role::GateProj, hidden, weights[Role::GateProj], {});
-    const at::Tensor up = tap->linear(Role::UpProj, hidden, weights[Role::UpProj], {});
-    const at::Tensor inner = (activate(config_.activation, gate) * up)
-                                 .unflatten(-1, {shape.experts, shape.intermediate_size}) *
-                             share.unsqueeze(-1);
-    out = tap->linear(Role::DownProj, inner.flatten(-2), weights[Role::DownProj], {});
-  } else {
-    const at::Tensor tokens = hidden.flatten(0, -2);
-    const at::Tensor shares = share.flatten(0, -2);
-    out = at::zeros_like(tokens);
-    for (int64_t expert = 0; expert < shape.experts; ++expert) {
-      const at::Tensor rows = shares.select(1, expert).nonzero().squeeze(1);
-      if (rows.size(0) == 0) continue;
-      const int64_t begin = expert * shape.intermediate_size;
-      const auto own = [&](Role role, int64_t dim) {
-        return weights[role].narrow(dim, begin, shape.intermediate_size);
-      };
-      const at::Tensor x = tokens.index_select(0, rows);
-      const at::Tensor inner = activate(config_.activation, at::linear(x, own(Role::GateProj, 0))) *
-                               at::linear(x, own(Role::UpProj, 0));
-      const at::Tensor scaled = inner * shares.index_select(0, rows).select(1, expert).unsqueeze(1);
-      out.index_add_(0, rows, at::linear(scaled, own(Role::DownProj, 1)));
-    }
-    out = out.view(hidden.sizes());
-  }
-  if (!weights[Role::SharedUpProj].defined()) return out;
-  return out + shared_expert(weights, hidden, tap);
-}
-
 // What a part adds to the residual stream: its output; that behind a norm of its own; or what makes
 // the sum the norm of the sum.
 at::Tensor Decoder::part_output(Role post_norm, Role norm_role, Role norm_bias,
@@ -435,7 +353,7 @@ at::Tensor Decoder::feed_forward_part(int layer, const BlockWeights& weights,
                                : hidden;
   const bool experts = config_.layers[static_cast<size_t>(layer)].experts > 0;
   const at::Tensor output =
-      experts ? mixture(layer, weights, input, tap) : feed_forward(weights, input, tap);
+      experts ? mixture(config_, layer, weights, input, tap) : feed_forward(weights, input, tap);
   return part_output(Role::PostMlpNorm, Role::MlpNorm, Role::MlpNormBias, weights, hidden, output,
                      tap);
 }

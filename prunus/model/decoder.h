@@ -6,22 +6,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "prunus/model/linear_tap.h"
 #include "prunus/model/model.h"
 
 namespace prunus {
-
-/// Stands between the decoder and its matrix products: calibration watches through it.
-class LinearTap {
- public:
-  virtual ~LinearTap() = default;
-  /// y = x·Wᵀ + b. input [batch, seq, in]; weight [out, in]; bias [out] or undefined.
-  virtual at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
-                            const at::Tensor& bias) = 0;
-  /// y = normalised · gain + bias, the end of a norm over the hidden channels.
-  /// normalised [batch, seq, hidden_size]; gain [hidden_size]; bias [hidden_size] or undefined.
-  virtual at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
-                           const at::Tensor& bias);
-};
 
 /// Keys and values of earlier positions of one layer, [batch, kv_heads, seq, head_dim].
 /// Views of memory with room for more, which doubles when it is full; so for use without gradients.
@@ -110,12 +98,6 @@ class Decoder {
                     const std::optional<at::Tensor>& mask, bool causal) const;
   at::Tensor feed_forward(const BlockWeights& weights, const at::Tensor& hidden,
                           LinearTap* tap) const;
-  at::Tensor mixture(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                     LinearTap* tap) const;
-  at::Tensor router_weights(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                            LinearTap* tap) const;
-  at::Tensor shared_expert(const BlockWeights& weights, const at::Tensor& hidden,
-                           LinearTap* tap) const;
   at::Tensor block_norm(Role role, Role bias, const BlockWeights& weights, const at::Tensor& hidden,
                         LinearTap* tap) const;
   at::Tensor part_output(Role post_norm, Role norm, Role norm_bias, const BlockWeights& weights,

@@ -36,6 +36,7 @@ class TrainModel::Tap : public LinearTap {
   Tap(const TrainModel& owner, int layer, bool training, uint64_t dropout_seed)
       : owner_(owner), layer_(layer), training_(training), dropout_seed_(dropout_seed) {}
 
+  Experts experts() const override { return Experts::Joined; }
   at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
                     const at::Tensor& bias) override {
     const at::ScalarType compute = owner_.options_.compute;

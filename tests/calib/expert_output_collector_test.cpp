@@ -16,15 +16,9 @@ ModelConfig mixture() {
   return config;
 }
 
-// Two channels per expert. Expert 0 turns (a, b) into (3a, 4a), expert 1 into (a, b).
-at::Tensor down() {
-  return at::tensor({3.0f, 0.0f, 1.0f, 0.0f,  //
-                     4.0f, 0.0f, 0.0f, 1.0f})
-      .view({2, 4});
-}
-
-at::Tensor tokens(const std::vector<float>& channels) {
-  return at::tensor(channels).view({1, -1, 4});
+// What an expert puts out, two channels a token.
+at::Tensor outputs(const std::vector<float>& channels) {
+  return at::tensor(channels).view({-1, 2});
 }
 
 std::vector<double> values(const at::Tensor& x) {
@@ -32,12 +26,24 @@ std::vector<double> values(const at::Tensor& x) {
   return {x.const_data_ptr<double>(), x.const_data_ptr<double>() + x.numel()};
 }
 
+ExpertPart part(int expert, int experts) {
+  ExpertPart one;
+  one.expert = expert;
+  one.experts = experts;
+  return one;
+}
+
 class ExpertOutput : public testing::Test {
  protected:
-  void show(int layer, Role role, const at::Tensor& input, bool last_batch) {
-    collector_.on_forward(
-        {.layer = layer, .role = role, .weight = down(), .bias = {}, .last_batch = last_batch},
-        input, {});
+  void show(int layer, int expert, const at::Tensor& output, bool last_batch) {
+    const int experts = layer == 1 ? 2 : 1;
+    collector_.on_forward({.layer = layer,
+                           .role = Role::DownProj,
+                           .weight = {},
+                           .bias = {},
+                           .last_batch = last_batch,
+                           .part = part(expert, experts)},
+                          {}, output);
   }
 
   const ModelConfig config_ = mixture();
@@ -47,32 +53,39 @@ class ExpertOutput : public testing::Test {
 };
 
 TEST_F(ExpertOutput, AddsUpTheNormsOfEachExpertsTokensOverAllBatches) {
-  show(1, Role::DownProj, tokens({1, 0, 0, 0, 0, 2, 3, 4}), false);
+  show(1, 0, outputs({3, 4, 0, 0}), false);
+  show(1, 1, outputs({3, 4}), false);
+  show(1, 0, outputs({-6, -8}), true);
   EXPECT_TRUE(seen_.empty());
-  show(1, Role::DownProj, tokens({-2, 0, 0, 0}), true);
+  show(1, 1, outputs({}), true);
   ASSERT_EQ(seen_.size(), 1u);
-  // Expert 0: (3, 4), (0, 0), (−6, −8); expert 1: (3, 4).
   EXPECT_EQ(values(seen_.at(1).output_norm), (std::vector<double>{15, 5}));
+  EXPECT_EQ(values(seen_.at(1).routed_tokens), (std::vector<double>{3, 1}));
 }
 
 TEST_F(ExpertOutput, CountsTokensThatReachAnExpertEvenWhereItsOutputIsZero) {
-  // Two tokens at expert 0, the second with an output of 0; one chooses neither; none at expert 1.
-  show(1, Role::DownProj, tokens({1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0}), true);
+  show(1, 0, outputs({3, 4, 0, 0}), true);
+  show(1, 1, outputs({}), true);
   EXPECT_EQ(values(seen_.at(1).routed_tokens), (std::vector<double>{2, 0}));
   EXPECT_EQ(values(seen_.at(1).output_norm), (std::vector<double>{5, 0}));
 }
 
 TEST_F(ExpertOutput, BeginsEachLayerAnew) {
-  show(1, Role::DownProj, tokens({1, 0, 0, 0}), true);
-  show(2, Role::DownProj, tokens({0, 0, 1, 0}), true);
+  show(1, 0, outputs({3, 4}), true);
+  show(1, 1, outputs({3, 4}), true);
+  show(2, 0, outputs({0, 1}), true);
   EXPECT_EQ(values(seen_.at(2).output_norm), (std::vector<double>{1}));
   EXPECT_EQ(values(seen_.at(2).routed_tokens), (std::vector<double>{1}));
 }
 
 TEST_F(ExpertOutput, LooksAtNothingButTheExpertsOwnDownProjection) {
-  show(0, Role::DownProj, tokens({1, 2, 3, 4}), true);
-  for (const Role role : {Role::Router, Role::UpProj, Role::SharedDownProj, Role::OProj}) {
-    show(1, role, tokens({1, 2, 3, 4}), true);
+  const at::Tensor input = at::ones({1, 2, 4});
+  for (const Role role : {Role::Router, Role::DownProj, Role::SharedDownProj, Role::OProj}) {
+    collector_.on_forward({.layer = 0, .role = role, .weight = {}, .bias = {}}, input, input);
+  }
+  for (const Role role : {Role::GateProj, Role::UpProj}) {
+    collector_.on_forward({.layer = 2, .role = role, .weight = {}, .bias = {}, .part = part(0, 1)},
+                          {}, outputs({3, 4}));
   }
   EXPECT_TRUE(seen_.empty());
 }

@@ -3,6 +3,11 @@
 #include <algorithm>
 #include <filesystem>
 
+#include <nlohmann/json.hpp>
+
+#include "prunus/io/hf_directory.h"
+#include "prunus/model/config.h"
+
 #include "support/paths.h"
 
 namespace prunus::test {
@@ -17,6 +22,14 @@ std::vector<std::string> golden_names() {
     if (entry.is_directory()) names.push_back(entry.path().filename());
   }
   std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<std::string> golden_mixtures() {
+  std::vector<std::string> names = golden_names();
+  std::erase_if(names, [](const std::string& name) {
+    return !parse_config(read_config(golden_dir(name)), name).family->mixture;
+  });
   return names;
 }
 
