@@ -203,8 +203,8 @@ std::string families_page() {
       "heads of a family without a key for their width where they no longer fill the hidden size;\n"
       "channels of heads (their rotary frequencies); heads under ALiBi (their slopes); hidden\n"
       "channels where the embedding is scaled by the root of their number; BLOOM's feed-forward\n"
-      "width. Layers of different sizes are lists that only Prunus reads as well\n"
-      "([formats/config.md](formats/config.md)).\n";
+      "width; biases that were added where the family has no key for them. Layers of different\n"
+      "sizes are lists that only Prunus reads as well ([formats/config.md](formats/config.md)).\n";
   return page + training_section();
 }
 

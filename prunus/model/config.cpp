@@ -284,19 +284,14 @@ bool ModelConfig::uniform() const {
   });
 }
 
-bool ModelConfig::has(When when, int layer) const {
+bool ModelConfig::has(const TensorSpec& spec, int layer) const {
+  if (projection_of(spec.role) && !biases.contains(spec.role)) return false;
   const auto shape = [&]() -> const LayerShape& { return layers.at(static_cast<size_t>(layer)); };
-  switch (when) {
+  switch (spec.when) {
     case When::Always:
       return true;
     case When::Untied:
       return !tie_word_embeddings;
-    case When::QkvBias:
-      return qkv_bias;
-    case When::OutBias:
-      return out_bias;
-    case When::MlpBias:
-      return mlp_bias;
     case When::QkNorm:
       return qk_norm;
     case When::LastNorm:
@@ -339,9 +334,7 @@ ModelConfig parse_config(const Json& json, const std::string& where) {
   config.rms_norm_eps = family.keys.eps.empty() ? family.default_rms_norm_eps
                                                 : fields.positive(config_key(json, family.keys.eps),
                                                                   family.default_rms_norm_eps);
-  config.qkv_bias = switch_of(fields, family.qkv_bias);
-  config.out_bias = switch_of(fields, family.out_bias);
-  config.mlp_bias = switch_of(fields, family.mlp_bias);
+  config.biases = read_biases(fields, family);
   config.qk_norm = switch_of(fields, family.qk_norm);
   config.tie_word_embeddings = switch_of(fields, family.tied);
   config.pre_norm = switch_of(fields, family.pre_norm);

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -66,9 +67,7 @@ struct ModelConfig {
   int64_t rope_head_dim = 0;
   int64_t max_position_embeddings = 0;
   double rms_norm_eps = 1e-6;  ///< of every norm, whatever its kind
-  bool qkv_bias = false;
-  bool out_bias = false;
-  bool mlp_bias = false;
+  std::set<Role> biases = {};  ///< of projections: QBias … DownBias, in every layer
   bool qk_norm = false;
   bool tie_word_embeddings = false;
   bool final_norm = true;
@@ -92,7 +91,7 @@ struct ModelConfig {
   /// True where all layers have the same head counts and width: any stock loader can read it.
   bool uniform() const;
   /// Whether a tensor of the family's table is in this layer (−1: outside the layers).
-  bool has(When when, int layer) const;
+  bool has(const TensorSpec& spec, int layer) const;
   /// The rotary embedding of a layer.
   const Rope& rope_of(int layer) const;
 };
@@ -110,6 +109,16 @@ std::vector<std::string> alternatives_of(std::string_view alternatives);
 /// Throws Corrupt: a field is missing, has the wrong type or an impossible value.
 /// Throws Unsupported: a field that the stock class reads, with a value that is not implemented.
 ModelConfig parse_config(const Json& json, const std::string& where);
+
+/// Why stock software cannot open what rewrite_config() writes, each reason in words for a message;
+/// empty: nothing known speaks against it. Where the family's own keys cannot say what the model
+/// is, the `model_type` begins with kOwnTypePrefix; other models are refused by their shapes.
+std::vector<std::string> stock_obstacles(const ModelConfig& config);
+
+/// The biases of `config` and those of `added` (roles of biases), with what must come along: where
+/// the family's keys can say it, all that they switch on together (Llama's attention_bias: q, k, v
+/// and o); else all parts of a fused tensor.
+std::set<Role> with_added_biases(const ModelConfig& config, const std::set<Role>& added);
 
 /// The original config.json with the sizes of `config`. A uniform model stays a stock model: scalar
 /// sizes, explicit head_dim, v4 rope fields kept as they were. Otherwise the scalars hold the

@@ -1,6 +1,8 @@
 #pragma once
 #include <cstdint>
 #include <optional>
+#include <set>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -9,7 +11,8 @@
 
 namespace prunus {
 
-// The parts of parse_config(): each reads its fields, and throws as that does.
+// The parts of parse_config(): each reads its fields, and throws as that does. Those of
+// rewrite_config() that it shares knowledge with.
 
 // Far above any published model, low enough that products of two or three fit in 64 bits.
 inline constexpr int64_t kMaxSize = int64_t{1} << 24;
@@ -41,5 +44,19 @@ std::vector<LayerShape> layers_of(ConfigFields& fields, const Family& family, Mo
 /// Rotary embedding of the whole model and, where the family has one, of the windowed layers; gives
 /// the share of a head's channels that are rotated: 1 where the stock class knows no other.
 double read_ropes(ConfigFields& fields, const Family& family, ModelConfig& config);
+
+/// The biases of projections: what the family's switches turn on, or what the list of projections
+/// under kBiasesKey says.
+std::set<Role> read_biases(ConfigFields& fields, const Family& family);
+
+/// In a config.json whose type begins with kOwnTypePrefix: the projections that have a bias.
+inline constexpr const char* kBiasesKey = "prunus_biases";
+
+/// "o_proj, down_proj": the projections whose biases the family's switches cannot say; empty where
+/// they can say all.
+std::string biases_beyond_switches(const ModelConfig& config);
+
+/// Sets the family's switches where they can say which biases there are, and kBiasesKey where not.
+void write_biases(Json& json, const ModelConfig& config);
 
 }  // namespace prunus

@@ -1,11 +1,12 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
-#include "prunus/model/config.h"
+#include "prunus/model/config_parts.h"
 #include "prunus/model/stock_fields.h"
 
 namespace prunus {
@@ -103,20 +104,39 @@ void write_kept_lists(Json& json, const ModelConfig& config) {
   }
 }
 
-// Whether the family's own keys say all there is to say.
-bool in_stock_keys(const ModelConfig& config) {
+// What the family's own keys cannot say about a layer.
+void note_layer(const ModelConfig& config, const LayerShape& layer, std::set<std::string>& found) {
   const Family& family = *config.family;
   const ConfigKeys& keys = family.keys;
+  if (keys.head_dim.empty() && layer.num_attention_heads * config.head_dim != config.hidden_size) {
+    found.insert("heads that do not fill hidden_size, in a family without a key for their width");
+  }
+  if (keys.ffn.empty() &&
+      layer.intermediate_size != family.default_ffn_multiple * config.hidden_size) {
+    found.insert("a feed-forward width that the family has no key for");
+  }
+  if (!layer.alibi_heads.empty()) found.insert("ALiBi slopes of the heads that are left");
+}
+
+// What the family's own keys cannot say; empty: they say all there is to say.
+std::set<std::string> beyond_stock_keys(const ModelConfig& config) {
+  const Family& family = *config.family;
+  std::set<std::string> found;
+  if (config.rope_head_dim != 0) found.insert("channels cut from heads");
   const double scale =
       family.embedding_scale ? std::sqrt(static_cast<double>(config.hidden_size)) : 1.0;
-  if (config.rope_head_dim != 0 || config.embedding_scale != scale) return false;
-  return std::all_of(config.layers.begin(), config.layers.end(), [&](const LayerShape& layer) {
-    const bool heads =
-        !keys.head_dim.empty() || layer.num_attention_heads * config.head_dim == config.hidden_size;
-    const bool ffn = !keys.ffn.empty() ||
-                     layer.intermediate_size == family.default_ffn_multiple * config.hidden_size;
-    return heads && ffn && layer.alibi_heads.empty();
-  });
+  if (config.embedding_scale != scale) {
+    found.insert("embeddings scaled by another factor than the root of hidden_size");
+  }
+  const std::string biases = biases_beyond_switches(config);
+  if (!biases.empty()) found.insert("biases of " + biases);
+  for (const LayerShape& layer : config.layers) note_layer(config, layer, found);
+  return found;
+}
+
+bool indivisible(const ModelConfig& config) {
+  return !config.family->write_indivisible_as.empty() && config.uniform() &&
+         config.hidden_size % config.layers[0].num_attention_heads != 0;
 }
 
 // A second cut may bring back what stock keys can say.
@@ -125,7 +145,7 @@ void erase_own_keys(Json& json, const Family& family) {
   if (!type.starts_with(kOwnTypePrefix)) return;
   json["model_type"] = type.substr(kOwnTypePrefix.size());
   for (const char* key : {"rope_head_dim", "layer_rope_pairs", "alibi_heads", "layer_alibi_heads",
-                          "prunus_embedding_scale"}) {
+                          "prunus_embedding_scale", kBiasesKey}) {
     json.erase(key);
   }
   if (family.keys.head_dim.empty()) json.erase("head_dim");
@@ -139,7 +159,8 @@ void write_own_keys(Json& json, const ModelConfig& config) {
   const Family& family = *config.family;
   erase_own_keys(json, family);
   if (!family.keys.head_dim.empty()) json[std::string(family.keys.head_dim)] = config.head_dim;
-  if (in_stock_keys(config)) return;
+  write_biases(json, config);
+  if (beyond_stock_keys(config).empty()) return;
   write_kept_lists(json, config);
   if (family.keys.head_dim.empty()) json["head_dim"] = config.head_dim;
   if (family.keys.ffn.empty()) {
@@ -185,11 +206,7 @@ void write_tied(Json& json, const ModelConfig& config) {
 // Stock loaders of some families insist that the heads divide hidden_size.
 void write_family(Json& json, const ModelConfig& config) {
   const Family& family = *config.family;
-  const bool divides = config.hidden_size % config.layers[0].num_attention_heads == 0;
-  const bool biased = config.qkv_bias || config.out_bias || config.mlp_bias;
-  if (config.rope_head_dim != 0 || family.write_indivisible_as.empty() || !config.uniform() ||
-      divides || biased)
-    return;
+  if (config.rope_head_dim != 0 || !indivisible(config) || !config.biases.empty()) return;
   const Family* other = find_family(family.write_indivisible_as);
   PRUNUS_CHECK(other != nullptr, InvalidArgument, "no family '", family.write_indivisible_as, "'");
   json["architectures"] = {other->architecture};
@@ -211,6 +228,18 @@ void write_architecture(Json& json, const Family& family) {
 }
 
 }  // namespace
+
+std::vector<std::string> stock_obstacles(const ModelConfig& config) {
+  const std::set<std::string> beyond = beyond_stock_keys(config);
+  std::vector<std::string> found(beyond.begin(), beyond.end());
+  if (!config.uniform()) found.push_back("layers of different sizes");
+  if (beyond.empty() && indivisible(config) && !config.biases.empty()) {
+    found.push_back(c10::str("biases in a ", config.family->model_type, " whose hidden_size ",
+                             config.hidden_size, " is no multiple of its ",
+                             config.layers[0].num_attention_heads, " heads"));
+  }
+  return found;
+}
 
 Json rewrite_config(const Json& original, const ModelConfig& config) {
   Json json = original;

@@ -49,13 +49,17 @@ enum class Role {
 };
 inline constexpr int kRoleCount = static_cast<int>(Role::SharedRouter) + 1;
 
-/// When a tensor of the table is in a model.
+/// The role of the bias that the decoder adds to a projection's product: QBias of QProj, …; null of
+/// a role that is no projection, or one that has no bias anywhere (experts' routers, the head).
+std::optional<Role> bias_of(Role projection);
+/// The reverse: QProj of QBias; null of a role that is not the bias of a projection.
+std::optional<Role> projection_of(Role bias);
+
+/// When a tensor of the table is in a model. A bias of a projection is in it where besides that
+/// ModelConfig::biases has its role.
 enum class When {
   Always,
   Untied,
-  QkvBias,
-  OutBias,
-  MlpBias,
   QkNorm,
   LastNorm,     ///< where a norm follows the last layer
   Dense,        ///< layers without experts
@@ -96,6 +100,10 @@ constexpr TensorSpec transposed(TensorSpec spec) {
   return spec;
 }
 }  // namespace specs
+
+/// The row of a bias that the table of the projection's family lacks, since no stock class of the
+/// family has it: "a.weight" has "a.bias", cut as its rows are. Lives as long as the program.
+const TensorSpec& added_bias(const TensorSpec& projection);
 
 /// A yes/no property: fixed for the family, or read from a config key.
 struct Switch {
@@ -169,9 +177,9 @@ struct Family {
   /// A key that must equal hidden_size where it is present: the width of the embedding's rows.
   std::string_view embedding_width_key = {};
 
-  Switch qkv_bias = {};
-  Switch out_bias = {};
-  Switch mlp_bias = {};
+  Switch qkv_bias = {};  ///< of q, k and v
+  Switch out_bias = {};  ///< of o
+  Switch mlp_bias = {};  ///< of gate, up and down
   Switch tied = {.value = false, .key = "tie_word_embeddings"};
   Switch qk_norm =
       {};  ///< a norm over q and k before RoPE: over head_dim, or as `qk_norm_rows` says

@@ -55,6 +55,14 @@ std::string name_of(const Family& family, Role role) {
   return {};
 }
 
+// The row of a bias that the model has and its family's table lacks, or null. Experts have none.
+const TensorSpec* missing_bias(const ModelConfig& config, const TensorSpec& spec) {
+  const std::optional<Role> bias = bias_of(spec.role);
+  if (!bias || !config.biases.contains(*bias)) return nullptr;
+  const bool expert = spec.name.find("{e}") != std::string_view::npos;
+  return expert || !name_of(*config.family, *bias).empty() ? nullptr : &added_bias(spec);
+}
+
 // Where a tensor of the model is in the checkpoint.
 const TensorEntry& stored_entry(const CheckpointSource& source, const Model& model,
                                 const std::string& table_name) {
@@ -187,16 +195,17 @@ std::vector<TensorInfo> tensors_of(const ModelConfig& config) {
   size_t next = 0;
   const auto outside = [&] {
     for (; next < table.size() && !in_layers(table[next]); ++next) {
-      if (config.has(table[next].when, -1)) tensors.push_back(place(config, table[next], -1));
+      if (config.has(table[next], -1)) tensors.push_back(place(config, table[next], -1));
     }
   };
   outside();
   const size_t first = next;
   for (int layer = 0; layer < static_cast<int>(config.layers.size()); ++layer) {
     for (next = first; next < table.size() && in_layers(table[next]); ++next) {
-      if (config.has(table[next].when, layer)) {
-        tensors.push_back(place(config, table[next], layer));
-      }
+      if (!config.has(table[next], layer)) continue;
+      tensors.push_back(place(config, table[next], layer));
+      const TensorSpec* bias = missing_bias(config, table[next]);
+      if (bias != nullptr) tensors.push_back(place(config, *bias, layer));
     }
   }
   outside();

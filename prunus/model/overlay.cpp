@@ -75,6 +75,16 @@ at::Tensor OverlaySource::read(const TensorInfo& tensor) const {
   return own == nullptr ? base_->read(tensor) : own->detach().to(at::kCPU, dtype(tensor));
 }
 
+at::Tensor OverlaySource::read_rows(const TensorInfo& tensor, int64_t begin, int64_t count) const {
+  if (find(tensor) != nullptr) return WeightSource::read_rows(tensor, begin, count);
+  return base_->read_rows(tensor, begin, count);
+}
+
+at::Tensor OverlaySource::select_rows(const TensorInfo& tensor, const at::Tensor& rows) const {
+  if (find(tensor) != nullptr) return WeightSource::select_rows(tensor, rows);
+  return base_->select_rows(tensor, rows);
+}
+
 bool OverlaySource::has(const TensorInfo& tensor) const {
   return base_->has(tensor) || find(tensor) != nullptr;
 }

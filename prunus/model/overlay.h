@@ -50,6 +50,8 @@ class OverlaySource : public WeightSource {
   OverlaySource(std::shared_ptr<const WeightSource> base, LayerFiles layers);
 
   at::Tensor read(const TensorInfo& tensor) const override;
+  at::Tensor read_rows(const TensorInfo& tensor, int64_t begin, int64_t count) const override;
+  at::Tensor select_rows(const TensorInfo& tensor, const at::Tensor& rows) const override;
   bool has(const TensorInfo& tensor) const override;
   at::ScalarType dtype(const TensorInfo& tensor) const override;
   void prefetch(const TensorInfo& tensor) const override;

@@ -10,11 +10,15 @@ constexpr TensorSpec kTable[] = {
     matrix("model.embed_tokens.weight", Role::EmbedTokens, Vocab, Hidden),
     vector("model.layers.{}.input_layernorm.weight", Role::AttnNorm, Hidden),
     matrix("model.layers.{}.self_attn.q_proj.weight", Role::QProj, QueryHeads, Hidden),
+    vector("model.layers.{}.self_attn.q_proj.bias", Role::QBias, QueryHeads),
     matrix("model.layers.{}.self_attn.k_proj.weight", Role::KProj, KeyHeads, Hidden),
+    vector("model.layers.{}.self_attn.k_proj.bias", Role::KBias, KeyHeads),
     matrix("model.layers.{}.self_attn.v_proj.weight", Role::VProj, ValueHeads, Hidden),
+    vector("model.layers.{}.self_attn.v_proj.bias", Role::VBias, ValueHeads),
     vector("model.layers.{}.self_attn.q_norm.weight", Role::QNorm, HeadChannels),
     vector("model.layers.{}.self_attn.k_norm.weight", Role::KNorm, HeadChannels),
     matrix("model.layers.{}.self_attn.o_proj.weight", Role::OProj, Hidden, MixedHeads),
+    vector("model.layers.{}.self_attn.o_proj.bias", Role::OBias, Hidden),
     vector("model.layers.{}.post_attention_layernorm.weight", Role::PostAttnNorm, Hidden),
     vector("model.layers.{}.pre_feedforward_layernorm.weight", Role::MlpNorm, Hidden),
     matrix("model.layers.{}.mlp.gate_proj.weight", Role::GateProj, Ffn, Hidden),
@@ -25,8 +29,7 @@ constexpr TensorSpec kTable[] = {
     matrix("lm_head.weight", Role::LmHead, Vocab, Hidden, When::Untied),
 };
 
-constexpr FixedKey kFixed[] = {{"attention_bias", "false"},
-                               {"use_bidirectional_attention", "false"},
+constexpr FixedKey kFixed[] = {{"use_bidirectional_attention", "false"},
                                {"attn_logit_softcapping", "null"}};
 
 // The class without its head.
@@ -46,6 +49,8 @@ extern const Family gemma3{
     .other_architectures = kArchitectures,
     .keys = {.activation = "hidden_activation"},
     .fixed_keys = kFixed,
+    .qkv_bias = {.value = false, .key = "attention_bias"},
+    .out_bias = {.value = false, .key = "attention_bias"},
     .tied = {.value = true, .key = "tie_word_embeddings"},
     .qk_norm = {.value = true},
     .norm = NormKind::RmsPlusOne,

@@ -9,11 +9,15 @@ using namespace specs;
 constexpr TensorSpec kTable[] = {
     matrix("model.embed_tokens.weight", Role::EmbedTokens, Vocab, Hidden),
     matrix("model.layers.{}.self_attn.q_proj.weight", Role::QProj, WholeQueryHeads, Hidden),
+    vector("model.layers.{}.self_attn.q_proj.bias", Role::QBias, WholeQueryHeads),
     matrix("model.layers.{}.self_attn.k_proj.weight", Role::KProj, WholeKeyHeads, Hidden),
+    vector("model.layers.{}.self_attn.k_proj.bias", Role::KBias, WholeKeyHeads),
     matrix("model.layers.{}.self_attn.v_proj.weight", Role::VProj, WholeKeyHeads, Hidden),
+    vector("model.layers.{}.self_attn.v_proj.bias", Role::VBias, WholeKeyHeads),
     vector("model.layers.{}.self_attn.q_norm.weight", Role::QNorm, WholeQueryHeads),
     vector("model.layers.{}.self_attn.k_norm.weight", Role::KNorm, WholeKeyHeads),
     matrix("model.layers.{}.self_attn.o_proj.weight", Role::OProj, Hidden, WholeQueryHeads),
+    vector("model.layers.{}.self_attn.o_proj.bias", Role::OBias, Hidden),
     vector("model.layers.{}.post_attention_layernorm.weight", Role::PostAttnNorm, Hidden),
     matrix("model.layers.{}.mlp.gate_proj.weight", Role::GateProj, Ffn, Hidden),
     matrix("model.layers.{}.mlp.up_proj.weight", Role::UpProj, Ffn, Hidden),
@@ -22,8 +26,6 @@ constexpr TensorSpec kTable[] = {
     vector("model.norm.weight", Role::FinalNorm, Hidden),
     matrix("lm_head.weight", Role::LmHead, Vocab, Hidden, When::Untied),
 };
-
-constexpr FixedKey kFixed[] = {{"attention_bias", "false"}};
 
 std::span<const TensorSpec> tensors() { return kTable; }
 
@@ -36,7 +38,8 @@ extern const Family olmo2{
     .tensors = tensors,
     .description = "OLMo 2",
     .keys = {.head_dim = {}},
-    .fixed_keys = kFixed,
+    .qkv_bias = {.value = false, .key = "attention_bias"},
+    .out_bias = {.value = false, .key = "attention_bias"},
     .qk_norm = {.value = true},
     .qk_norm_rows = true,
     .default_rms_norm_eps = 1e-5,
