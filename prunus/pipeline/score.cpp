@@ -9,7 +9,6 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
-#include "prunus/calib/expert_output_collector.h"
 #include "prunus/calib/gradient_collector.h"
 #include "prunus/model/head.h"
 
@@ -25,15 +24,16 @@ struct Part {
   size_t member = 0;
 };
 
-// A bias goes with its row: as one more column. What is undefined stays so.
+// A bias goes with its row: as one more column of the weight and of the sums that have one.
 WeightStats with_bias_column(const WeightStats& stats) {
   WeightStats joined = stats;
   const auto join = [](at::Tensor& matrix, const at::Tensor& column) {
-    if (matrix.defined()) matrix = at::cat({matrix, column.unsqueeze(1)}, 1);
+    matrix = at::cat({matrix, column.unsqueeze(1)}, 1);
   };
   join(joined.weight, stats.bias);
-  join(joined.gradient, stats.bias_gradient);
-  join(joined.squared_gradient, stats.squared_bias_gradient);
+  for (auto& [statistic, sums] : joined.sums) {
+    for (size_t i = 0; i < sums.bias_sums.size(); ++i) join(sums.sums[i], sums.bias_sums[i]);
+  }
   return joined;
 }
 
@@ -336,22 +336,16 @@ double mean_loss(const Model& model, at::Device device, const std::vector<TokenB
 // Scores each layer as it is passed, and leaves the scores in the store.
 class ScoringVisitor : public LayerVisitor {
  public:
-  ScoringVisitor(Scorer& scorer, const Criterion& criterion, const Model& model, StreamStore& store)
+  ScoringVisitor(Scorer& scorer, const Criterion& criterion, StreamStore& store)
       : scorer_(scorer),
         criterion_(criterion),
         store_(store),
         statistics_([this](int layer, Role role) { return wanted(layer, role); },
-                    [this](int, const LayerStatistics& gathered) { gathered_ = gathered; }),
-        experts_(model.config(), [this](int layer, const WeightStats& stats) {
-          if (scorer_.wants(layer, Role::Router)) scorer_.add(layer, Role::Router, stats);
-        }) {}
+                    [this](int, const LayerStatistics& gathered) { gathered_ = gathered; }) {}
 
-  Collector* collector(int /*layer*/) override {
-    if (criterion_.needs.has(stats::expert_output)) return &experts_;
-    return &statistics_;
-  }
+  Collector* collector(int /*layer*/) override { return &statistics_; }
   void visit(int layer, Stage /*stage*/, BlockWeights& weights) override {
-    if (!criterion_.needs.has(stats::expert_output)) scorer_.add_layer(layer, weights, gathered_);
+    scorer_.add_layer(layer, weights, gathered_);
     gathered_ = {};
   }
   void after(int layer, const std::vector<at::Tensor>& hidden) override {
@@ -364,20 +358,29 @@ class ScoringVisitor : public LayerVisitor {
   std::vector<const Statistic*> wanted(int layer, Role role) const {
     std::vector<const Statistic*> wanted;
     for (const Statistic* one : criterion_.needs.statistics) {
-      if (one == nullptr) continue;
-      const bool block = one->of == StatisticOf::Block && scorer_.wants_layers();
-      if (block || (one->of == StatisticOf::Input && scorer_.wants(layer, role))) {
-        wanted.push_back(one);
-      }
+      if (one != nullptr && wants(*one, layer, role)) wanted.push_back(one);
     }
     return wanted;
+  }
+
+  bool wants(const Statistic& statistic, int layer, Role role) const {
+    switch (statistic.of) {
+      case StatisticOf::Input:
+        return scorer_.wants(layer, role);
+      case StatisticOf::Block:
+        return scorer_.wants_layers();
+      case StatisticOf::Expert:  // said of the router's rows
+        return role == Role::DownProj && scorer_.wants(layer, Role::Router);
+      case StatisticOf::Weight:
+        return false;
+    }
+    return false;
   }
 
   Scorer& scorer_;
   const Criterion& criterion_;
   StreamStore& store_;
   StatisticsCollector statistics_;
-  ExpertOutputCollector experts_;
   LayerStatistics gathered_;
 };
 
@@ -391,7 +394,7 @@ double forward_pass(Scorer& scorer, const Criterion& criterion, const Model& mod
   }
   std::vector<at::Tensor> hidden =
       done > 0 ? store.get(c10::str("hidden-", done), at::kCPU) : stream.embed(batches);
-  ScoringVisitor visitor(scorer, criterion, model, store);
+  ScoringVisitor visitor(scorer, criterion, store);
   stream.walk(hidden, {done, model.layer_count()}, visitor, "calibrate, forward");
   return mean_loss(model, device, batches, hidden);
 }
