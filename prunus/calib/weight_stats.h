@@ -6,6 +6,7 @@
 
 #include "prunus/calib/needs.h"
 #include "prunus/calib/statistics_collector.h"
+#include "prunus/model/linear_tap.h"
 
 namespace prunus {
 
@@ -15,6 +16,7 @@ struct WeightStats {
   at::Tensor weight;  ///< [out, in]
   at::Tensor bias;    ///< [out], where it counts; the sums have it apart, as bias_sums
   Role role = Role::QProj;
+  int expert = -1;  ///< of a mixture's experts one by one; −1: none, or all joined
   /// Statistics of the weight itself (StatisticOf::Weight).
   std::map<const Statistic*, StatisticSums> sums;
   /// Of the layer that it is in, where statistics of the forward pass are asked for.
@@ -24,12 +26,16 @@ struct WeightStats {
   const StatisticSums& of(const Statistic& statistic) const;
   /// Of its input, or of the layer.
   const StatisticSums& of_input(const Statistic& statistic) const {
-    return layer->of(statistic, role);
+    return layer->of(statistic, role, expert);
   }
   /// Of a mixture, as part of its router, whose rows are the experts: of each of them.
   std::vector<StatisticSums> of_experts(const Statistic& statistic) const {
     return layer->of_experts(statistic);
   }
+
+  /// What is known of one expert's part of the experts' joined weight: its part of the weight and
+  /// of the sums of that shape, and the statistics of its own input.
+  WeightStats of_expert(const ExpertPart& part) const;
 };
 
 }  // namespace prunus

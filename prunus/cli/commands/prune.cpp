@@ -137,9 +137,9 @@ void declare_what(CLI::App& app, Options& options) {
   app.add_option(
          "--structure", options.structure,
          "default: the method's. block: FFN channels and heads of each layer; channel: channels of "
-         "the hidden "
-         "dimension, through the whole model; layer: whole layers; expert: whole experts of "
-         "each mixture")
+         "the hidden dimension, through the whole model; layer: whole layers; expert: whole "
+         "experts of each mixture; weight: single weights, set to zero (nothing gets smaller; "
+         "for software that makes use of zeros)")
       ->group(group);
   app.add_option("--granularity", options.granularity,
                  "unit of the attention part. kv-group: a key/value head with its query heads; "
@@ -171,6 +171,14 @@ void declare_how_much(CLI::App& app, Options& options) {
   app.add_option("--attn-ratio", prune.attn_ratio, "the same for the attention part only")
       ->group(group);
   app.add_option("--ffn-ratio", prune.ffn_ratio, "the same for the feed-forward part only")
+      ->group(group);
+  app.add_option("--sparsity", prune.sparsity,
+                 "with --structure weight: fraction of the weights of each row to set to zero, 0 "
+                 "to 1 (default 0.5)")
+      ->group(group);
+  app.add_option("--pattern", prune.pattern,
+                 "with --structure weight: where zeros may be. row: anywhere, as many in each row "
+                 "(default); N:M, such as 2:4: N of every M weights stay")
       ->group(group);
   auto* params = app.add_option("--target-params", options.job.target_params,
                                 "leave at most so many parameters, 0.8x or 5.4B: the ratio is "
@@ -251,7 +259,8 @@ std::function<void()> declare(CLI::App& app) {
   add_examples(app, {"prunus prune MODEL --out SMALLER --ratio 0.25 --calib text.txt",
                      "prunus prune MODEL --out SMALLER --target-params 0.8x --calib text.jsonl "
                      "--taylor vectorize",
-                     "prunus prune MODEL --out SMALLER --structure layer --drop-layers 21-24"});
+                     "prunus prune MODEL --out SMALLER --structure layer --drop-layers 21-24",
+                     "prunus prune MODEL --out SPARSE --method magnitude --pattern 2:4"});
   CLI::App* parsed = &app;
   return [options, parsed] {
     for (const char* name : {"--ratio", "--method", "--taylor", "--calib", "--preset"}) {
@@ -267,7 +276,7 @@ std::function<void()> declare(CLI::App& app) {
 
 }  // namespace
 
-extern const Command prune{"prune", "Remove the least important heads, channels, experts or layers",
-                           declare};
+extern const Command prune{
+    "prune", "Remove the least important heads, channels, experts, layers or weights", declare};
 
 }  // namespace prunus::commands
