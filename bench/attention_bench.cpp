@@ -1,8 +1,8 @@
 // Causal attention of whole sequences by head size: prunus/model/small_heads against libtorch's
 // kernel behind copied key and value heads, as the decoder calls it. Interleaved; medians.
 //   attention_bench [SEQUENCES] [TOKENS] [QUERY HEADS] [KV HEADS]
-// Prints a line of JSON for each head size: milliseconds of each, the ratio, and GFLOP/s of the
-// products that a causal mask leaves.
+// Prints a line of JSON for each head size and width of vectors (16 floats: AVX-512, 8: AVX2):
+// milliseconds of each, the ratio, and GFLOP/s of the products that a causal mask leaves.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -46,7 +46,7 @@ at::Tensor copied(const at::Tensor& heads, int64_t times) {
   return heads.unsqueeze(2).expand({-1, -1, times, -1, -1}).flatten(1, 2);
 }
 
-Json measure(const Shape& shape, int64_t dim) {
+Json measure(const Shape& shape, int64_t dim, int64_t lanes) {
   const auto random = [&](int64_t heads) {
     return at::randn({shape.sequences, shape.tokens, heads, dim}).transpose(1, 2);
   };
@@ -63,7 +63,7 @@ Json measure(const Shape& shape, int64_t dim) {
   };
   std::vector<double> ours, theirs;
   for (int round = 0; round < 9; ++round) {
-    ours.push_back(milliseconds([&] { attend_small_heads(q, k, v, scale, own); }));
+    ours.push_back(milliseconds([&] { attend_small_heads(q, k, v, scale, own, lanes); }));
     theirs.push_back(milliseconds(by_libtorch));
   }
   const double pairs = static_cast<double>(shape.sequences * shape.heads) *
@@ -71,6 +71,7 @@ Json measure(const Shape& shape, int64_t dim) {
                        2;
   const double gflop = 4 * pairs * static_cast<double>(dim) / 1e9;
   return {{"head_dim", dim},
+          {"lanes", lanes},
           {"small_heads_ms", median(ours)},
           {"libtorch_ms", median(theirs)},
           {"ratio", median(theirs) / median(ours)},
@@ -87,6 +88,8 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc && i <= 4; ++i) *fields[i - 1] = std::atoll(argv[i]);
   at::manual_seed(1);
   for (const int64_t dim : {16, 32, 64, 80, 96, 128, 256}) {
-    std::cout << measure(shape, dim).dump() << std::endl;
+    for (const int64_t lanes : small_heads_lanes()) {
+      std::cout << measure(shape, dim, lanes).dump() << std::endl;
+    }
   }
 }

@@ -8,6 +8,7 @@
 
 #include "prunus/adapter/lora_targets.h"
 #include "prunus/base/error.h"
+#include "prunus/base/rng.h"
 #include "prunus/model/layout.h"
 
 namespace prunus {
@@ -25,17 +26,9 @@ void check_options(const LoraOptions& options) {
                options.dropout, ", expected [0, 1)");
 }
 
-// Finaliser of splitmix64 (Steele, Lea & Flood, OOPSLA 2014): every input bit moves every output
-// bit.
-uint64_t mix(uint64_t value) {
-  value += 0x9E3779B97F4A7C15;
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EB;
-  return value ^ (value >> 31);
-}
-
 uint64_t pair_seed(uint64_t seed, int layer, Role role) {
-  return mix(mix(mix(seed) + static_cast<uint64_t>(layer)) + static_cast<uint64_t>(role));
+  return splitmix64(splitmix64(splitmix64(seed) + static_cast<uint64_t>(layer)) +
+                    static_cast<uint64_t>(role));
 }
 
 // On the CPU, so that every device starts from the same numbers.

@@ -9,11 +9,11 @@
 
 namespace prunus {
 
-/// Keeps freed blocks of memory for the next request of about the same size, but never so many
-/// that, together with those in use, they take more than has been in use at once before: reuse does
-/// not raise the peak (a block somewhat too large counts whole). A training step asks for the same
-/// blocks as the one before, and pages new from the system cost more time than many an element-wise
-/// operator.
+/// Keeps freed blocks of memory for the next request of about the same size. Idle blocks and blocks
+/// in use together never take more than the largest amount that was in use at once before, so that
+/// reuse does not raise the peak (a block that is somewhat too large counts in full). A training
+/// step asks for the same blocks as the step before it, and getting new pages from the system takes
+/// longer than many element-wise operators.
 class BlockCache {
  public:
   /// Blocks below this many bytes are left to malloc.

@@ -12,6 +12,7 @@
 
 #include <openssl/evp.h>
 
+#include "prunus/base/descriptor.h"
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
 #include "prunus/base/quantity.h"
@@ -19,13 +20,6 @@
 namespace prunus {
 namespace fs = std::filesystem;
 namespace {
-
-struct Descriptor {
-  int fd;
-  ~Descriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-};
 
 int open_for_reading(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -83,7 +77,7 @@ std::string folder_of(const std::string& path) {
 std::string read_file(const std::string& path, uint64_t max_bytes) {
   const Descriptor file{open_for_reading(path)};
   struct stat info {};
-  PRUNUS_CHECK(::fstat(file.fd, &info) == 0, Io, path, ": cannot stat: ", std::strerror(errno));
+  PRUNUS_CHECK(::fstat(file.fd(), &info) == 0, Io, path, ": cannot stat: ", std::strerror(errno));
   PRUNUS_CHECK(!S_ISDIR(info.st_mode), NotFound, path, ": is a directory, expected a file");
   std::string content;
   std::array<char, 65536> buffer;
@@ -92,7 +86,7 @@ std::string read_file(const std::string& path, uint64_t max_bytes) {
                  info.st_size, " bytes, at most ", max_bytes, " expected here");
     content.reserve(static_cast<size_t>(info.st_size));
   }
-  while (const size_t got = read_some(file.fd, buffer.data(), buffer.size(), path)) {
+  while (const size_t got = read_some(file.fd(), buffer.data(), buffer.size(), path)) {
     content.append(buffer.data(), got);
     PRUNUS_CHECK(content.size() <= max_bytes, Corrupt, path, ": more than ", max_bytes, " bytes");
   }
@@ -104,9 +98,9 @@ void write_file(const std::string& path, std::string_view content) {
   try {
     const Descriptor file{
         ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
-    PRUNUS_CHECK(file.fd >= 0, Io, temporary, ": cannot create: ", std::strerror(errno));
-    write_all(file.fd, content, temporary);
-    PRUNUS_CHECK(::fsync(file.fd) == 0, Io, temporary, ": cannot sync: ", std::strerror(errno));
+    PRUNUS_CHECK(file.fd() >= 0, Io, temporary, ": cannot create: ", std::strerror(errno));
+    write_all(file.fd(), content, temporary);
+    PRUNUS_CHECK(::fsync(file.fd()) == 0, Io, temporary, ": cannot sync: ", std::strerror(errno));
     PRUNUS_CHECK(::rename(temporary.c_str(), path.c_str()) == 0, Io, path,
                  ": cannot rename into place: ", std::strerror(errno));
     sync_path(folder_of(path));
@@ -120,7 +114,7 @@ std::string sha256_file(const std::string& path) {
   const Descriptor file{open_for_reading(path)};
   Digest digest;
   std::string buffer(size_t{1} << 20, '\0');
-  while (const size_t got = read_some(file.fd, buffer.data(), buffer.size(), path)) {
+  while (const size_t got = read_some(file.fd(), buffer.data(), buffer.size(), path)) {
     digest.add(buffer.data(), got);
     check_interrupted();
   }
@@ -135,8 +129,8 @@ std::string sha256(std::string_view bytes) {
 
 void sync_path(const std::string& path) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  PRUNUS_CHECK(file.fd >= 0, Io, path, ": cannot open: ", std::strerror(errno));
-  const bool synced = ::fsync(file.fd) == 0 || errno == EINVAL || errno == EROFS;
+  PRUNUS_CHECK(file.fd() >= 0, Io, path, ": cannot open: ", std::strerror(errno));
+  const bool synced = ::fsync(file.fd()) == 0 || errno == EINVAL || errno == EROFS;
   PRUNUS_CHECK(synced, Io, path, ": cannot flush to the disk: ", std::strerror(errno));
 }
 

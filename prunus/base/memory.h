@@ -21,9 +21,9 @@ std::optional<uint64_t> peak_device_bytes(c10::Device device);
 /// such blocks, and with 80 layers the holes were half a gigabyte. For a program's start.
 void return_large_blocks();
 
-/// The opposite: blocks of up to 32 MiB stay in the heap when they are freed. For work that asks
-/// for blocks of ever other sizes, at a quarter more memory; where the same ones come again,
-/// reuse_tensor_memory() costs none.
+/// The opposite: blocks of up to 32 MiB stay in the heap when they are freed. For work whose block
+/// sizes change all the time; it takes a quarter more memory. Where the same sizes come again,
+/// reuse_tensor_memory() does as well and takes none.
 void keep_large_blocks();
 
 /// Memory that new work may take without swapping, in bytes (MemAvailable, and what is left of the

@@ -29,4 +29,8 @@ class PythonRandom {
   std::mt19937 engine_;
 };
 
+/// Number `index` of the sequence with this seed: neighbouring seeds and indices give unrelated
+/// numbers. Source: splitmix64, Steele, Lea & Flood, OOPSLA 2014.
+uint64_t splitmix64(uint64_t seed, uint64_t index = 0);
+
 }  // namespace prunus

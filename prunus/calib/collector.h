@@ -4,7 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "prunus/model/family.h"
-#include "prunus/model/linear_tap.h"
+#include "prunus/model/linear_hook.h"
 
 namespace prunus {
 

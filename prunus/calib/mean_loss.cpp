@@ -5,13 +5,13 @@
 #include <ATen/ATen.h>
 
 #include "prunus/base/error.h"
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 
 namespace prunus {
 
 double mean_loss(const Model& model, at::Device device, const std::vector<TokenBatch>& batches,
                  const std::vector<at::Tensor>& hidden) {
-  const Head head(model, device);
+  const LmHead head(model, device);
   double sum = 0;
   int64_t predicted = 0;
   for (size_t i = 0; i < batches.size(); ++i) {

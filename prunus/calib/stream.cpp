@@ -11,7 +11,7 @@
 #include "prunus/base/progress.h"
 #include "prunus/calib/host_states.h"
 #include "prunus/model/decoder.h"
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 
 namespace prunus {
 namespace {
@@ -22,9 +22,9 @@ at::Tensor product(const LinearSite& site, const at::Tensor& input) {
 }
 
 // Makes a site of each product.
-class SiteTap : public LinearTap {
+class SiteHook : public LinearHook {
  public:
-  SiteTap(int layer, int64_t samples) {
+  SiteHook(int layer, int64_t samples) {
     site_.layer = layer;
     site_.samples = samples;
   }
@@ -59,10 +59,10 @@ class SiteTap : public LinearTap {
   LinearSite site_;
 };
 
-class ForwardTap : public SiteTap {
+class ForwardHook : public SiteHook {
  public:
-  ForwardTap(Collector& collector, int layer, int64_t samples)
-      : SiteTap(layer, samples), collector_(collector) {}
+  ForwardHook(Collector& collector, int layer, int64_t samples)
+      : SiteHook(layer, samples), collector_(collector) {}
 
  protected:
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
@@ -76,17 +76,17 @@ class ForwardTap : public SiteTap {
 };
 
 // Shows the products of one stage, and ends the pass where one of a later stage comes.
-class StageTap : public ForwardTap {
+class StageHook : public ForwardHook {
  public:
   struct Passed {};
   /// `stops`: not where stages come mixed, as those of one expert after another do.
-  StageTap(Collector& collector, int layer, int64_t samples, Stage stage, bool stops)
-      : ForwardTap(collector, layer, samples), stage_(stage), stops_(stops) {}
+  StageHook(Collector& collector, int layer, int64_t samples, Stage stage, bool stops)
+      : ForwardHook(collector, layer, samples), stage_(stage), stops_(stops) {}
 
  protected:
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
     if (stops_ && stage_of(site.role) > stage_) throw Passed();
-    return stage_of(site.role) == stage_ ? ForwardTap::pass(site, input) : product(site, input);
+    return stage_of(site.role) == stage_ ? ForwardHook::pass(site, input) : product(site, input);
   }
 
  private:
@@ -96,14 +96,14 @@ class StageTap : public ForwardTap {
 
 // Gives each product an input of its own (an alias), so that the gradient arriving there is the one
 // through this product even where several products read the same tensor.
-class BackwardTap : public SiteTap {
+class BackwardHook : public SiteHook {
  public:
-  BackwardTap(Collector& collector, int layer, int64_t samples)
-      : SiteTap(layer, samples), collector_(collector) {}
+  BackwardHook(Collector& collector, int layer, int64_t samples)
+      : SiteHook(layer, samples), collector_(collector) {}
 
   at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
                    const at::Tensor& bias) override {
-    const at::Tensor output = LinearTap::scale(role, normalised, gain, bias);
+    const at::Tensor output = LinearHook::scale(role, normalised, gain, bias);
     if (!collector_.wants(layer(), role)) return output;
     auto event = std::make_shared<BackwardGain>();
     event->site = site(role, gain, bias);
@@ -143,7 +143,7 @@ class BackwardTap : public SiteTap {
 std::string hidden_name(int64_t layer) { return c10::str("hidden-", layer); }
 std::string gradient_name(int64_t layer) { return c10::str("gradient-", layer); }
 
-// The trail of a backward pass: gradients per batch, then the loss.
+// What a backward pass leaves for resuming: gradients per batch, then the loss.
 void record_gradients(StreamStore& store, int64_t layer, std::vector<at::Tensor> grads,
                       double loss) {
   grads.push_back(at::tensor(loss, at::kDouble));
@@ -202,7 +202,7 @@ std::vector<TokenBatch> make_batches(const std::vector<std::vector<int64_t>>& wi
 std::vector<at::Tensor> BlockStream::embed(const std::vector<TokenBatch>& batches) const {
   std::vector<at::Tensor> hidden;
   hidden.reserve(batches.size());
-  const EmbeddingEnd end(model_, device_);  // its weights are read once for all batches
+  const InputEmbedding end(model_, device_);  // its weights are read once for all batches
   for (const TokenBatch& batch : batches) {
     hidden.push_back(to_host(end.finish(embedding_rows(model_, batch.ids, device_))));
   }
@@ -213,15 +213,15 @@ std::vector<at::Tensor> BlockStream::embed(const std::vector<TokenBatch>& batche
 void BlockStream::walk_layer(int layer, BlockWeights& weights, std::vector<at::Tensor>& hidden,
                              Collector* collector, bool propagate) const {
   const Decoder decoder(model_.config());
-  std::unique_ptr<ForwardTap> tap;
+  std::unique_ptr<ForwardHook> hook;
   if (collector != nullptr) {
-    tap = std::make_unique<ForwardTap>(*collector, layer, samples_in(hidden));
+    hook = std::make_unique<ForwardHook>(*collector, layer, samples_in(hidden));
   }
   for (size_t i = 0; i < hidden.size(); ++i) {
     const bool last = i + 1 == hidden.size();
-    if (tap) tap->set_last(last);
+    if (hook) hook->set_last(last);
     const at::Tensor before = hidden[i].to(device_);
-    const at::Tensor after = decoder.block(layer, weights, before, tap.get());
+    const at::Tensor after = decoder.block(layer, weights, before, hook.get());
     if (collector != nullptr) collector->on_block(layer, before, after, last);
     if (propagate) hidden[i] = to_host(after);
     check_interrupted();
@@ -235,19 +235,19 @@ void BlockStream::walk_by_stage(int layer, BlockWeights& weights, std::vector<at
   Collector* collector = visitor.collector(layer);
   const bool mixture = model_.config().layers[static_cast<size_t>(layer)].experts > 0;
   std::vector<at::Tensor> attention(hidden.size());
-  const auto part = [&](size_t i, Stage stage, LinearTap* tap) {
+  const auto part = [&](size_t i, Stage stage, LinearHook* hook) {
     const at::Tensor input = hidden[i].to(device_);
-    if (stage <= Stage::Output) return decoder.attention_part(layer, weights, input, tap);
-    return decoder.finish_block(layer, weights, input, attention[i].to(device_), tap);
+    if (stage <= Stage::Output) return decoder.attention_part(layer, weights, input, hook);
+    return decoder.finish_block(layer, weights, input, attention[i].to(device_), hook);
   };
   const auto show = [&](Stage stage) {
     if (collector != nullptr) {
-      StageTap tap(*collector, layer, samples_in(hidden), stage, !mixture);
+      StageHook hook(*collector, layer, samples_in(hidden), stage, !mixture);
       for (size_t i = 0; i < hidden.size(); ++i) {
-        tap.set_last(i + 1 == hidden.size());
+        hook.set_last(i + 1 == hidden.size());
         try {
-          part(i, stage, &tap);
-        } catch (const StageTap::Passed&) {  // the stage has been seen: the rest is not needed
+          part(i, stage, &hook);
+        } catch (const StageHook::Passed&) {  // the stage has been seen: the rest is not needed
         }
         collector->on_stage(layer, i + 1 == hidden.size());
         check_interrupted();
@@ -307,12 +307,12 @@ void BlockStream::backward_block(int layer, const BlockWeights& weights,
                                  std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& grads,
                                  bool need_input_grad, Collector& collector) const {
   const Decoder decoder(model_.config());
-  BackwardTap tap(collector, layer, samples_in(inputs));
+  BackwardHook hook(collector, layer, samples_in(inputs));
   for (size_t i = 0; i < inputs.size(); ++i) {
-    tap.set_last(i + 1 == inputs.size());
+    hook.set_last(i + 1 == inputs.size());
     const at::AutoGradMode on(true);
     at::Tensor input = inputs[i].to(device_).detach().requires_grad_(true);
-    const at::Tensor output = decoder.block(layer, weights, input, &tap);
+    const at::Tensor output = decoder.block(layer, weights, input, &hook);
     output.backward(grads[i].to(device_));
     if (need_input_grad) grads[i] = to_host(input.grad());
     inputs[i] = at::Tensor();

@@ -21,7 +21,7 @@ class StreamStore {
   struct Options {
     std::string dir = {};    ///< for files; empty: a temporary directory, made when it is needed
     int64_t ram_bytes = -1;  ///< for hidden states; −1: half of the memory that is free now
-    bool resumable = false;  ///< leave a trail in `dir`
+    bool resumable = false;  ///< leave in `dir` what an interrupted run needs to go on
   };
   explicit StreamStore(Options options);
   /// Everything in RAM, whatever it takes.

@@ -31,11 +31,11 @@ VocabPass::VocabPass(const Model& model, at::Device device, const std::vector<To
   }
 }
 
-std::vector<Head::Loss> VocabPass::losses(const std::vector<at::Tensor>& hidden) const {
-  std::vector<Head::Loss> losses;
+std::vector<LmHead::Loss> VocabPass::losses(const std::vector<at::Tensor>& hidden) const {
+  std::vector<LmHead::Loss> losses;
   for (size_t i = 0; i < hidden.size(); ++i) {
     const at::Tensor used = hidden[i].to(device_).narrow(1, 0, hidden[i].size(1) - 1).flatten(0, 1);
-    Head::Loss loss =
+    LmHead::Loss loss =
         head_.loss_and_gradient(used, targets_[i], 1.0 / static_cast<double>(predicted_));
     for (at::Tensor* part : {&loss.grad_hidden, &loss.normalised, &loss.grad_normed}) {
       *part = to_host(*part);
@@ -47,7 +47,7 @@ std::vector<Head::Loss> VocabPass::losses(const std::vector<at::Tensor>& hidden)
 
 VocabPass::Result VocabPass::head(const std::vector<at::Tensor>& hidden,
                                   Collector& collector) const {
-  std::vector<Head::Loss> losses = this->losses(hidden);
+  std::vector<LmHead::Loss> losses = this->losses(hidden);
   Result result;
   for (size_t i = 0; i < losses.size(); ++i) {
     result.loss += losses[i].nll_sum;
@@ -66,7 +66,8 @@ VocabPass::Result VocabPass::head(const std::vector<at::Tensor>& hidden,
   return result;
 }
 
-void VocabPass::show_final_norm(const std::vector<Head::Loss>& losses, Collector& collector) const {
+void VocabPass::show_final_norm(const std::vector<LmHead::Loss>& losses,
+                                Collector& collector) const {
   for (size_t i = 0; i < losses.size(); ++i) {
     const int64_t rows = batches_[i].ids.size(0);
     const auto by_sample = [&](const at::Tensor& x) {
@@ -80,7 +81,7 @@ void VocabPass::show_final_norm(const std::vector<Head::Loss>& losses, Collector
 }
 
 // `grads`: of the embedding's output where the head is tied to it, else empty.
-void VocabPass::show_head(const std::vector<Head::Loss>& losses,
+void VocabPass::show_head(const std::vector<LmHead::Loss>& losses,
                           const std::vector<at::Tensor>& grads, Collector& collector) const {
   const Role role = grads.empty() ? Role::LmHead : Role::EmbedTokens;
   const auto use = [&](int64_t begin, const at::Tensor& weight, size_t i,

@@ -5,7 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "prunus/calib/collector.h"
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 #include "prunus/model/model.h"
 
 namespace prunus {
@@ -37,9 +37,9 @@ class VocabPass {
                  Collector& collector) const;
 
  private:
-  std::vector<Head::Loss> losses(const std::vector<at::Tensor>& hidden) const;
-  void show_final_norm(const std::vector<Head::Loss>& losses, Collector& collector) const;
-  void show_head(const std::vector<Head::Loss>& losses, const std::vector<at::Tensor>& grads,
+  std::vector<LmHead::Loss> losses(const std::vector<at::Tensor>& hidden) const;
+  void show_final_norm(const std::vector<LmHead::Loss>& losses, Collector& collector) const;
+  void show_head(const std::vector<LmHead::Loss>& losses, const std::vector<at::Tensor>& grads,
                  Collector& collector) const;
   void show_used_rows(const std::vector<at::Tensor>& grads, Collector& collector) const;
 
@@ -49,7 +49,7 @@ class VocabPass {
   std::vector<at::Tensor> targets_;  // per batch [batch · (seq − 1)]
   int64_t predicted_ = 0;
   int64_t samples_ = 0;
-  Head head_;
+  LmHead head_;
 };
 
 }  // namespace prunus

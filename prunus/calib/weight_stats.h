@@ -6,7 +6,7 @@
 
 #include "prunus/calib/needs.h"
 #include "prunus/calib/statistics_collector.h"
-#include "prunus/model/linear_tap.h"
+#include "prunus/model/linear_hook.h"
 
 namespace prunus {
 

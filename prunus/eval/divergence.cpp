@@ -24,7 +24,7 @@ constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // use(begin, logits FP32 [tokens, vocab], targets) for some places of the batch after others.
 template <typename Use>
-void for_each_piece(const Head& head, const ScoredBatch& batch, int64_t vocab, Use use) {
+void for_each_piece(const LmHead& head, const ScoredBatch& batch, int64_t vocab, Use use) {
   const int64_t tokens = batch.targets.size(0);
   const int64_t step = std::max<int64_t>(1, kLogitBytes / 4 / vocab);
   for (int64_t begin = 0; begin < tokens; begin += step) {
@@ -127,7 +127,7 @@ void write_dense(const ScoringModel& dense, const EvalText& text, const std::str
                  const TopKKey& key) {
   TopKWriter writer(path, key);
   const int64_t vocab = dense.model.config().vocab_size;
-  for_each_scored_batch(dense, text, [&](const Head& head, const ScoredBatch& batch) {
+  for_each_scored_batch(dense, text, [&](const LmHead& head, const ScoredBatch& batch) {
     for_each_piece(head, batch, vocab, [&](int64_t, at::Tensor logits, const at::Tensor& targets) {
       writer.add(top_of(std::move(logits), targets, key.k));
     });
@@ -149,7 +149,7 @@ PlaceFigures join(const std::vector<PlaceFigures>& pieces) {
 SequenceSums compare_with(const ScoringModel& model, const EvalText& text, TopKReader& dense) {
   SequenceSums sums(text.sequences.size());
   const int64_t vocab = model.model.config().vocab_size;
-  for_each_scored_batch(model, text, [&](const Head& head, const ScoredBatch& batch) {
+  for_each_scored_batch(model, text, [&](const LmHead& head, const ScoredBatch& batch) {
     std::vector<PlaceFigures> pieces;
     for_each_piece(head, batch, vocab, [&](int64_t, at::Tensor logits, const at::Tensor& targets) {
       const TopK block = dense.next(logits.size(0));

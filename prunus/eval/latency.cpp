@@ -47,20 +47,20 @@ std::vector<LayerCache> empty_cache(const ResidentModel& model) {
 }
 
 // Gives the time since the last reading of the clock to the part that has just ended.
-class PartsTap : public WeightDtypeTap {
+class PartsHook : public WeightDtypeHook {
  public:
-  explicit PartsTap(at::Device device) : device_(device) {}
+  explicit PartsHook(at::Device device) : device_(device) {}
 
   at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
                     const at::Tensor& bias) override {
     lap(before(role));
-    const at::Tensor y = WeightDtypeTap::linear(role, input, weight, bias);
+    const at::Tensor y = WeightDtypeHook::linear(role, input, weight, bias);
     lap(product(role));
     return y;
   }
   at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
                    const at::Tensor& bias) override {
-    const at::Tensor y = WeightDtypeTap::scale(role, normalised, gain, bias);
+    const at::Tensor y = WeightDtypeHook::scale(role, normalised, gain, bias);
     lap(&TimeParts::rest_s);
     return y;
   }
@@ -104,11 +104,11 @@ TimeParts divided(const TimeParts& parts, double count) {
 // One forward pass and the choice of the next token, timed part by part.
 at::Tensor timed_step(const ResidentModel& model, const at::Tensor& ids, int64_t position,
                       std::vector<LayerCache>& cache, TimeParts& parts) {
-  PartsTap tap(model.device());
+  PartsHook hook(model.device());
   const Clock::time_point begin = mark(model.device());
-  tap.begin(parts);
-  const at::Tensor next = likeliest(model.next_logits(ids, position, cache, &tap));
-  tap.end();
+  hook.begin(parts);
+  const at::Tensor next = likeliest(model.next_logits(ids, position, cache, &hook));
+  hook.end();
   parts.whole_s += seconds_between(begin, mark(model.device()));
   return next;
 }

@@ -216,7 +216,7 @@ void for_each_scored_batch(const ScoringModel& scoring, const EvalText& text,
   const int64_t wave_tokens =
       std::max<int64_t>(1, scoring.hidden_bytes / 4 / scoring.model.config().hidden_size);
   const BlockStream stream(scoring.model, scoring.device);
-  const Head head(scoring.model, scoring.device);
+  const LmHead head(scoring.model, scoring.device);
   for (const std::vector<PaddedBatch>& wave : make_waves(text, wave_tokens)) {
     std::vector<TokenBatch> batches;
     for (const PaddedBatch& padded : wave) batches.push_back(padded.batch);
@@ -233,7 +233,7 @@ Perplexity score_text(const ScoringModel& scoring, const EvalText& text) {
   Perplexity result;
   result.sequence_nll.assign(text.sequences.size(), 0.0);
   result.sequence_tokens.assign(text.sequences.size(), 0);
-  for_each_scored_batch(scoring, text, [&](const Head& head, const ScoredBatch& batch) {
+  for_each_scored_batch(scoring, text, [&](const LmHead& head, const ScoredBatch& batch) {
     const at::Tensor nll = head.token_nll(batch.hidden, batch.targets).to(at::kCPU).to(at::kDouble);
     int64_t begin = 0;
     for (size_t i = 0; i < batch.sequences.size(); ++i) {

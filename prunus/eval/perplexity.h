@@ -7,7 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 #include "prunus/model/model.h"
 #include "prunus/text/tokenizer.h"
 
@@ -100,7 +100,7 @@ struct ScoredBatch {
   std::vector<size_t> sequences;  ///< whose places these are
   std::vector<int64_t> counts;    ///< how many places of each
 };
-using UseScored = std::function<void(const Head& head, const ScoredBatch& batch)>;
+using UseScored = std::function<void(const LmHead& head, const ScoredBatch& batch)>;
 
 /// Runs a text through a model layer by layer, over as many sequences as fit hidden_bytes, then
 /// over the next ones: the model need not fit in memory. The order of batches depends on the text

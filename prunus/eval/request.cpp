@@ -17,7 +17,7 @@
 #include "prunus/calib/layer_loop.h"
 #include "prunus/eval/request_rows.h"
 #include "prunus/eval/score_journal.h"
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 
 namespace prunus {
 namespace {
@@ -252,7 +252,7 @@ class Scorer {
   const Model& model_;
   at::Device device_;
   Decoder decoder_;
-  Head head_;
+  LmHead head_;
   LayerCursor cursor_;
   std::span<const CutRequest> requests_;
   std::mutex progress_lock_;

@@ -134,7 +134,8 @@ TokenTree::Branches padded(std::span<const Branch> branches) {
   result.starts = at::tensor(starts, at::kLong);
   result.lengths = at::tensor(lengths, at::kLong);
   result.filled = at::tensor(filled, at::kLong);
-  result.bias = plain_bias(same_start ? result.starts.narrow(0, 0, 1) : result.starts, own, length);
+  result.bias =
+      causal_mask(same_start ? result.starts.narrow(0, 0, 1) : result.starts, own, length);
   return result;
 }
 

@@ -40,7 +40,7 @@ std::string sample_of(const Model& model, const TensorInfo& info) {
 std::string describe(const ModelConfig& config) {
   std::string text =
       c10::str(config.family->model_type, " ", config.head_dim, " ", config.rope_head_dim, " ",
-               config.max_position_embeddings, " ", config.rms_norm_eps, " ",
+               config.max_position_embeddings, " ", config.norm_eps, " ",
                static_cast<int>(config.activation), " ", static_cast<int>(config.rope.kind), " ",
                config.rope.theta, " ", config.rope.factor, " ", config.rope.low_freq_factor, " ",
                config.rope.high_freq_factor, " ", config.rope.original_max_position_embeddings);

@@ -7,7 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "prunus/io/descriptor.h"
+#include "prunus/base/descriptor.h"
 
 namespace prunus {
 

@@ -9,8 +9,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include "prunus/base/descriptor.h"
 #include "prunus/base/error.h"
-#include "prunus/io/descriptor.h"
 
 namespace prunus {
 

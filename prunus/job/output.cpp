@@ -9,8 +9,8 @@
 #include "prunus/base/progress.h"
 #include "prunus/base/rng.h"
 #include "prunus/calib/stream.h"
-#include "prunus/model/head.h"
 #include "prunus/model/layout.h"
+#include "prunus/model/lm_head.h"
 
 namespace prunus {
 namespace {
@@ -20,7 +20,7 @@ at::Tensor logits_of(const Model& model, const at::Tensor& ids, at::Device devic
   const BlockStream stream(model, device);
   std::vector<at::Tensor> hidden = stream.embed({{ids}});
   stream.forward(hidden);
-  return Head(model, device).logits(hidden[0].to(device).flatten(0, 1)).cpu();
+  return LmHead(model, device).logits(hidden[0].to(device).flatten(0, 1)).cpu();
 }
 
 constexpr double kTolerance = 1e-5;

@@ -331,9 +331,9 @@ ModelConfig parse_config(const Json& json, const std::string& where) {
   }
   config.max_position_embeddings =
       size_at(fields, family.keys.positions, kMaxPositions, family.default_max_position_embeddings);
-  config.rms_norm_eps = family.keys.eps.empty() ? family.default_rms_norm_eps
-                                                : fields.positive(config_key(json, family.keys.eps),
-                                                                  family.default_rms_norm_eps);
+  config.norm_eps = family.keys.eps.empty() ? family.default_rms_norm_eps
+                                            : fields.positive(config_key(json, family.keys.eps),
+                                                              family.default_rms_norm_eps);
   config.biases = read_biases(fields, family);
   config.qk_norm = switch_of(fields, family.qk_norm);
   config.tie_word_embeddings = switch_of(fields, family.tied);

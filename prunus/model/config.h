@@ -66,7 +66,7 @@ struct ModelConfig {
   /// 1/√rope_head_dim, and the rotation frequencies are still those. 0: head_dim was never cut.
   int64_t rope_head_dim = 0;
   int64_t max_position_embeddings = 0;
-  double rms_norm_eps = 1e-6;  ///< of every norm, whatever its kind
+  double norm_eps = 1e-6;      ///< of every norm, whatever its kind
   std::set<Role> biases = {};  ///< of projections: QBias … DownBias, in every layer
   bool qk_norm = false;
   bool tie_word_embeddings = false;

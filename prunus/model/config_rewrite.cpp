@@ -214,7 +214,7 @@ void write_family(Json& json, const ModelConfig& config) {
   json["sliding_window"] = nullptr;
   // Where the other family's configuration class has another default, the value must be written.
   json["max_position_embeddings"] = config.max_position_embeddings;
-  json["rms_norm_eps"] = config.rms_norm_eps;
+  json["rms_norm_eps"] = config.norm_eps;
   for (const auto key : {family.qkv_bias.key, family.mlp_bias.key}) json.erase(std::string(key));
 }
 

@@ -15,11 +15,11 @@
 namespace prunus {
 namespace {
 
-at::Tensor project(LinearTap* tap, Role role, const at::Tensor& x, const BlockWeights& weights,
+at::Tensor project(LinearHook* hook, Role role, const at::Tensor& x, const BlockWeights& weights,
                    Role bias_role) {
   const at::Tensor& weight = weights[role];
   const at::Tensor& bias = weights[bias_role];
-  if (tap != nullptr) return tap->linear(role, x, weight, bias);
+  if (hook != nullptr) return hook->linear(role, x, weight, bias);
   return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
 }
 
@@ -86,14 +86,14 @@ int64_t scale_dim(const ModelConfig& config) {
 
 }  // namespace
 
-at::Tensor plain_bias(const at::Tensor& starts, int64_t seq, int64_t length) {
+at::Tensor causal_mask(const at::Tensor& starts, int64_t seq, int64_t length) {
   const at::Tensor mask = attention_mask(starts, seq, length, std::nullopt);
   return at::zeros(mask.sizes(), mask.options().dtype(at::kFloat))
       .masked_fill_(mask.logical_not(), -std::numeric_limits<float>::infinity());
 }
 
 at::Tensor Decoder::normalise(const at::Tensor& x) const {
-  const double eps = config_.rms_norm_eps;
+  const double eps = config_.norm_eps;
   if (config_.family->norm != NormKind::Layer) {
     return x * (x.square().mean(-1, true) + eps).rsqrt();
   }
@@ -113,11 +113,11 @@ at::Tensor Decoder::norm(const at::Tensor& x, const at::Tensor& weight,
 
 // Nothing where the model has no such norm.
 at::Tensor Decoder::block_norm(Role role, Role bias_role, const BlockWeights& weights,
-                               const at::Tensor& hidden, LinearTap* tap) const {
+                               const at::Tensor& hidden, LinearHook* hook) const {
   if (!weights[role].defined()) return hidden;
   const at::Tensor& bias = weights[bias_role];
-  if (tap == nullptr) return norm(hidden, weights[role], bias);
-  return tap->scale(role, normalise(hidden), gain(weights[role]), bias);
+  if (hook == nullptr) return norm(hidden, weights[role], bias);
+  return hook->scale(role, normalise(hidden), gain(weights[role]), bias);
 }
 
 double Decoder::score_scale() const {
@@ -126,8 +126,8 @@ double Decoder::score_scale() const {
   return 1.0 / std::sqrt(divisor);
 }
 
-// Whether places see all of their sequence of so many up to themselves, and scores are used as
-// they are.
+// Whether a causal mask is all there is: no sliding window that is shorter than the sequence, and
+// no bias on the scores.
 bool Decoder::plain(const LayerShape& shape, int64_t length) const {
   const bool windowed = shape.sliding_window && *shape.sliding_window < length;
   return !windowed && config_.family->positions != Positions::Alibi;
@@ -171,12 +171,12 @@ struct Decoder::Projected {
 // Queries, keys and values of places at positions `places`, int64 [seq] or [batch, 1, seq], of
 // sequences of `length` tokens.
 Decoder::Projected Decoder::project_qkv(int layer, const BlockWeights& weights,
-                                        const at::Tensor& hidden, LinearTap* tap,
+                                        const at::Tensor& hidden, LinearHook* hook,
                                         const at::Tensor& places, int64_t length) const {
   const LayerShape& shape = config_.layers[static_cast<size_t>(layer)];
   const Family& family = *config_.family;
-  at::Tensor flat_q = project(tap, Role::QProj, hidden, weights, Role::QBias);
-  at::Tensor flat_k = project(tap, Role::KProj, hidden, weights, Role::KBias);
+  at::Tensor flat_q = project(hook, Role::QProj, hidden, weights, Role::QBias);
+  at::Tensor flat_k = project(hook, Role::KProj, hidden, weights, Role::KBias);
   const bool normed = weights[Role::QNorm].defined();
   if (normed && family.qk_norm_rows) {
     flat_q = norm(flat_q, weights[Role::QNorm]);
@@ -184,7 +184,7 @@ Decoder::Projected Decoder::project_qkv(int layer, const BlockWeights& weights,
   }
   at::Tensor q = split_heads(flat_q, shape.num_attention_heads, config_.head_dim);
   at::Tensor k = split_heads(flat_k, shape.num_key_value_heads, config_.head_dim);
-  const at::Tensor v = split_heads(project(tap, Role::VProj, hidden, weights, Role::VBias),
+  const at::Tensor v = split_heads(project(hook, Role::VProj, hidden, weights, Role::VBias),
                                    shape.num_key_value_heads, config_.head_dim);
   if (normed && !family.qk_norm_rows) {
     q = norm(q, weights[Role::QNorm]);
@@ -273,17 +273,17 @@ void Decoder::attend(const LayerShape& shape, const Projected& states,
 }
 
 at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                              LinearTap* tap, LayerCache* cache, int64_t position) const {
+                              LinearHook* hook, LayerCache* cache, int64_t position) const {
   const int64_t end = position + hidden.size(1);
   const at::Tensor places =
       at::arange(position, end, at::TensorOptions().dtype(at::kLong).device(hidden.device()));
-  Projected states = project_qkv(layer, weights, hidden, tap, places, end);
+  Projected states = project_qkv(layer, weights, hidden, hook, places, end);
   if (cache != nullptr) {
     states.k = append(cache->keys, cache->key_room, states.k);
     states.v = append(cache->values, cache->value_room, states.v);
   }
   const at::Tensor joined = attend(config_.layers[static_cast<size_t>(layer)], states);
-  return project(tap, Role::OProj, joined, weights, Role::OBias);
+  return project(hook, Role::OProj, joined, weights, Role::OBias);
 }
 
 at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
@@ -304,36 +304,37 @@ at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::
 }
 
 at::Tensor Decoder::feed_forward(const BlockWeights& weights, const at::Tensor& hidden,
-                                 LinearTap* tap) const {
-  const at::Tensor up = project(tap, Role::UpProj, hidden, weights, Role::UpBias);
+                                 LinearHook* hook) const {
+  const at::Tensor up = project(hook, Role::UpProj, hidden, weights, Role::UpBias);
   if (!config_.family->gated) {
-    return project(tap, Role::DownProj, activate(config_.activation, up), weights, Role::DownBias);
+    return project(hook, Role::DownProj, activate(config_.activation, up), weights, Role::DownBias);
   }
-  const at::Tensor gate = project(tap, Role::GateProj, hidden, weights, Role::GateBias);
-  return project(tap, Role::DownProj, activate(config_.activation, gate) * up, weights,
+  const at::Tensor gate = project(hook, Role::GateProj, hidden, weights, Role::GateBias);
+  return project(hook, Role::DownProj, activate(config_.activation, gate) * up, weights,
                  Role::DownBias);
 }
 
-// What a part adds to the residual stream: its output; that behind a norm of its own; or what makes
-// the sum the norm of the sum.
+// What a part adds to the residual stream: its output, normalised first where the family has
+// post-norms. Where norms come after the sum instead (post-norm models), the stream is to become
+// norm(hidden + output), so the difference to that is what is added.
 at::Tensor Decoder::part_output(Role post_norm, Role norm_role, Role norm_bias,
                                 const BlockWeights& weights, const at::Tensor& hidden,
-                                const at::Tensor& output, LinearTap* tap) const {
+                                const at::Tensor& output, LinearHook* hook) const {
   if (!config_.pre_norm) {
-    return block_norm(norm_role, norm_bias, weights, hidden + output, tap) - hidden;
+    return block_norm(norm_role, norm_bias, weights, hidden + output, hook) - hidden;
   }
   // Post-norms have no bias: any role without a tensor will do.
-  return block_norm(post_norm, Role::EmbedNormBias, weights, output, tap);
+  return block_norm(post_norm, Role::EmbedNormBias, weights, output, hook);
 }
 
 at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                                   LinearTap* tap, LayerCache* cache, int64_t position) const {
+                                   LinearHook* hook, LayerCache* cache, int64_t position) const {
   const at::Tensor input =
-      config_.pre_norm ? block_norm(Role::AttnNorm, Role::AttnNormBias, weights, hidden, tap)
+      config_.pre_norm ? block_norm(Role::AttnNorm, Role::AttnNormBias, weights, hidden, hook)
                        : hidden;
-  const at::Tensor output = attention(layer, weights, input, tap, cache, position);
+  const at::Tensor output = attention(layer, weights, input, hook, cache, position);
   return part_output(Role::PostAttnNorm, Role::AttnNorm, Role::AttnNormBias, weights, hidden,
-                     output, tap);
+                     output, hook);
 }
 
 at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
@@ -347,28 +348,28 @@ at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const
 }
 
 at::Tensor Decoder::feed_forward_part(int layer, const BlockWeights& weights,
-                                      const at::Tensor& hidden, LinearTap* tap) const {
+                                      const at::Tensor& hidden, LinearHook* hook) const {
   const at::Tensor input = config_.pre_norm
-                               ? block_norm(Role::MlpNorm, Role::MlpNormBias, weights, hidden, tap)
+                               ? block_norm(Role::MlpNorm, Role::MlpNormBias, weights, hidden, hook)
                                : hidden;
   const bool experts = config_.layers[static_cast<size_t>(layer)].experts > 0;
   const at::Tensor output =
-      experts ? mixture(config_, layer, weights, input, tap) : feed_forward(weights, input, tap);
+      experts ? mixture(config_, layer, weights, input, hook) : feed_forward(weights, input, hook);
   return part_output(Role::PostMlpNorm, Role::MlpNorm, Role::MlpNormBias, weights, hidden, output,
-                     tap);
+                     hook);
 }
 
 at::Tensor Decoder::finish_block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                                 const at::Tensor& attention, LinearTap* tap) const {
+                                 const at::Tensor& attention, LinearHook* hook) const {
   const at::Tensor middle = hidden + attention;
   return middle +
-         feed_forward_part(layer, weights, config_.parallel_residual ? hidden : middle, tap);
+         feed_forward_part(layer, weights, config_.parallel_residual ? hidden : middle, hook);
 }
 
 at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                          LinearTap* tap, LayerCache* cache, int64_t position) const {
+                          LinearHook* hook, LayerCache* cache, int64_t position) const {
   return finish_block(layer, weights, hidden,
-                      attention_part(layer, weights, hidden, tap, cache, position), tap);
+                      attention_part(layer, weights, hidden, hook, cache, position), hook);
 }
 
 }  // namespace prunus

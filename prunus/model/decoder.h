@@ -6,7 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "prunus/model/linear_tap.h"
+#include "prunus/model/linear_hook.h"
 #include "prunus/model/model.h"
 
 namespace prunus {
@@ -29,7 +29,7 @@ struct TokenTree {
     at::Tensor lengths;  ///< int64 [n]: those and its own
     at::Tensor queries;  ///< int64 [n, own]: the branch's places, counted in all rows
     at::Tensor keys;     ///< int64 [n, length]: places of the sequence from its start, likewise
-    at::Tensor bias;     ///< FP32 [n or 1, 1, own, length]: 0 or −∞, plain_bias(starts, …)
+    at::Tensor bias;     ///< FP32 [n or 1, 1, own, length]: 0 or −∞, causal_mask(starts, …)
     at::Tensor filled;   ///< int64 [m]: which of queries.flatten() are no padding
   };
   at::Tensor positions;  ///< int64 [batch, seq]: where each place stands in its sequence
@@ -39,7 +39,7 @@ struct TokenTree {
 
 /// What causal attention adds to the scores of `seq` queries, of which the first stands at position
 /// `starts` (int64 [n]), on keys 0 … length − 1: 0 or −∞, FP32 [n, 1, seq, length].
-at::Tensor plain_bias(const at::Tensor& starts, int64_t seq, int64_t length);
+at::Tensor causal_mask(const at::Tensor& starts, int64_t seq, int64_t length);
 
 /// The one forward pass of every family: plain functions of weights and hidden states, so that it
 /// runs on one layer at a time. FP32 throughout; the device is that of the tensors given.
@@ -54,12 +54,12 @@ class Decoder {
   /// One layer. hidden [batch, seq, hidden_size] → same shape. `cache`, where given, is extended by
   /// this call's keys and values; `position` is the index of the first token of `hidden`.
   at::Tensor block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                   LinearTap* tap = nullptr, LayerCache* cache = nullptr,
+                   LinearHook* hook = nullptr, LayerCache* cache = nullptr,
                    int64_t position = 0) const;
 
   /// What the attention part adds to the residual stream, same shape.
   at::Tensor attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                            LinearTap* tap = nullptr, LayerCache* cache = nullptr,
+                            LinearHook* hook = nullptr, LayerCache* cache = nullptr,
                             int64_t position = 0) const;
   /// The same for rows that are trees of sequences: a stem's attention is causal, a branch's that
   /// of its places on its whole sequence. The output is 0 where a row is padded.
@@ -67,10 +67,10 @@ class Decoder {
                             const TokenTree& tree) const;
   /// What the feed-forward part adds to the residual stream that it reads, same shape.
   at::Tensor feed_forward_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                               LinearTap* tap = nullptr) const;
+                               LinearHook* hook = nullptr) const;
   /// The layer's output, from its input and what the attention part added to it; any places of it.
   at::Tensor finish_block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                          const at::Tensor& attention, LinearTap* tap = nullptr) const;
+                          const at::Tensor& attention, LinearHook* hook = nullptr) const;
 
   /// The family's norm over the last axis: x / rms(x) · w, x / rms(x) · (1 + w), or
   /// (x − mean) / std · w + b. Source: arXiv:1910.07467, arXiv:1607.06450.
@@ -83,9 +83,9 @@ class Decoder {
  private:
   struct Projected;
   Projected project_qkv(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                        LinearTap* tap, const at::Tensor& places, int64_t length) const;
+                        LinearHook* hook, const at::Tensor& places, int64_t length) const;
   at::Tensor attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                       LinearTap* tap, LayerCache* cache, int64_t position) const;
+                       LinearHook* hook, LayerCache* cache, int64_t position) const;
   at::Tensor attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                        const TokenTree& tree) const;
   at::Tensor attend(const LayerShape& shape, const Projected& states) const;
@@ -97,11 +97,12 @@ class Decoder {
   at::Tensor scores(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                     const std::optional<at::Tensor>& mask, bool causal) const;
   at::Tensor feed_forward(const BlockWeights& weights, const at::Tensor& hidden,
-                          LinearTap* tap) const;
+                          LinearHook* hook) const;
   at::Tensor block_norm(Role role, Role bias, const BlockWeights& weights, const at::Tensor& hidden,
-                        LinearTap* tap) const;
+                        LinearHook* hook) const;
   at::Tensor part_output(Role post_norm, Role norm, Role norm_bias, const BlockWeights& weights,
-                         const at::Tensor& hidden, const at::Tensor& output, LinearTap* tap) const;
+                         const at::Tensor& hidden, const at::Tensor& output,
+                         LinearHook* hook) const;
 
   const ModelConfig& config_;
   Kernels kernels_;
@@ -119,12 +120,12 @@ at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device,
 at::Tensor embedding_rows(const Model& model, const at::Tensor& ids, at::Device device);
 
 /// What embed() does behind the rows, with its weights held.
-class EmbeddingEnd {
+class InputEmbedding {
  public:
-  EmbeddingEnd(const Model& model, at::Device device);
+  InputEmbedding(const Model& model, at::Device device);
   /// With these weights, undefined where the model has none: the table of positions, and gain and
   /// bias of the norm. They get gradients where they require them. Keeps a reference to `config`.
-  EmbeddingEnd(const ModelConfig& config, at::Tensor positions, at::Tensor norm, at::Tensor bias)
+  InputEmbedding(const ModelConfig& config, at::Tensor positions, at::Tensor norm, at::Tensor bias)
       : config_(config),
         table_(std::move(positions)),
         weight_(std::move(norm)),

@@ -11,7 +11,7 @@ bool plain_embedding(const ModelConfig& config) {
          config.embedding_scale == 1.0;
 }
 
-EmbeddingEnd::EmbeddingEnd(const Model& model, at::Device device) : config_(model.config()) {
+InputEmbedding::InputEmbedding(const Model& model, at::Device device) : config_(model.config()) {
   const Family& family = *config_.family;
   if (family.positions == Positions::Learned) {
     table_ = model.load(model.tensor(Role::EmbedPositions), device);
@@ -23,7 +23,7 @@ EmbeddingEnd::EmbeddingEnd(const Model& model, at::Device device) : config_(mode
   }
 }
 
-at::Tensor EmbeddingEnd::finish(const at::Tensor& rows, const at::Tensor& positions) const {
+at::Tensor InputEmbedding::finish(const at::Tensor& rows, const at::Tensor& positions) const {
   at::Tensor hidden = config_.embedding_scale == 1.0 ? rows : rows * config_.embedding_scale;
   if (table_.defined()) {
     const at::Tensor places =
@@ -38,7 +38,7 @@ at::Tensor EmbeddingEnd::finish(const at::Tensor& rows, const at::Tensor& positi
   return weight_.defined() ? Decoder(config_).norm(hidden, weight_, bias_) : hidden;
 }
 
-int64_t EmbeddingEnd::bytes() const {
+int64_t InputEmbedding::bytes() const {
   int64_t bytes = 0;
   for (const at::Tensor& held : {table_, weight_, bias_}) {
     if (held.defined()) bytes += static_cast<int64_t>(held.nbytes());
@@ -63,7 +63,7 @@ at::Tensor embedding_rows(const Model& model, const at::Tensor& ids, at::Device 
 at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device,
                  const at::Tensor& positions) {
   const at::Tensor rows = embedding_rows(model, ids, device);
-  return EmbeddingEnd(model, device).finish(rows, positions);
+  return InputEmbedding(model, device).finish(rows, positions);
 }
 
 }  // namespace prunus

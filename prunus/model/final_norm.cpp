@@ -33,9 +33,9 @@ at::Tensor FinalNorm::normalised(const at::Tensor& hidden) const {
   return model_.config().final_norm ? decoder_.normalise(hidden) : hidden;
 }
 
-at::Tensor FinalNorm::scaled(const at::Tensor& normalised, LinearTap* tap) const {
+at::Tensor FinalNorm::scaled(const at::Tensor& normalised, LinearHook* hook) const {
   if (!model_.config().final_norm) return normalised;
-  if (tap != nullptr) return tap->scale(Role::FinalNorm, normalised, gain_, bias_);
+  if (hook != nullptr) return hook->scale(Role::FinalNorm, normalised, gain_, bias_);
   const at::Tensor scaled = normalised * gain_;
   return bias_.defined() ? scaled + bias_ : scaled;
 }

@@ -20,7 +20,7 @@ class FinalNorm {
   at::Tensor operator()(const at::Tensor& hidden) const { return scaled(normalised(hidden)); }
   at::Tensor normalised(const at::Tensor& hidden) const;
   /// normalised · gain + bias.
-  at::Tensor scaled(const at::Tensor& normalised, LinearTap* tap = nullptr) const;
+  at::Tensor scaled(const at::Tensor& normalised, LinearHook* hook = nullptr) const;
   /// What normalised channels are multiplied by, [hidden_size].
   const at::Tensor& gain() const { return gain_; }
   /// The bias [hidden_size], or undefined.

@@ -8,8 +8,8 @@
 
 namespace prunus {
 
-/// A tensor of the checkpoint and the weights of the model that lie in it: one, or the parts of a
-/// fused one in their order, or one expert's share of one.
+/// A tensor of the checkpoint, and which of the model's weights it holds: one weight; several, in
+/// order, where the checkpoint fuses them; or one expert's part of a weight.
 struct FileTensor {
   std::string name;
   std::vector<int64_t> shape;  ///< as the configuration demands it

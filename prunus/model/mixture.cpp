@@ -11,8 +11,8 @@
 namespace prunus {
 namespace {
 
-at::Tensor product(LinearTap* tap, Role role, const at::Tensor& x, const BlockWeights& weights) {
-  return tap != nullptr ? tap->linear(role, x, weights[role], {}) : at::linear(x, weights[role]);
+at::Tensor product(LinearHook* hook, Role role, const at::Tensor& x, const BlockWeights& weights) {
+  return hook != nullptr ? hook->linear(role, x, weights[role], {}) : at::linear(x, weights[role]);
 }
 
 // What a token chose, and what the outputs are multiplied by: int64 and as hidden, [..., chosen].
@@ -22,8 +22,8 @@ struct Routing {
 };
 
 Routing route(const ModelConfig& config, const LayerShape& shape, const BlockWeights& weights,
-              const at::Tensor& hidden, LinearTap* tap) {
-  const at::Tensor logits = product(tap, Role::Router, hidden, weights)
+              const at::Tensor& hidden, LinearHook* hook) {
+  const at::Tensor logits = product(hook, Role::Router, hidden, weights)
                                 .to(at::promote_types(hidden.scalar_type(), at::kFloat));
   auto [best, which] =
       logits.softmax(-1).topk(std::min(config.experts_per_token, shape.experts), -1);
@@ -34,25 +34,25 @@ Routing route(const ModelConfig& config, const LayerShape& shape, const BlockWei
 // One part as wide as all experts together, whose inner channels are multiplied by their expert's
 // share: 0 where it was not chosen.
 at::Tensor joined(const ModelConfig& config, const LayerShape& shape, const BlockWeights& weights,
-                  const at::Tensor& hidden, const Routing& routing, LinearTap* tap) {
+                  const at::Tensor& hidden, const Routing& routing, LinearHook* hook) {
   std::vector<int64_t> sizes = routing.shares.sizes().vec();
   sizes.back() = shape.experts;
   const at::Tensor share =
       at::zeros(sizes, routing.shares.options()).scatter(-1, routing.experts, routing.shares);
-  const at::Tensor gate = product(tap, Role::GateProj, hidden, weights);
-  const at::Tensor up = product(tap, Role::UpProj, hidden, weights);
+  const at::Tensor gate = product(hook, Role::GateProj, hidden, weights);
+  const at::Tensor up = product(hook, Role::UpProj, hidden, weights);
   const at::Tensor inner = (activate(config.activation, gate) * up)
                                .unflatten(-1, {shape.experts, shape.intermediate_size}) *
                            share.unsqueeze(-1);
-  return tap->linear(Role::DownProj, inner.flatten(-2), weights[Role::DownProj], {});
+  return hook->linear(Role::DownProj, inner.flatten(-2), weights[Role::DownProj], {});
 }
 
 // Each expert on its own tokens.
 class Dispatch {
  public:
   Dispatch(const ModelConfig& config, const LayerShape& shape, const BlockWeights& weights,
-           LinearTap* tap)
-      : activation_(config.activation), experts_(shape.experts), weights_(weights), tap_(tap) {
+           LinearHook* hook)
+      : activation_(config.activation), experts_(shape.experts), weights_(weights), hook_(hook) {
     const std::vector<int64_t> sizes(static_cast<size_t>(experts_), shape.intermediate_size);
     gate_ = weights[Role::GateProj].split_with_sizes(sizes, 0);
     up_ = weights[Role::UpProj].split_with_sizes(sizes, 0);
@@ -92,7 +92,7 @@ class Dispatch {
   }
 
   bool shown(size_t expert) const {
-    return count_[expert] > 0 || (tap_ != nullptr && tap_->experts() == LinearTap::Experts::All);
+    return count_[expert] > 0 || (hook_ != nullptr && hook_->experts() == LinearHook::Experts::All);
   }
 
   void run_group(size_t begin, size_t end) {
@@ -127,19 +127,19 @@ class Dispatch {
 
   at::Tensor own_product(Role role, size_t expert, const at::Tensor& x,
                          const at::Tensor& weight) const {
-    if (tap_ == nullptr) return at::linear(x, weight);
-    return tap_->expert_linear(role, x, weight,
-                               {.expert = static_cast<int>(expert),
-                                .experts = static_cast<int>(experts_),
-                                .dim = role == Role::DownProj ? 1 : 0,
-                                .joined = weights_[role],
-                                .row_tokens = row_tokens_[expert]});
+    if (hook_ == nullptr) return at::linear(x, weight);
+    return hook_->expert_linear(role, x, weight,
+                                {.expert = static_cast<int>(expert),
+                                 .experts = static_cast<int>(experts_),
+                                 .dim = role == Role::DownProj ? 1 : 0,
+                                 .joined = weights_[role],
+                                 .row_tokens = row_tokens_[expert]});
   }
 
   Activation activation_;
   int64_t experts_;
   const BlockWeights& weights_;
-  LinearTap* tap_;
+  LinearHook* hook_;
   std::vector<at::Tensor> gate_, up_, down_;  // by expert
   at::Tensor hidden_, out_;                   // [tokens, hidden_size]
   at::Tensor tokens_;                         // int64 [pairs]
@@ -150,26 +150,26 @@ class Dispatch {
 };
 
 at::Tensor shared_expert(const ModelConfig& config, const BlockWeights& weights,
-                         const at::Tensor& hidden, LinearTap* tap) {
+                         const at::Tensor& hidden, LinearHook* hook) {
   const at::Tensor inner =
-      activate(config.activation, product(tap, Role::SharedGateProj, hidden, weights)) *
-      product(tap, Role::SharedUpProj, hidden, weights);
-  const at::Tensor out = product(tap, Role::SharedDownProj, inner, weights);
+      activate(config.activation, product(hook, Role::SharedGateProj, hidden, weights)) *
+      product(hook, Role::SharedUpProj, hidden, weights);
+  const at::Tensor out = product(hook, Role::SharedDownProj, inner, weights);
   if (!weights[Role::SharedRouter].defined()) return out;
-  return product(tap, Role::SharedRouter, hidden, weights).sigmoid() * out;
+  return product(hook, Role::SharedRouter, hidden, weights).sigmoid() * out;
 }
 
 }  // namespace
 
 at::Tensor mixture(const ModelConfig& config, int layer, const BlockWeights& weights,
-                   const at::Tensor& hidden, LinearTap* tap) {
+                   const at::Tensor& hidden, LinearHook* hook) {
   const LayerShape& shape = config.layers[static_cast<size_t>(layer)];
-  const Routing routing = route(config, shape, weights, hidden, tap);
-  const bool apart = tap == nullptr || tap->experts() != LinearTap::Experts::Joined;
-  const at::Tensor out = apart ? Dispatch(config, shape, weights, tap).run(hidden, routing)
-                               : joined(config, shape, weights, hidden, routing, tap);
+  const Routing routing = route(config, shape, weights, hidden, hook);
+  const bool apart = hook == nullptr || hook->experts() != LinearHook::Experts::Joined;
+  const at::Tensor out = apart ? Dispatch(config, shape, weights, hook).run(hidden, routing)
+                               : joined(config, shape, weights, hidden, routing, hook);
   if (!weights[Role::SharedUpProj].defined()) return out;
-  return out + shared_expert(config, weights, hidden, tap);
+  return out + shared_expert(config, weights, hidden, hook);
 }
 
 std::vector<ExpertPart> experts_of(const ModelConfig& config, int layer, Role role,

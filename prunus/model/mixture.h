@@ -3,7 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "prunus/model/linear_tap.h"
+#include "prunus/model/linear_hook.h"
 #include "prunus/model/model.h"
 
 namespace prunus {
@@ -14,11 +14,11 @@ namespace prunus {
 /// Tokens are dispatched: an expert sees those alone that chose it. The share is multiplied in
 /// before the down projection, so what enters that, times its weight, is g_e(x)·f_e(x).
 /// Shapes: hidden [..., seq, hidden_size] → same; what stands in front of seq are the batch's rows.
-/// `tap`, where given, stands for the products, in the form that it asks for (LinearTap::experts).
-/// Cost: with gradients one copy of the chosen experts' inputs, tokens · chosen · hidden_size.
-/// Source: Jiang et al., arXiv:2401.04088, section 2.1.
+/// `hook`, where given, stands for the products, in the form that it asks for
+/// (LinearHook::experts). Cost: with gradients one copy of the chosen experts' inputs, tokens ·
+/// chosen · hidden_size. Source: Jiang et al., arXiv:2401.04088, section 2.1.
 at::Tensor mixture(const ModelConfig& config, int layer, const BlockWeights& weights,
-                   const at::Tensor& hidden, LinearTap* tap);
+                   const at::Tensor& hidden, LinearHook* hook);
 
 /// The experts in the weight of a role that joins those of a layer's experts, in order; none where
 /// it is of no expert.

@@ -19,8 +19,8 @@ std::vector<BlockWeights> open_layers(const Model& model, const std::string& wha
   return blocks;
 }
 
-at::Tensor WeightDtypeTap::linear(Role, const at::Tensor& input, const at::Tensor& weight,
-                                  const at::Tensor& bias) {
+at::Tensor WeightDtypeHook::linear(Role, const at::Tensor& input, const at::Tensor& weight,
+                                   const at::Tensor& bias) {
   const at::Tensor x = input.to(weight.scalar_type());
   return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
 }
@@ -31,7 +31,7 @@ ResidentModel::ResidentModel(const Model& model, at::Device device, at::ScalarTy
   blocks_ = open_layers(model_, "load: layers",
                         [&](int layer) { return model_.load_block(layer, device); });
   norm_.emplace(model_, device);
-  embedding_end_.emplace(model_, device);
+  input_embedding_.emplace(model_, device);
   head_ = model_.load(model_.tensor(Role::LmHead), device);
   projection_ = norm_->head_rows(head_);
   if (config().tie_word_embeddings) {
@@ -44,7 +44,7 @@ ResidentModel::ResidentModel(const Model& model, at::Device device, at::ScalarTy
 at::Tensor ResidentModel::embedded(const at::Tensor& ids, int64_t position) const {
   const at::Tensor places = at::arange(position, position + ids.size(1), at::kLong).unsqueeze(0);
   if (!embedding_.defined()) {
-    return embedding_end_->finish(embedding_rows(model_, ids, device_), places).to(at::kFloat);
+    return input_embedding_->finish(embedding_rows(model_, ids, device_), places).to(at::kFloat);
   }
   if (ids.device().is_cpu()) {
     const auto low = ids.min().item<int64_t>();
@@ -54,24 +54,24 @@ at::Tensor ResidentModel::embedded(const at::Tensor& ids, int64_t position) cons
                  config().vocab_size, "; does the tokenizer belong to this model?");
   }
   const at::Tensor rows = embedding_.index_select(0, ids.flatten().to(device_));
-  return embedding_end_->finish(rows.to(at::kFloat).view({ids.size(0), ids.size(1), -1}), places)
+  return input_embedding_->finish(rows.to(at::kFloat).view({ids.size(0), ids.size(1), -1}), places)
       .to(at::kFloat);
 }
 
 at::Tensor ResidentModel::next_logits(const at::Tensor& ids, int64_t position,
-                                      std::vector<LayerCache>& cache, LinearTap* tap) const {
+                                      std::vector<LayerCache>& cache, LinearHook* hook) const {
   const Decoder decoder(config());
-  WeightDtypeTap casting;
-  if (tap == nullptr && dtype() != at::kFloat) tap = &casting;
+  WeightDtypeHook casting;
+  if (hook == nullptr && dtype() != at::kFloat) hook = &casting;
   at::Tensor hidden = embedded(ids, position);
   for (int layer = 0; layer < layer_count(); ++layer) {
     const auto at = static_cast<size_t>(layer);
-    hidden = decoder.block(layer, blocks_[at], hidden, tap, &cache[at], position);
+    hidden = decoder.block(layer, blocks_[at], hidden, hook, &cache[at], position);
   }
   const at::Tensor last = hidden.select(1, hidden.size(1) - 1);
-  const at::Tensor normed = norm_->scaled(norm_->normalised(last), tap);
-  at::Tensor logits = tap == nullptr ? at::linear(normed, projection_)
-                                     : tap->linear(Role::LmHead, normed, projection_, {});
+  const at::Tensor normed = norm_->scaled(norm_->normalised(last), hook);
+  at::Tensor logits = hook == nullptr ? at::linear(normed, projection_)
+                                      : hook->linear(Role::LmHead, normed, projection_, {});
   logits = logits.to(at::kFloat);
   norm_->cap(logits);
   return logits;
@@ -90,7 +90,7 @@ int64_t ResidentModel::step_bytes() const {
 
 int64_t ResidentModel::bytes() const {
   const bool apart = embedding_.defined() && !config().tie_word_embeddings;
-  return step_bytes() + embedding_end_->bytes() +
+  return step_bytes() + input_embedding_->bytes() +
          (apart ? static_cast<int64_t>(embedding_.nbytes()) : 0);
 }
 

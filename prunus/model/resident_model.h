@@ -19,7 +19,7 @@ std::vector<BlockWeights> open_layers(const Model& model, const std::string& wha
                                       const std::function<BlockWeights(int layer)>& open);
 
 /// Takes matrix products in the dtype of the weights, whatever that of the hidden states is.
-class WeightDtypeTap : public LinearTap {
+class WeightDtypeHook : public LinearHook {
  public:
   at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
                     const at::Tensor& bias) override;
@@ -33,11 +33,11 @@ class ResidentModel {
   ResidentModel(const Model& model, at::Device device, at::ScalarType dtype = at::kFloat);
 
   /// FP32 logits [batch, vocab] after the last of ids int64 [batch, seq], which stand at `position`
-  /// and on. `cache` has an entry per layer (layer_count()) and is extended; `tap`, where given,
+  /// and on. `cache` has an entry per layer (layer_count()) and is extended; `hook`, where given,
   /// sees the final norm and the head too, and has to take half-precision weights.
   /// Throws InvalidArgument for ids on the CPU outside the vocabulary.
   at::Tensor next_logits(const at::Tensor& ids, int64_t position, std::vector<LayerCache>& cache,
-                         LinearTap* tap = nullptr) const;
+                         LinearHook* hook = nullptr) const;
 
   const ModelConfig& config() const { return model_.config(); }
   int64_t layer_count() const { return model_.layer_count(); }
@@ -58,7 +58,7 @@ class ResidentModel {
   at::Device device_;
   std::vector<BlockWeights> blocks_;
   std::optional<FinalNorm> norm_;
-  std::optional<EmbeddingEnd> embedding_end_;
+  std::optional<InputEmbedding> input_embedding_;
   at::Tensor head_;        // [vocab, hidden]
   at::Tensor projection_;  // the head as it is used
   at::Tensor embedding_;   // the same memory as head_ where tied; undefined: read from the file

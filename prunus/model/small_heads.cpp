@@ -48,8 +48,9 @@ struct Rows {
   int64_t visible = 0;  // keys that the first sees; each other one more
 };
 
-// Attention of kRows queries at once, in vectors of kLanes: what of both keeps the sums of a tile
-// in registers and the multipliers busy depends on the machine.
+// Attention of kRows queries at once, in vectors of kLanes floats. Both are chosen for the machine:
+// as many rows as leave a tile's sums in registers, and enough of them to keep the multipliers
+// busy.
 template <int64_t kLanes, int64_t kRows>
 class RowKernel {
  public:

@@ -18,10 +18,12 @@ struct AttentionPath {
 /// 16 with AVX-512, 8 with AVX2.
 std::vector<int64_t> small_heads_lanes();
 
-/// Whether attend_small_heads() takes these queries: FP32 on a CPU with AVX2, without gradients, at
-/// most 32 channels a head. There it is at least twice as fast as libtorch, whose kernel multiplies
-/// matrices of so few columns that packing them costs more than the products, and works on pairs
-/// of query and key that are masked.
+/// For tiny models: whether attend_small_heads() takes these queries: FP32 on a CPU with AVX2,
+/// without gradients, at most 32 channels a head. There it is 1.2 to 3 times as fast as libtorch,
+/// whose kernel packs matrices of so few columns at a higher cost than their products have, and
+/// computes pairs of query and key that are masked. Heads of the models that people prune have 64
+/// to 256 channels: at these it wins on short sequences with AVX-512 alone, and loses on long ones
+/// (docs/results.md, bench/attention_bench), so it is not used.
 bool takes_small_heads(const at::Tensor& queries);
 
 /// softmax(scale · q·kᵀ)·v of every asking place on its path up to itself, on libtorch's threads.

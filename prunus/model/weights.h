@@ -9,9 +9,9 @@
 
 namespace prunus {
 
-/// Where a weight lies in the checkpoint (model/layout.h). Rows are those of [out, in], also where
-/// the file holds the transpose: seen as [groups, of, …], the weight is [groups, begin … begin +
-/// rows].
+/// Where a weight lies in the checkpoint (model/layout.h). The rows of the file's tensor form
+/// `groups` groups of `of` rows each; the weight has rows begin to begin + rows of every group.
+/// Rows are those of [out, in], also where the file holds the transpose.
 struct StoredPlace {
   std::string file_tensor;  ///< the name in the file; "{e}" stands for the number of each expert
   int64_t experts = 0;      ///< above 0: so many tensors, joined along `expert_dim`

@@ -141,8 +141,9 @@ Json identity_json(const PruneJob& job, const PruneRecipe& recipe, const Calibra
   return identity;
 }
 
-// A trail on disk is worth its room while it takes a quarter of what is free at most.
-bool trail_fits(const PruneJob& job, const PruneRecipe& recipe, const Model& model,
+// Whether what --resume needs may be left on disk: while it takes a quarter of what is free at
+// most.
+bool states_fit(const PruneJob& job, const PruneRecipe& recipe, const Model& model,
                 const std::string& near) {
   const double bytes = static_cast<double>(model.layer_count() + 2) *
                        static_cast<double>(job.calib_samples * job.calib_tokens) *
@@ -271,7 +272,7 @@ std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneRecipe& 
       .identity = identity_json(job, recipe, calibration).dump(2),
       .resume = job.resume,
       .force = job.force,
-      .resumable = trail_fits(job, recipe, model, job.work_dir.empty() ? staging : job.work_dir),
+      .resumable = states_fit(job, recipe, model, job.work_dir.empty() ? staging : job.work_dir),
       .is_state = is_plan_state});
 }
 
@@ -284,7 +285,7 @@ PlanResult plan_in(const WorkFolder& work, const PruneJob& job, const Model& mod
                  recipe);
 }
 
-// The first windows of the calibration, cut to 64 tokens, or drawn ids.
+// The first window of the calibration, cut to 64 tokens; drawn ids where there is none.
 at::Tensor check_ids(const std::vector<TokenBatch>& batches, const ModelConfig& config) {
   if (batches.empty()) return probe_ids(config);
   const at::Tensor& ids = batches[0].ids;

@@ -8,7 +8,6 @@
 namespace prunus {
 namespace {
 
-constexpr int64_t kLogitBytes = int64_t{32} << 20;
 constexpr int64_t kWeightBytes = int64_t{64} << 20;
 
 }  // namespace

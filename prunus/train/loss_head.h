@@ -23,6 +23,9 @@ ScoredPlaces scored_places(const TrainBatch& batch, at::Device device);
 /// of head weights where they are converted.
 class LossHead {
  public:
+  /// Logits that exist at once: so many bytes of FP32, at least one token's.
+  static constexpr int64_t kLogitBytes = int64_t{32} << 20;
+
   /// FP32; what requires a gradient is trained.
   struct Weights {
     at::Tensor norm;       ///< gain of the final norm [hidden_size]; undefined: there is none

@@ -6,7 +6,7 @@
 #include <c10/core/GradMode.h>
 
 #include "prunus/calib/stream.h"
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 #include "prunus/train/loss_head.h"
 
 namespace prunus {
@@ -22,7 +22,7 @@ double mean_nll(const Model& model, const std::vector<TrainRow>& rows, at::Devic
   const BlockStream stream(model, device);
   std::vector<at::Tensor> hidden = stream.embed(tokens);
   stream.forward(hidden);
-  const Head head(model, device);
+  const LmHead head(model, device);
   double sum = 0;
   int64_t targets = 0;
   for (size_t i = 0; i < batches.size(); ++i) {

@@ -9,13 +9,13 @@
 #include "prunus/base/progress.h"
 #include "prunus/base/quantity.h"
 #include "prunus/model/cost.h"
+#include "prunus/train/loss_head.h"
 
 namespace prunus {
 namespace {
 
 constexpr double kFloat = 4;
 constexpr double kTrainingCode = 32.0 * (1 << 20);  // what libtorch loads for the first backward
-constexpr double kLogitBytes = 32.0 * (1 << 20);
 constexpr double kHeadPieceBytes = 64.0 * (1 << 20);
 
 double elements(const TensorInfo& tensor) {
@@ -121,7 +121,7 @@ double activation_bytes(const Model& model, const MemoryRequest& request) {
 double head_bytes(const Model& model, const MemoryRequest& request) {
   const auto tokens = static_cast<double>(request.micro_rows * request.row_tokens);
   const auto vocab = static_cast<double>(model.config().vocab_size);
-  double bytes = std::min(kLogitBytes, tokens * vocab * kFloat);
+  double bytes = std::min(static_cast<double>(LossHead::kLogitBytes), tokens * vocab * kFloat);
   if (request.teacher != nullptr) bytes *= 4;
   const TensorInfo& head = model.tensor(Role::LmHead);
   if (!request.full && model.source().dtype(head) != at::kFloat) {

@@ -15,14 +15,6 @@
 namespace prunus {
 namespace {
 
-// splitmix64 (Steele et al., OOPSLA 2014): neighbouring rows and seeds get unrelated numbers.
-uint64_t row_seed(uint64_t seed, uint64_t row) {
-  uint64_t z = seed + 0x9E3779B97F4A7C15ULL * (row + 1);
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-  return z ^ (z >> 31);
-}
-
 void check_options(const SelfDataOptions& options, const ModelConfig& config) {
   PRUNUS_CHECK(options.rows >= 1, InvalidArgument, "generated rows: got ", options.rows,
                ", expected at least 1");
@@ -72,7 +64,7 @@ Draws draw_numbers(int64_t begin, int64_t rows, const SelfDataOptions& options,
   Draws draws{at::empty({rows}, at::kLong), at::empty({rows, places}, at::kDouble)};
   double* uniform = draws.uniform.data_ptr<double>();
   for (int64_t row = 0; row < rows; ++row) {
-    PythonRandom random(row_seed(options.seed, static_cast<uint64_t>(begin + row)));
+    PythonRandom random(splitmix64(options.seed, static_cast<uint64_t>(begin + row)));
     draws.first.data_ptr<int64_t>()[row] =
         static_cast<int64_t>(random.below(static_cast<uint64_t>(vocab_size)));
     for (int64_t place = 0; place < places; ++place) *uniform++ = random.uniform();

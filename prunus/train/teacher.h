@@ -4,7 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 #include "prunus/model/model.h"
 #include "prunus/train/train_data.h"
 
@@ -35,7 +35,7 @@ class Teacher {
   at::Device device_;
   std::vector<BlockWeights> resident_;  // empty: streamed
   std::vector<int64_t> seam_layers_;
-  Head head_;
+  LmHead head_;
 };
 
 }  // namespace prunus

@@ -11,14 +11,6 @@
 namespace prunus {
 namespace {
 
-// splitmix64 (Steele et al., OOPSLA 2014): neighbouring epochs and seeds give unrelated orders.
-uint64_t epoch_seed(uint64_t seed, uint64_t epoch) {
-  uint64_t z = seed + 0x9E3779B97F4A7C15ULL * (epoch + 1);
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-  return z ^ (z >> 31);
-}
-
 TrainBatch pad(const std::vector<const TrainRow*>& rows) {
   const auto count = static_cast<int64_t>(rows.size());
   size_t longest = 0;
@@ -53,7 +45,7 @@ std::vector<int64_t> RowOrder::rows_of(int64_t step) const {
     if (const int64_t epoch = place / rows_; epoch != epoch_) {
       order_.resize(static_cast<size_t>(rows_));
       std::iota(order_.begin(), order_.end(), int64_t{0});
-      PythonRandom(epoch_seed(seed_, static_cast<uint64_t>(epoch))).shuffle(order_);
+      PythonRandom(splitmix64(seed_, static_cast<uint64_t>(epoch))).shuffle(order_);
       epoch_ = epoch;
     }
     rows.push_back(order_[static_cast<size_t>(place % rows_)]);

@@ -31,9 +31,9 @@ std::array<int64_t, 2> matrices_of(const TensorInfo& tensor, const ModelConfig& 
 }  // namespace
 
 // Stands for the layer's matrix products: adapters on frozen weights, or trained weights.
-class TrainModel::Tap : public LinearTap {
+class TrainModel::Hook : public LinearHook {
  public:
-  Tap(const TrainModel& owner, int layer, bool training, uint64_t dropout_seed)
+  Hook(const TrainModel& owner, int layer, bool training, uint64_t dropout_seed)
       : owner_(owner), layer_(layer), training_(training), dropout_seed_(dropout_seed) {}
 
   Experts experts() const override { return Experts::Joined; }
@@ -87,22 +87,22 @@ TrainModel::TrainModel(const Model& base, at::Device device, TrainModelOptions o
 
 void TrainModel::open_weights() {
   const at::NoGradGuard no_grad;
-  embedding_end_ = std::make_unique<EmbeddingEnd>(open_embedding());
+  input_embedding_ = std::make_unique<InputEmbedding>(open_embedding());
   blocks_ = open_layers(base_, "open weights: layers", [&](int layer) {
     return full() ? trained_block(layer) : frozen_block(layer);
   });
   head_ = std::make_unique<LossHead>(base_, device_, options_.compute, open_head());
 }
 
-EmbeddingEnd TrainModel::open_embedding() {
+InputEmbedding TrainModel::open_embedding() {
   const TensorInfo& table = base_.tensor(Role::EmbedTokens);
   if (!full()) {
     check_finite(base_.source().read(table), table.name);
-    return EmbeddingEnd(base_, device_);
+    return InputEmbedding(base_, device_);
   }
   trained(table);
-  return EmbeddingEnd(base_.config(), trained(Role::EmbedPositions), trained(Role::EmbedNorm),
-                      trained(Role::EmbedNormBias));
+  return InputEmbedding(base_.config(), trained(Role::EmbedPositions), trained(Role::EmbedNorm),
+                        trained(Role::EmbedNormBias));
 }
 
 LossHead::Weights TrainModel::open_head() {
@@ -188,7 +188,7 @@ at::Tensor TrainModel::table_rows(const TrainBatch& batch) const {
 }
 
 at::Tensor TrainModel::embed_batch(const TrainBatch& batch) const {
-  return embedding_end_->finish(table_rows(batch));
+  return input_embedding_->finish(table_rows(batch));
 }
 
 // Through what stands behind the table's rows, which is computed anew, and to the rows.
@@ -196,7 +196,7 @@ void TrainModel::embedding_backward(const TrainBatch& batch, at::Tensor grad) {
   if (!plain_embedding(base_.config())) {
     const at::Tensor rows = table_rows(batch).requires_grad_(true);
     const at::AutoGradMode mode(true);
-    embedding_end_->finish(rows).backward(grad);
+    input_embedding_->finish(rows).backward(grad);
     grad = rows.grad();
   }
   const at::Tensor weight = trained_.at(base_.tensor(Role::EmbedTokens).name);
@@ -214,14 +214,14 @@ LossSums TrainModel::run(const TrainBatch& batch, const Pass& pass) {
   at::Tensor hidden = embed_batch(batch);
   LossSums seams;
   for (int layer = 0; layer < base_.layer_count(); ++layer) {
-    Tap tap(*this, layer, training, pass.dropout_seed);
+    Hook hook(*this, layer, training, pass.dropout_seed);
     const bool graph = keep_graph && layer >= first_trained_layer_;
     at::Tensor input = hidden.detach();
     input.requires_grad_(graph && (layer > first_trained_layer_ || full()));
     at::Tensor output;
     {
       const at::AutoGradMode mode(graph);
-      output = decoder_.block(layer, blocks_[static_cast<size_t>(layer)], input, &tap);
+      output = decoder_.block(layer, blocks_[static_cast<size_t>(layer)], input, &hook);
     }
     hidden = output.detach();
     seams.seam += seam_loss(batch, pass, layer, hidden, nullptr);
@@ -254,10 +254,10 @@ void TrainModel::backward(const TrainBatch& batch, const Pass& pass, at::Tensor 
     at::Tensor& input = inputs[place];
     const bool into = layer > first_trained_layer_ || full();
     if (options_.checkpoint_blocks) {
-      Tap tap(*this, layer, true, pass.dropout_seed);
+      Hook hook(*this, layer, true, pass.dropout_seed);
       input = input.detach().requires_grad_(into);
       const at::AutoGradMode mode(true);
-      outputs[place] = decoder_.block(layer, blocks_[place], input, &tap);
+      outputs[place] = decoder_.block(layer, blocks_[place], input, &hook);
     }
     outputs[place].backward(grad);
     if (into) grad = input.grad();
@@ -311,8 +311,8 @@ std::string TrainModel::first_bad_place(const TrainBatch& batch) {
   at::Tensor hidden = embed_batch(batch);
   if (bad(hidden)) return "the embedding";
   for (int layer = 0; layer < base_.layer_count(); ++layer) {
-    Tap tap(*this, layer, false, 0);
-    hidden = decoder_.block(layer, blocks_[static_cast<size_t>(layer)], hidden, &tap);
+    Hook hook(*this, layer, false, 0);
+    hidden = decoder_.block(layer, blocks_[static_cast<size_t>(layer)], hidden, &hook);
     if (bad(hidden)) return c10::str("layer ", layer);
   }
   return "the head";

@@ -77,13 +77,13 @@ class TrainModel {
   std::shared_ptr<const WeightSource> result_source() const;
 
  private:
-  class Tap;
+  class Hook;
   void open_weights();
   BlockWeights frozen_block(int layer);
   BlockWeights trained_block(int layer);
   at::Tensor trained(const TensorInfo& tensor);
   at::Tensor trained(Role role);
-  EmbeddingEnd open_embedding();
+  InputEmbedding open_embedding();
   LossHead::Weights open_head();
   at::Tensor table_rows(const TrainBatch& batch) const;
   at::Tensor embed_batch(const TrainBatch& batch) const;
@@ -104,7 +104,7 @@ class TrainModel {
   std::map<std::string, at::Tensor> trained_;  // full training: FP32 by tensor name
   std::map<std::string, at::Tensor> masks_;    // full training: true = free, of sparse weights
   std::map<std::pair<int, Role>, bool> masked_adapters_;
-  std::unique_ptr<EmbeddingEnd> embedding_end_;
+  std::unique_ptr<InputEmbedding> input_embedding_;
   std::unique_ptr<LossHead> head_;
   int64_t first_trained_layer_ = 0;
 };

@@ -12,6 +12,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
+#include "prunus/base/rng.h"
 #include "prunus/model/cost.h"
 #include "prunus/train/train_settings.h"
 
@@ -20,12 +21,9 @@ namespace {
 
 constexpr double kSaveSeconds = 30;
 
-// splitmix64: other steps and micro-batches give unrelated dropout.
-uint64_t mix(uint64_t seed, uint64_t step, uint64_t micro) {
-  uint64_t z = seed + 0x9E3779B97F4A7C15ULL * (step * 1024 + micro + 1);
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-  return z ^ (z >> 31);
+// Other steps and micro-batches give unrelated dropout.
+uint64_t dropout_seed(uint64_t seed, uint64_t step, uint64_t micro) {
+  return splitmix64(seed, step * 1024 + micro);
 }
 
 // Multiplications and additions of forward and backward pass per token, without recomputing.
@@ -141,7 +139,7 @@ LossSums Trainer::add_gradients(const TrainState& state, const std::vector<int64
         .states = states.empty() ? nullptr : &states[i],
         .seams = options_.seams,
         .scale = scale,
-        .dropout_seed = mix(options_.seed, static_cast<uint64_t>(state.outcome.steps), i)};
+        .dropout_seed = dropout_seed(options_.seed, static_cast<uint64_t>(state.outcome.steps), i)};
     const LossSums one = model_.run(batches[i], pass);
     check_finite_loss(one, batches[i], state, rows);
     sums += one;

@@ -72,5 +72,13 @@ TEST(PythonRandom, RefusesRangesItCannotDrawFrom) {
   EXPECT_THROW(PythonRandom(0).below((uint64_t{1} << 32) + 1), Error);
 }
 
+// The published sequence of seed 1234567 (Vigna's splitmix64.c), as many languages test it.
+TEST(Splitmix64, GivesThePublishedSequence) {
+  const std::vector<uint64_t> expected = {6457827717110365317ULL, 3203168211198807973ULL,
+                                          9817491932198370423ULL, 4593380528125082431ULL,
+                                          16408922859458223821ULL};
+  for (uint64_t i = 0; i < expected.size(); ++i) EXPECT_EQ(splitmix64(1234567, i), expected[i]);
+}
+
 }  // namespace
 }  // namespace prunus

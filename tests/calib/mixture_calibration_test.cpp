@@ -74,7 +74,7 @@ class MixtureCalibration : public testing::TestWithParam<std::string> {
     const at::NoGradGuard no_grad;
     const Decoder decoder(model_.config());
     at::Tensor hidden = embed(model_, ids, at::kCPU);
-    WideTap wide;
+    WideHook wide;
     for (int one = 0; one <= layer; ++one) {
       hidden = decoder.block(one, model_.load_block(one, at::kCPU), hidden, &wide);
     }

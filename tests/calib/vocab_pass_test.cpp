@@ -28,7 +28,7 @@ struct Expected {
     std::vector<at::Tensor> nll;
     for (const TokenBatch& batch : batches) {
       const at::Tensor x = at::embedding(embedding, batch.ids);
-      const at::Tensor rms = (x.square().mean(-1, true) + model.config().rms_norm_eps).sqrt();
+      const at::Tensor rms = (x.square().mean(-1, true) + model.config().norm_eps).sqrt();
       const at::Tensor logits = at::matmul(x / rms * gain, head.t());
       const int64_t last = batch.ids.size(1) - 1;
       nll.push_back(-at::log_softmax(logits.narrow(1, 0, last), 2)

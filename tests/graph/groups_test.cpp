@@ -68,7 +68,7 @@ TEST(FindGroups, RemovingAHiddenChannelEqualsZeroingItUpToTheNormsMean) {
         if (over_hidden) tensor.mul_(std::sqrt((hidden - 1) / hidden));
       }
       ModelConfig config = model.config();
-      config.rms_norm_eps *= (hidden - 1) / hidden;
+      config.norm_eps *= (hidden - 1) / hidden;
       const Model masked(config, weights);
       const Model shrunk = shrink(model, {{set.label, set.layer, all_but(set.units, {3})}});
       EXPECT_LT(relative_error(logits_of(shrunk, ids), logits_of(masked, ids)), 2e-5)

@@ -9,8 +9,8 @@
 #include "prunus/graph/shrink.h"
 #include "prunus/io/hf_directory.h"
 #include "prunus/model/decoder.h"
-#include "prunus/model/head.h"
 #include "prunus/model/layout.h"
+#include "prunus/model/lm_head.h"
 
 #include "support/expect_error.h"
 #include "support/golden_models.h"
@@ -46,9 +46,9 @@ Biases random_biases(const Model& model, const Roles& projections) {
 }
 
 // Adds the biases of one layer behind its products.
-class AddingTap : public LinearTap {
+class AddingHook : public LinearHook {
  public:
-  AddingTap(const Biases& biases, int layer) : biases_(biases), layer_(layer) {}
+  AddingHook(const Biases& biases, int layer) : biases_(biases), layer_(layer) {}
   at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
                     const at::Tensor& bias) override {
     at::Tensor out = at::matmul(input, weight.t());
@@ -68,10 +68,10 @@ at::Tensor logits_with(const Model& model, const Biases& biases, const at::Tenso
   const Decoder decoder(model.config());
   at::Tensor hidden = embed(model, ids, at::kCPU);
   for (int layer = 0; layer < model.layer_count(); ++layer) {
-    AddingTap tap(biases, layer);
-    hidden = decoder.block(layer, model.load_block(layer, at::kCPU), hidden, &tap);
+    AddingHook hook(biases, layer);
+    hidden = decoder.block(layer, model.load_block(layer, at::kCPU), hidden, &hook);
   }
-  return Head(model, at::kCPU).logits(hidden.flatten(0, 1)).view({ids.size(0), ids.size(1), -1});
+  return LmHead(model, at::kCPU).logits(hidden.flatten(0, 1)).view({ids.size(0), ids.size(1), -1});
 }
 
 class AddedBiases : public testing::TestWithParam<std::string> {

@@ -74,12 +74,12 @@ TEST(Embed, NormalisesWhatItGivesWhereTheFamilyDoes) {
   EXPECT_LT(relative_error(embed(model, ids_of({11}), at::kCPU)[0][0], wanted), 1e-6);
 }
 
-TEST(EmbeddingEnd, IsWhatEmbedDoesBehindTheRows) {
+TEST(InputEmbedding, IsWhatEmbedDoesBehindTheRows) {
   for (const char* name : {"gemma", "opt", "bloom"}) {
     const Model model = open_model(golden_dir(name));
     const at::Tensor ids = random_ids(model, 2, 5);
     const at::Tensor rows = at::embedding(table_of(model, Role::EmbedTokens), ids);
-    const EmbeddingEnd end(model, at::kCPU);
+    const InputEmbedding end(model, at::kCPU);
     EXPECT_TRUE(at::equal(end.finish(rows), embed(model, ids, at::kCPU))) << name;
   }
 }

@@ -23,7 +23,7 @@ at::Tensor normed_row(const Model& model, const at::Tensor& row) {
     mean += row[i].item<double>() / size;
   }
   for (int64_t i = 0; i < row.numel(); ++i) square += std::pow(row[i].item<double>() - mean, 2);
-  const double root = std::sqrt(square / size + model.config().rms_norm_eps);
+  const double root = std::sqrt(square / size + model.config().norm_eps);
   at::Tensor result = at::empty({row.numel()}, at::kDouble);
   for (int64_t i = 0; i < row.numel(); ++i) {
     double value = (row[i].item<double>() - mean) / root;
@@ -69,7 +69,7 @@ TEST(FinalNorm, PassesHiddenStatesOnWhereTheModelHasNone) {
   EXPECT_FALSE(norm.bias().defined());
 }
 
-class ScaleTap : public LinearTap {
+class ScaleHook : public LinearHook {
  public:
   at::Tensor linear(Role, const at::Tensor& input, const at::Tensor& weight,
                     const at::Tensor&) override {
@@ -78,7 +78,7 @@ class ScaleTap : public LinearTap {
   at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
                    const at::Tensor& bias) override {
     seen = role;
-    return LinearTap::scale(role, normalised, gain, bias) * 2;
+    return LinearHook::scale(role, normalised, gain, bias) * 2;
   }
   Role seen = Role::LmHead;
 };
@@ -87,9 +87,9 @@ TEST(FinalNorm, LetsATapScaleInItsPlace) {
   const Model model = open_model(golden_dir("gpt2"));
   const FinalNorm norm(model, at::kCPU);
   const at::Tensor normalised = norm.normalised(at::randn({2, 24}));
-  ScaleTap tap;
-  EXPECT_TRUE(at::equal(norm.scaled(normalised, &tap), norm.scaled(normalised) * 2));
-  EXPECT_EQ(tap.seen, Role::FinalNorm);
+  ScaleHook hook;
+  EXPECT_TRUE(at::equal(norm.scaled(normalised, &hook), norm.scaled(normalised) * 2));
+  EXPECT_EQ(hook.seen, Role::FinalNorm);
 }
 
 TEST(FinalNorm, DividesTheHeadsRowsByTheirLengthWhereTheFamilyDoes) {

@@ -17,9 +17,9 @@ namespace {
 constexpr double kRounding = 1e-12;
 
 // Asks for experts in one of the forms, and counts the products.
-class CountingTap : public LinearTap {
+class CountingHook : public LinearHook {
  public:
-  explicit CountingTap(Experts form) : form_(form) {}
+  explicit CountingHook(Experts form) : form_(form) {}
   Experts experts() const override { return form_; }
   at::Tensor linear(Role, const at::Tensor& input, const at::Tensor& weight,
                     const at::Tensor&) override {
@@ -29,7 +29,7 @@ class CountingTap : public LinearTap {
                            const ExpertPart& part) override {
     if (role == Role::GateProj) shown.push_back(part.expert);
     if (role == Role::GateProj && input.size(0) == 0) ++idle;
-    return LinearTap::expert_linear(role, input, weight, part);
+    return LinearHook::expert_linear(role, input, weight, part);
   }
   std::vector<int> shown;
   int idle = 0;
@@ -49,8 +49,8 @@ class Mixture : public testing::TestWithParam<std::string> {
     hidden_ = at::randn({2, 7, model_.config().hidden_size}, at::kDouble);
   }
   int64_t experts() const { return model_.config().layers[static_cast<size_t>(layer_)].experts; }
-  at::Tensor run(const at::Tensor& hidden, LinearTap* tap) const {
-    return mixture(model_.config(), layer_, weights_, hidden, tap);
+  at::Tensor run(const at::Tensor& hidden, LinearHook* hook) const {
+    return mixture(model_.config(), layer_, weights_, hidden, hook);
   }
 
   Model model_ = open_model(golden_dir(GetParam()));
@@ -60,12 +60,12 @@ class Mixture : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(Mixture, IsTheSameInEveryForm) {
-  WideTap wide;
+  WideHook wide;
   const at::Tensor wanted = run(hidden_, &wide);
   EXPECT_LT(relative_error(run(hidden_, nullptr), wanted), kRounding);
-  for (const auto form : {LinearTap::Experts::Chosen, LinearTap::Experts::All}) {
-    CountingTap tap(form);
-    EXPECT_LT(relative_error(run(hidden_, &tap), wanted), kRounding);
+  for (const auto form : {LinearHook::Experts::Chosen, LinearHook::Experts::All}) {
+    CountingHook hook(form);
+    EXPECT_LT(relative_error(run(hidden_, &hook), wanted), kRounding);
   }
   // Tokens alone, and rows in front of rows.
   EXPECT_LT(relative_error(run(hidden_.flatten(0, 1), nullptr), wanted.flatten(0, 1)), kRounding);
@@ -75,7 +75,7 @@ TEST_P(Mixture, IsTheSameInEveryForm) {
 
 TEST_P(Mixture, HasTheSameGradientsInEveryForm) {
   const at::Tensor direction = at::randn_like(hidden_);
-  const auto gradients = [&](LinearTap* tap) {
+  const auto gradients = [&](LinearHook* hook) {
     const at::AutoGradMode on(true);
     at::Tensor x = hidden_.clone().requires_grad_(true);
     BlockWeights own = weights_;
@@ -87,20 +87,20 @@ TEST_P(Mixture, HasTheSameGradientsInEveryForm) {
       weight = weight.clone().requires_grad_(true);
       leaves.push_back(&weight);
     }
-    mixture(model_.config(), layer_, own, x, tap).backward(direction);
+    mixture(model_.config(), layer_, own, x, hook).backward(direction);
     found.push_back(x.grad());
     for (const at::Tensor* leaf : leaves) {
       if (leaf->grad().defined()) found.push_back(leaf->grad());
     }
     return found;
   };
-  WideTap wide;
+  WideHook wide;
   const auto wanted = gradients(&wide);
   EXPECT_GE(wanted.size(), 5U);  // of the input, router, gate, up, down
-  CountingTap chosen(LinearTap::Experts::Chosen), all(LinearTap::Experts::All);
-  for (LinearTap* tap : {static_cast<LinearTap*>(nullptr), static_cast<LinearTap*>(&chosen),
-                         static_cast<LinearTap*>(&all)}) {
-    const auto got = gradients(tap);
+  CountingHook chosen(LinearHook::Experts::Chosen), all(LinearHook::Experts::All);
+  for (LinearHook* hook : {static_cast<LinearHook*>(nullptr), static_cast<LinearHook*>(&chosen),
+                           static_cast<LinearHook*>(&all)}) {
+    const auto got = gradients(hook);
     ASSERT_EQ(got.size(), wanted.size());
     for (size_t i = 0; i < got.size(); ++i) {
       EXPECT_LT(relative_error(got[i], wanted[i]), kRounding) << i;
@@ -110,7 +110,7 @@ TEST_P(Mixture, HasTheSameGradientsInEveryForm) {
 
 TEST_P(Mixture, ShowsTheExpertsThatATapAsksFor) {
   const at::Tensor token = hidden_.narrow(0, 0, 1).narrow(1, 0, 1);
-  CountingTap chosen(LinearTap::Experts::Chosen), all(LinearTap::Experts::All);
+  CountingHook chosen(LinearHook::Experts::Chosen), all(LinearHook::Experts::All);
   run(token, &chosen);
   run(token, &all);
   EXPECT_EQ(static_cast<int64_t>(chosen.shown.size()), model_.config().experts_per_token);
@@ -123,8 +123,8 @@ TEST_P(Mixture, ShowsTheExpertsThatATapAsksFor) {
 // A share that underflows to 0 adds nothing, but the expert was chosen.
 TEST_P(Mixture, AnExpertIsChosenWhateverItsShare) {
   weights_[Role::Router] = weights_[Role::Router] * 1e6;
-  CountingTap chosen(LinearTap::Experts::Chosen);
-  WideTap wide;
+  CountingHook chosen(LinearHook::Experts::Chosen);
+  WideHook wide;
   const at::Tensor token = hidden_.narrow(0, 0, 1).narrow(1, 0, 1);
   EXPECT_LT(relative_error(run(token, &chosen), run(token, &wide)), kRounding);
   EXPECT_EQ(static_cast<int64_t>(chosen.shown.size()), model_.config().experts_per_token);

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "prunus/calib/stream.h"
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 #include "prunus/pipeline/score.h"
 
 #include "support/device.h"
@@ -24,7 +24,7 @@ TEST(DecoderOnTheDevice, GivesTheLogitsOfTheCpu) {
     std::vector<at::Tensor> hidden = stream.embed({{ids}});
     stream.forward(hidden);
     const at::Tensor logits =
-        Head(model, kTestDevice).logits(hidden[0].to(kTestDevice).flatten(0, 1)).cpu();
+        LmHead(model, kTestDevice).logits(hidden[0].to(kTestDevice).flatten(0, 1)).cpu();
     EXPECT_LT(relative_error(logits, logits_of(model, ids).flatten(0, 1)), 1e-4) << family;
   }
 }

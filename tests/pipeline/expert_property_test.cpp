@@ -16,7 +16,7 @@
 #include "prunus/io/hf_directory.h"
 #include "prunus/job/output.h"
 #include "prunus/model/decoder.h"
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 
 #include "graph/fixture.h"
 #include "support/golden_models.h"
@@ -90,7 +90,7 @@ at::Tensor mixture_of(const ModelConfig& config, int layer, const BlockWeights& 
 // What the mixture adds to every place of the residual stream.
 at::Tensor masked_part(const ModelConfig& config, int layer, const BlockWeights& weights,
                        const at::Tensor& hidden, const std::vector<int64_t>& masked) {
-  const at::Tensor rms = (hidden.square().mean(-1, true) + config.rms_norm_eps).sqrt();
+  const at::Tensor rms = (hidden.square().mean(-1, true) + config.norm_eps).sqrt();
   const at::Tensor tokens = (hidden / rms * weights[Role::MlpNorm]).flatten(0, 1);
   std::vector<at::Tensor> rows;
   for (int64_t i = 0; i < tokens.size(0); ++i) {
@@ -112,7 +112,7 @@ at::Tensor masked_logits(const Model& model, const at::Tensor& ids, const Masked
     hidden = hidden + (mixture ? masked_part(model.config(), layer, weights, hidden, out)
                                : decoder.feed_forward_part(layer, weights, hidden));
   }
-  return Head(model, at::kCPU).logits(hidden.flatten(0, 1)).view({ids.size(0), ids.size(1), -1});
+  return LmHead(model, at::kCPU).logits(hidden.flatten(0, 1)).view({ids.size(0), ids.size(1), -1});
 }
 
 double max_difference(const at::Tensor& a, const at::Tensor& b) {

@@ -101,7 +101,7 @@ TEST_P(FamilyProperty, ShrunkLogitsEqualMaskedLogits) {
     const double scale = scale_of(static_cast<int64_t>(kept.size()), set.units);
     make_up_for_norms(model_, set, scale, *weights);
     ModelConfig config = model_.config();
-    if (set.label == AxisLabel::Hidden) config.rms_norm_eps *= scale * scale;
+    if (set.label == AxisLabel::Hidden) config.norm_eps *= scale * scale;
     const Model masked(config, weights);
     EXPECT_LT(relative_error(logits_of(shrunk, ids_), logits_of(masked, ids_)), 1e-4) << set.name();
     EXPECT_EQ(model_.parameters() - shrunk.parameters(),

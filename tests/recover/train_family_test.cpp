@@ -13,7 +13,7 @@
 #include "prunus/adapter/merge.h"
 #include "prunus/graph/groups.h"
 #include "prunus/job/output.h"
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 #include "prunus/recover/pretrain.h"
 #include "prunus/recover/recover.h"
 #include "prunus/train/mean_nll.h"
@@ -258,8 +258,8 @@ TEST_P(TrainFamily, AFrozenHeadGivesTheLossAndGradientOfEvaluation) {
   const ScoredPlaces scored = scored_places(batch, at::kCPU);
   at::manual_seed(4);
   const at::Tensor hidden = at::randn({4, 12, model_.config().hidden_size});
-  const Head head(model_, at::kCPU);
-  const Head::Loss want = head.loss_and_gradient(
+  const LmHead head(model_, at::kCPU);
+  const LmHead::Loss want = head.loss_and_gradient(
       hidden.flatten(0, 1).index_select(0, scored.places), scored.targets, 0.5);
   LossHead::Weights weights;
   if (model_.config().final_norm) {

@@ -10,8 +10,8 @@
 #include "prunus/base/files.h"
 #include "prunus/calib/stream.h"
 #include "prunus/io/checkpoint_writer.h"
-#include "prunus/model/head.h"
 #include "prunus/model/layout.h"
+#include "prunus/model/lm_head.h"
 
 namespace prunus::test {
 namespace {
@@ -128,7 +128,9 @@ at::Tensor logits_of(const Model& model, const at::Tensor& ids) {
   const BlockStream stream(model, at::kCPU);
   std::vector<at::Tensor> hidden = stream.embed({{ids}});
   stream.forward(hidden);
-  return Head(model, at::kCPU).logits(hidden[0].flatten(0, 1)).view({ids.size(0), ids.size(1), -1});
+  return LmHead(model, at::kCPU)
+      .logits(hidden[0].flatten(0, 1))
+      .view({ids.size(0), ids.size(1), -1});
 }
 
 at::Tensor random_ids(const Model& model, int64_t batch, int64_t seq, uint64_t seed) {

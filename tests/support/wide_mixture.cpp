@@ -3,12 +3,12 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 
 namespace prunus::test {
 
-at::Tensor WideTap::linear(Role role, const at::Tensor& input, const at::Tensor& weight,
-                           const at::Tensor& bias) {
+at::Tensor WideHook::linear(Role role, const at::Tensor& input, const at::Tensor& weight,
+                            const at::Tensor& bias) {
   inputs[role] = input.detach();
   return bias.defined() ? at::linear(input, weight, bias) : at::linear(input, weight);
 }
@@ -26,7 +26,7 @@ std::map<std::pair<int, Role>, at::Tensor> wide_gradients(const Model& model,
   const Decoder decoder(model.config());
   at::Tensor hidden = embed(model, ids, at::kCPU);
   for (int layer = 0; layer < model.layer_count(); ++layer) {
-    WideTap wide;
+    WideHook wide;
     const at::AutoGradMode on(true);
     hidden = decoder.block(layer, blocks[static_cast<size_t>(layer)], hidden, &wide);
   }
@@ -35,7 +35,7 @@ std::map<std::pair<int, Role>, at::Tensor> wide_gradients(const Model& model,
   at::Tensor grad = at::zeros_like(hidden);
   {
     const at::NoGradGuard no_grad;
-    const auto loss = Head(model, at::kCPU)
+    const auto loss = LmHead(model, at::kCPU)
                           .loss_and_gradient(hidden.narrow(1, 0, last).flatten(0, 1), targets,
                                              1.0 / static_cast<double>(targets.numel()));
     grad.narrow(1, 0, last).copy_(loss.grad_hidden.view({ids.size(0), last, -1}));

@@ -12,7 +12,7 @@ namespace prunus::test {
 /// Runs mixtures in the slow plain form: all experts on all tokens, as one part as wide as all of
 /// them together whose inner channels are multiplied by their expert's share. Keeps what enters
 /// each product.
-class WideTap : public LinearTap {
+class WideHook : public LinearHook {
  public:
   Experts experts() const override { return Experts::Joined; }
   at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,

@@ -12,7 +12,7 @@
 #include "prunus/base/error.h"
 #include "prunus/calib/stream.h"
 #include "prunus/cli/command.h"
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 #include "prunus/model/positions.h"
 
 namespace prunus::commands {
@@ -71,7 +71,7 @@ void run(const Options& options) {
   const BlockStream stream(model, device);
   std::vector<at::Tensor> hidden = stream.embed({{ids}});
   stream.forward(hidden);
-  const at::Tensor logits = Head(model, device)
+  const at::Tensor logits = LmHead(model, device)
                                 .logits(hidden[0].to(device).flatten(0, 1))
                                 .cpu()
                                 .view({ids.size(0), ids.size(1), -1});

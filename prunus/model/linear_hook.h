@@ -25,9 +25,9 @@ struct ExpertPart {
 };
 
 /// Stands between the decoder and its matrix products: calibration watches through it.
-class LinearTap {
+class LinearHook {
  public:
-  virtual ~LinearTap() = default;
+  virtual ~LinearHook() = default;
   /// y = x·Wᵀ + b. input [batch, seq, in]; weight [out, in]; bias [out] or undefined.
   virtual at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
                             const at::Tensor& bias) = 0;

@@ -1,4 +1,4 @@
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 
 #include <ATen/ATen.h>
 
@@ -9,7 +9,7 @@
 namespace prunus::test {
 namespace {
 
-TEST(Head, LossAndGradientEqualFloat64CrossEntropy) {
+TEST(LmHead, LossAndGradientEqualFloat64CrossEntropy) {
   const Model model = tiny_model({});
   const at::Tensor hidden = at::randn({7, 16});
   const at::Tensor targets = at::tensor({3, 0, 28, 5, 5, 1, 2}, at::kLong);
@@ -22,8 +22,8 @@ TEST(Head, LossAndGradientEqualFloat64CrossEntropy) {
       -at::log_softmax(at::matmul(normed, head.t()), 1).gather(1, targets.unsqueeze(1)).squeeze(1);
   (0.25 * nll.sum()).backward();
 
-  const Head product(model, at::kCPU);
-  const Head::Loss loss = product.loss_and_gradient(hidden, targets, 0.25);
+  const LmHead product(model, at::kCPU);
+  const LmHead::Loss loss = product.loss_and_gradient(hidden, targets, 0.25);
   EXPECT_NEAR(loss.nll_sum, nll.sum().item<double>(), 1e-5 * nll.sum().item<double>());
   EXPECT_LT(relative_error(loss.grad_hidden, x.grad()), 1e-5);
   EXPECT_LT(relative_error(product.token_nll(hidden, targets), nll.detach()), 1e-5);

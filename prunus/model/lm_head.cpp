@@ -1,4 +1,4 @@
-#include "prunus/model/head.h"
+#include "prunus/model/lm_head.h"
 
 #include <algorithm>
 
@@ -33,11 +33,11 @@ Softmax softmax_parts(at::Tensor logits, const at::Tensor& targets) {
 
 }  // namespace
 
-Head::Head(const Model& model, at::Device device)
+LmHead::LmHead(const Model& model, at::Device device)
     : model_(model), weight_(model.tensor(Role::LmHead)), device_(device), norm_(model, device) {}
 
 template <typename Use>
-void Head::for_each_vocab_chunk(int64_t max_rows, Use use) const {
+void LmHead::for_each_vocab_chunk(int64_t max_rows, Use use) const {
   const int64_t vocab = weight_.shape[0];
   const int64_t rows = std::clamp<int64_t>(kWeightBytes / 4 / weight_.shape[1], 1, max_rows);
   for (int64_t begin = 0; begin < vocab; begin += rows) {
@@ -52,7 +52,7 @@ void Head::for_each_vocab_chunk(int64_t max_rows, Use use) const {
 }
 
 template <typename Use>
-void Head::for_each_token_chunk(const at::Tensor& hidden, Use use) const {
+void LmHead::for_each_token_chunk(const at::Tensor& hidden, Use use) const {
   const int64_t tokens = hidden.size(0);
   const int64_t step = std::max<int64_t>(1, kLogitBytes / 4 / weight_.shape[0]);
   for (int64_t begin = 0; begin < tokens; begin += step) {
@@ -60,7 +60,7 @@ void Head::for_each_token_chunk(const at::Tensor& hidden, Use use) const {
   }
 }
 
-at::Tensor Head::chunk_logits(const at::Tensor& normed) const {
+at::Tensor LmHead::chunk_logits(const at::Tensor& normed) const {
   at::Tensor logits = at::empty({normed.size(0), weight_.shape[0]}, normed.options());
   for_each_vocab_chunk(weight_.shape[0],
                        [&](const at::Tensor& weight, int64_t begin, int64_t count) {
@@ -71,9 +71,9 @@ at::Tensor Head::chunk_logits(const at::Tensor& normed) const {
   return logits;
 }
 
-at::Tensor Head::logits(const at::Tensor& hidden) const { return chunk_logits(norm_(hidden)); }
+at::Tensor LmHead::logits(const at::Tensor& hidden) const { return chunk_logits(norm_(hidden)); }
 
-at::Tensor Head::token_nll(const at::Tensor& hidden, const at::Tensor& targets) const {
+at::Tensor LmHead::token_nll(const at::Tensor& hidden, const at::Tensor& targets) const {
   at::Tensor nll = at::empty({hidden.size(0)}, hidden.options());
   for_each_token_chunk(hidden, [&](int64_t begin, int64_t count) {
     const at::Tensor parts = logits(hidden.narrow(0, begin, count));
@@ -82,8 +82,8 @@ at::Tensor Head::token_nll(const at::Tensor& hidden, const at::Tensor& targets) 
   return nll;
 }
 
-Head::Loss Head::loss_and_gradient(const at::Tensor& hidden, const at::Tensor& targets,
-                                   double scale) const {
+LmHead::Loss LmHead::loss_and_gradient(const at::Tensor& hidden, const at::Tensor& targets,
+                                       double scale) const {
   Loss loss;
   for (at::Tensor* part : {&loss.grad_hidden, &loss.normalised, &loss.grad_normed}) {
     *part = at::zeros_like(hidden, at::MemoryFormat::Contiguous);
@@ -120,9 +120,9 @@ Head::Loss Head::loss_and_gradient(const at::Tensor& hidden, const at::Tensor& t
   return loss;
 }
 
-void Head::for_each_weight_rows(const std::vector<Loss>& losses,
-                                const std::vector<at::Tensor>& targets, double scale,
-                                const UseRows& use) const {
+void LmHead::for_each_weight_rows(const std::vector<Loss>& losses,
+                                  const std::vector<at::Tensor>& targets, double scale,
+                                  const UseRows& use) const {
   int64_t tokens = 1;
   for (const at::Tensor& target : targets) tokens = std::max(tokens, target.size(0));
   const int64_t rows = std::max<int64_t>(1, kLogitBytes / 4 / tokens);

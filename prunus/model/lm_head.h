@@ -14,10 +14,10 @@ namespace prunus {
 /// Final norm, output projection and cross-entropy, over pieces of the tokens and of the
 /// vocabulary, so that neither the FP32 head nor all logits are ever in memory at once.
 /// Peak memory: 128 MiB of logits and 64 MiB of weights besides the arguments.
-class Head {
+class LmHead {
  public:
   /// Reads the final norm; the head is read anew, piece by piece, in every call.
-  Head(const Model& model, at::Device device);
+  LmHead(const Model& model, at::Device device);
 
   /// Logits [tokens, vocab_size] FP32 of hidden states [tokens, hidden_size]: for few tokens.
   at::Tensor logits(const at::Tensor& hidden) const;

@@ -1,4 +1,4 @@
-#include "prunus/model/linear_tap.h"
+#include "prunus/model/linear_hook.h"
 
 #include <ATen/ATen.h>
 
@@ -9,13 +9,13 @@ at::Tensor ExpertPart::part_of(const at::Tensor& whole, int64_t axis) const {
   return whole.narrow(axis, expert * size, size);
 }
 
-at::Tensor LinearTap::expert_linear(Role role, const at::Tensor& input, const at::Tensor& weight,
-                                    const ExpertPart&) {
+at::Tensor LinearHook::expert_linear(Role role, const at::Tensor& input, const at::Tensor& weight,
+                                     const ExpertPart&) {
   return linear(role, input, weight, {});
 }
 
-at::Tensor LinearTap::scale(Role, const at::Tensor& normalised, const at::Tensor& gain,
-                            const at::Tensor& bias) {
+at::Tensor LinearHook::scale(Role, const at::Tensor& normalised, const at::Tensor& gain,
+                             const at::Tensor& bias) {
   return bias.defined() ? normalised * gain + bias : normalised * gain;
 }
 
