@@ -249,6 +249,19 @@ std::string expected_of(const BoundOption& option) {
   return words.empty() ? "text" : "one of " + words;
 }
 
+std::string interval_of(const BoundOption& option) {
+  const OptionKind kind = kind_of(option);
+  if (!is_number(kind)) return "";
+  const Range& range = option.info->range;
+  const std::string least = number_text(range.least);
+  if (std::isfinite(range.most)) {
+    return (range.open_least ? "(" : "[") + least + ", " + number_text(range.most) +
+           (range.open_most ? ")" : "]");
+  }
+  if (range.open_least) return "> " + least;
+  return range.least == 0 ? "" : ">= " + least;
+}
+
 std::string fault_of(const BoundOption& option, const std::string& text) {
   const OptionKind kind = kind_of(option);
   const auto got = [&] {
@@ -294,7 +307,8 @@ void check_exclusions(const Given& given, std::span<const BoundOption> options) 
   for (const GivenValue& one : given.values()) {
     for (const GivenValue& other : given.values()) {
       const bool clash = &one < &other && exclude_each_other(one.key, other.key, options);
-      PRUNUS_CHECK(!clash, InvalidArgument, one.where, ": excludes ", other.where);
+      PRUNUS_CHECK(!clash, InvalidArgument, one.where, ": cannot be given together with ",
+                   other.where);
     }
   }
 }

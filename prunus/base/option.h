@@ -175,6 +175,9 @@ std::string help_of(const OptionInfo& info);
 /// "a whole number from 1 to 10000", "one of sum, mean", "true or false", "text".
 std::string expected_of(const BoundOption& option);
 
+/// Of numbers "[1, 10000]", "[0, 1)", "> 0", ">= 2"; empty: nothing is known beyond the kind.
+std::string interval_of(const BoundOption& option);
+
 /// What is wrong with one text of a value: "got '0', expected a whole number, 1 or more"; empty
 /// where nothing is. (Words without a list of choices are judged by assign().)
 std::string fault_of(const BoundOption& option, const std::string& text);

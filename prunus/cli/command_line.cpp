@@ -43,8 +43,11 @@ const char* type_name(OptionKind kind) {
   }
 }
 
+// Shown in the help: an interval with two ends.
 CLI::Validator no_fault(const BoundOption& option) {
-  return {[&option](std::string& text) { return fault_of(option, text); }, ""};
+  const std::string interval = interval_of(option);
+  return {[&option](std::string& text) { return fault_of(option, text); },
+          interval.find(',') == interval.npos ? "" : interval};
 }
 
 std::string default_text(const BoundOption& option) {

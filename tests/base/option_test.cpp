@@ -114,6 +114,16 @@ TEST(Option, ShowsAValueAsOnTheCommandLine) {
   EXPECT_EQ(recipe_key(*row(options, "baked-by").info), "baked_by");
 }
 
+TEST(Option, ShowsTheIntervalOfANumber) {
+  Pie pie;
+  const std::vector<BoundOption> options = bound(pie);
+  EXPECT_EQ(interval_of(row(options, "slices")), "[1, 100]");
+  EXPECT_EQ(interval_of(row(options, "sugar")), "[0, 1)");
+  EXPECT_EQ(interval_of(row(options, "salt")), "> 0");
+  EXPECT_EQ(interval_of(row(options, "heat")), "");
+  EXPECT_EQ(interval_of(row(options, "note")), "");
+}
+
 TEST(Option, LaterValuesOverrideAndDropWhatTheyExclude) {
   Pie pie;
   const std::vector<BoundOption> options = bound(pie);
@@ -124,7 +134,7 @@ TEST(Option, LaterValuesOverrideAndDropWhatTheyExclude) {
   EXPECT_FALSE(all.has("sugar"));  // salt excludes it
   EXPECT_TRUE(all.has("salt"));
   EXPECT_NO_THROW(check_exclusions(all, options));
-  expect_error(ErrorKind::InvalidArgument, "--sugar: excludes --salt", [&] {
+  expect_error(ErrorKind::InvalidArgument, "--sugar: cannot be given together with --salt", [&] {
     check_exclusions(given({{"sugar", {"0.1"}}, {"salt", {"1"}}}), options);
   });
 }

@@ -173,7 +173,7 @@ TEST_F(Recipe, AValueOutOfRangeIsNamedWithItsPlace) {
   refuse("sugar = inf", "sugar: got 'inf', expected a number from 0 to 1");
   refuse("[prune]\nfruit = \"plumm\"", "pie.toml:2:9: fruit: 'plumm' is not known; known: plum");
   refuse("model = \"\"", "model: got nothing");
-  refuse("salt = 1\nsugar = 0.5", "excludes");
+  refuse("salt = 1\nsugar = 0.5", "together with");
 }
 
 TEST_F(Recipe, AFileThatIsNoRecipeIsCorrupt) {

@@ -6,29 +6,16 @@
 #include "prunus/cli/bench_text.h"
 #include "prunus/cli/command_line.h"
 #include "prunus/cli/output_file.h"
+#include "prunus/cli/record_output.h"
 #include "prunus/eval/eval_table.h"
 
 namespace prunus::commands {
 namespace {
 
-struct Output {
-  std::string out;
-  bool force = false;
-};
-
-constexpr Option<Output> kOutputOptions[] = {
-    {.info = {.key = "out", .help = "also write the JSON, a run.json, to this file"},
-     .member = PRUNUS_MEMBER(Output, out)},
-    {.info = {.key = "force", .help = "replace what stands at --out"},
-     .member = PRUNUS_MEMBER(Output, force)}};
-
-const OptionTable<Output> kOutputTable{
-    .command = "bench", .options = kOutputOptions, .fresh = +[] { return Output(); }};
-
 struct Measurement {
   explicit Measurement(CLI::App& app) {
     line.add(bench_table, job);
-    line.add(kOutputTable, output);
+    line.add(bench_output_table, output);
     line.add(program_table, program);
     line.declare(app);
   }
@@ -36,7 +23,7 @@ struct Measurement {
   Measurement& operator=(const Measurement&) = delete;
 
   BenchJob job = bench_table.fresh();
-  Output output;
+  RecordOutput output = {};
   ProgramOptions program;
   CommandLine line{bench_table.command};
 };

@@ -9,6 +9,7 @@
 #include "prunus/cli/command_line.h"
 #include "prunus/cli/eval_text.h"
 #include "prunus/cli/output_file.h"
+#include "prunus/cli/record_output.h"
 #include "prunus/eval/eval_table.h"
 
 namespace prunus::commands {
@@ -16,30 +17,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Output {
-  std::string out;
-  std::string samples;
-  bool resume = false;
-  bool force = false;
-};
-
-constexpr Option<Output> kOutputOptions[] = {
-    {.info = {.key = "out", .help = "write the JSON, a run.json, to this file, too"},
-     .member = PRUNUS_MEMBER(Output, out)},
-    {.info = {.key = "samples", .help = "write every item's scores as jsonl"},
-     .member = PRUNUS_MEMBER(Output, samples)},
-    {.info = {.key = "resume", .help = "go on where an interrupted run with this --out stopped"},
-     .member = PRUNUS_MEMBER(Output, resume)},
-    {.info = {.key = "force", .help = "replace what stands at --out"},
-     .member = PRUNUS_MEMBER(Output, force)}};
-
-const OptionTable<Output> kOutputTable{
-    .command = "eval", .options = kOutputOptions, .fresh = +[] { return Output(); }};
-
 struct Evaluation {
   explicit Evaluation(CLI::App& app) {
     line.add(eval_table, job);
-    line.add(kOutputTable, output);
+    line.add(eval_output_table, output);
     line.add(program_table, program);
     line.declare(app);
   }
@@ -47,15 +28,15 @@ struct Evaluation {
   Evaluation& operator=(const Evaluation&) = delete;
 
   EvalJob job = eval_table.fresh();
-  Output output;
+  RecordOutput output = {};
   ProgramOptions program;
   CommandLine line{eval_table.command};
 };
 
-std::string work_file(const Output& output) { return output.out + ".work"; }
+std::string work_file(const RecordOutput& output) { return output.out + ".work"; }
 
 EvalJob job_of(const Evaluation& asked) {
-  const Output& output = asked.output;
+  const RecordOutput& output = asked.output;
   PRUNUS_CHECK(!output.resume || !output.out.empty(), InvalidArgument,
                "--resume needs --out: what is finished is kept beside that file");
   EvalJob job = asked.job;
@@ -64,7 +45,7 @@ EvalJob job_of(const Evaluation& asked) {
 }
 
 // What stands is not overwritten, and the state of another run not thrown away, without a word.
-void check_out(const Output& options, const EvalJob& job) {
+void check_out(const RecordOutput& options, const EvalJob& job) {
   const OutputFile cache{"--kl-cache", job.divergence.cache};
   check_outputs({{"--out", options.out}, {"--samples", options.samples}}, inputs_of(job),
                 options.force);
@@ -74,7 +55,7 @@ void check_out(const Output& options, const EvalJob& job) {
                "--samples is for --tasks");
 }
 
-void check_state(const Output& options) {
+void check_state(const RecordOutput& options) {
   if (options.out.empty() || !fs::exists(work_file(options)) || options.resume) return;
   PRUNUS_CHECK(options.force, InvalidArgument, work_file(options),
                ": is the state of an interrupted run; --resume goes on, --force begins anew");
@@ -92,7 +73,7 @@ void settle_malloc(bool tasks_begin) {
 
 void run(Evaluation& asked) {
   asked.line.fill_jobs();
-  const Output& output = asked.output;
+  const RecordOutput& output = asked.output;
   EvalJob job = job_of(asked);
   check_job(job);
   check_out(output, job);
