@@ -3,6 +3,7 @@
 
 #include "prunus/calib/needs.h"
 #include "prunus/calib/statistics_collector.h"
+#include "prunus/model/linear_tap.h"
 
 namespace prunus {
 
@@ -16,8 +17,9 @@ struct WeightStats {
   const LayerStatistics* layer = nullptr;
   /// Sums of a statistic of the weight's input.
   const StatisticSums& of_input(const Statistic& statistic) const {
-    return layer->of(statistic, role);
+    return layer->of(statistic, role, expert);
   }
+  int expert = -1;              ///< of a mixture's experts one by one; −1: none, or all joined
   at::Tensor gradient;          ///< [out, in]
   at::Tensor squared_gradient;  ///< [out, in]: (1/N)·Σ_j (∂L_j/∂W)², the diagonal of the Fisher
   at::Tensor row_saliency;      ///< FP64 [out]: Σ_i W[k,i]·g[k,i], signed
@@ -29,6 +31,9 @@ struct WeightStats {
   /// Of a mixture, as part of its router, whose rows are the experts. FP64 [experts]:
   at::Tensor output_norm;    ///< Σ ‖g_e(x)·f_e(x)‖₂ over the tokens x that chose expert e
   at::Tensor routed_tokens;  ///< how many these are
+
+  /// What is known of one expert's part of the experts' joined weight.
+  WeightStats of_expert(const ExpertPart& part) const;
 };
 
 }  // namespace prunus

@@ -52,6 +52,15 @@ void print_prune_summary(const Json& record) {
                sizes_text(after.at("num_key_value_heads")));
   print_change("FFN channels", sizes_text(before.at("intermediate_size")),
                sizes_text(after.at("intermediate_size")));
+  if (record.contains("mask")) {
+    const Json& mask = record.at("mask");
+    const auto zeros = number(mask, "zeros");
+    const auto weights = number(mask, "weights");
+    std::printf("%-16s %s of %s weights of the layers' matrices (%.1f %%), pattern %s\n", "zeros",
+                human_count(zeros).c_str(), human_count(weights).c_str(),
+                100.0 * static_cast<double>(zeros) / static_cast<double>(weights),
+                mask.at("pattern").get<std::string>().c_str());
+  }
   double seconds = 0;
   for (const Json& stage : record.at("stages")) seconds += stage.at("seconds").get<double>();
   std::printf("%-16s %.1f s, peak memory %s\n", "took", seconds,

@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kMagic = "PRUNUS-TENSORS-1";
 constexpr uint64_t kMaxHeaderBytes = uint64_t{64} << 20;
 constexpr std::pair<std::string_view, at::ScalarType> kDtypes[] = {
-    {"F32", at::kFloat}, {"F64", at::kDouble}, {"I64", at::kLong}};
+    {"F32", at::kFloat}, {"F64", at::kDouble}, {"I64", at::kLong}, {"U8", at::kByte}};
 
 std::string_view dtype_name(at::ScalarType dtype) {
   for (const auto& [name, type] : kDtypes) {

@@ -17,7 +17,7 @@ struct ExpertPart {
       joined;  ///< gate and up [experts·inner, hidden], dim 0; down [hidden, experts·inner], 1
   /// [batch]: how many of the tokens come from each row of the batch. They stand in the order of
   /// rows and positions, so that those of one row lie together.
-  std::vector<int64_t> row_tokens;
+  std::vector<int64_t> row_tokens = {};
 
   bool present() const { return expert >= 0; }
   /// This expert's part of what has joined's axis `dim` along `axis`: a view.

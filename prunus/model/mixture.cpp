@@ -172,4 +172,16 @@ at::Tensor mixture(const ModelConfig& config, int layer, const BlockWeights& wei
   return out + shared_expert(config, weights, hidden, tap);
 }
 
+std::vector<ExpertPart> experts_of(const ModelConfig& config, int layer, Role role,
+                                   const at::Tensor& weight) {
+  const auto count = static_cast<int>(config.layers[static_cast<size_t>(layer)].experts);
+  const bool inner = role == Role::GateProj || role == Role::UpProj;
+  if (!inner && role != Role::DownProj) return {};
+  std::vector<ExpertPart> experts;
+  for (int expert = 0; expert < count; ++expert) {
+    experts.push_back({.expert = expert, .experts = count, .dim = inner ? 0 : 1, .joined = weight});
+  }
+  return experts;
+}
+
 }  // namespace prunus

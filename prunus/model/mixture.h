@@ -1,4 +1,6 @@
 #pragma once
+#include <vector>
+
 #include <ATen/core/Tensor.h>
 
 #include "prunus/model/linear_tap.h"
@@ -17,5 +19,10 @@ namespace prunus {
 /// Source: Jiang et al., arXiv:2401.04088, section 2.1.
 at::Tensor mixture(const ModelConfig& config, int layer, const BlockWeights& weights,
                    const at::Tensor& hidden, LinearTap* tap);
+
+/// The experts in the weight of a role that joins those of a layer's experts, in order; none where
+/// it is of no expert.
+std::vector<ExpertPart> experts_of(const ModelConfig& config, int layer, Role role,
+                                   const at::Tensor& weight);
 
 }  // namespace prunus

@@ -14,14 +14,15 @@
 namespace prunus {
 
 std::string LayerFiles::path(int layer, const char* ending) const {
-  return c10::str(folder_, "/overlay-", layer, ending);
+  return c10::str(folder_, "/", stem_, "-", layer, ending);
 }
 
 void LayerFiles::keep(int layer, const std::vector<OverlayTensor>& tensors) const {
   std::vector<at::Tensor> values;
   Json names = Json::array();
   for (const OverlayTensor& one : tensors) {
-    values.push_back(one.value.to(at::kFloat));  // exact; the file knows no half precision
+    const bool wide = !one.value.is_floating_point();
+    values.push_back(wide ? one.value : one.value.to(at::kFloat));  // the file knows no halves
     names.push_back(one.tensor->name);
   }
   save_durably(path(layer, ".tensors"), values);

@@ -16,11 +16,13 @@ struct OverlayTensor {
   at::Tensor value;                    ///< CPU, any floating dtype
 };
 
-/// Tensors of layers in files, overlay-N.tensors and overlay-N.json (their names), in FP32, so that
-/// no more than one layer is in memory and interrupted work goes on behind the last one.
+/// Tensors of layers in files, <stem>-N.tensors and <stem>-N.json (their names), floating ones in
+/// FP32, so that no more than one layer is in memory and interrupted work goes on behind the last
+/// one. The model must outlive it.
 class LayerFiles {
  public:
-  LayerFiles(const Model& model, std::string folder) : model_(&model), folder_(std::move(folder)) {}
+  LayerFiles(const Model& model, std::string folder, std::string stem = "overlay")
+      : model_(&model), folder_(std::move(folder)), stem_(std::move(stem)) {}
 
   /// Replaces what was kept of the layer. On the disk when it returns. Throws Io.
   void keep(int layer, const std::vector<OverlayTensor>& tensors) const;
@@ -32,6 +34,7 @@ class LayerFiles {
 
   const Model* model_;
   std::string folder_;
+  std::string stem_;
 };
 
 /// Whether a file of this name is one of LayerFiles.

@@ -87,9 +87,10 @@ void check_target(const PruneOptions& options) {
 void check_block_only(const Asked& asked) {
   const PruneOptions& options = asked.options;
   if (asked.structure == Structure::Block) return;
-  const bool block = options.attn_ratio || options.ffn_ratio || options.layers ||
-                     options.attn_layers || options.ffn_layers || options.global ||
-                     !options.budget.empty() || options.granularity != Granularity::KvGroup;
+  const bool layers = options.layers && asked.structure != Structure::Weight;
+  const bool block = options.attn_ratio || options.ffn_ratio || layers || options.attn_layers ||
+                     options.ffn_layers || options.global || !options.budget.empty() ||
+                     options.granularity != Granularity::KvGroup;
   PRUNUS_CHECK(!block, InvalidArgument,
                "--layers, --attn-*, --ffn-*, --global, --budget and --granularity are for "
                "--structure block");
@@ -120,26 +121,31 @@ void check_layer_wise(const Asked& asked) {
 void check_weight_wise(const Asked& asked) {
   const PruneOptions& options = asked.options;
   if (asked.structure != Structure::Weight) {
-    PRUNUS_CHECK(!options.sparsity, InvalidArgument,
-                 "--sparsity sets single weights to zero: it needs --structure weight, or a "
-                 "--method for it: ",
+    PRUNUS_CHECK(!options.sparsity && options.pattern.empty(), InvalidArgument,
+                 "--sparsity and --pattern set single weights to zero: they need --structure "
+                 "weight, with a --method that scores weights: ",
                  methods_that_score(Structure::Weight));
     return;
   }
+  const bool row = options.pattern.empty() || options.pattern == "row";
+  PRUNUS_CHECK(row || !options.sparsity, InvalidArgument, "--pattern ", options.pattern,
+               " says how many weights are zero: drop --sparsity");
   const bool other = options.ratio || options.target_params || options.target_bytes ||
                      options.steps != 1 || options.round_to > 1 || !options.reduction.empty() ||
                      options.normalisation;
   PRUNUS_CHECK(!other, InvalidArgument,
-               "--structure weight sets weights to zero and removes none: give --sparsity; no "
-               "--ratio, target, steps, rounding, normalisation or reduction");
+               "--structure weight sets weights to zero and removes none: give --sparsity or "
+               "--pattern; no --ratio, target, steps, rounding, normalisation or reduction");
 }
 
 void check_compat(const Asked& asked) {
   const PruneOptions& options = asked.options;
   if (options.compat.empty()) return;
-  PRUNUS_CHECK(asked.method.members == Members::All && asked.criterion.scores_slices(),
-               InvalidArgument, "--method ", options.method,
-               " is not of the program that --compat llm-pruner follows: drop --compat");
+  const bool units = asked.structure != Structure::Weight && asked.criterion.scores_slices();
+  PRUNUS_CHECK(asked.method.members == Members::All && units, InvalidArgument, "--method ",
+               options.method,
+               " with this --structure is not of the program that --compat llm-pruner follows: "
+               "drop --compat");
   PRUNUS_CHECK(options.granularity == Granularity::KvGroup, InvalidArgument,
                "--compat llm-pruner removes whole heads or KV groups: no --granularity");
   PRUNUS_CHECK(!options.normalisation || *options.normalisation == Normalisation::None,
@@ -205,6 +211,11 @@ const Budget& budget_of(const Asked& asked) {
   return find_budget(own ? asked.method.budget : asked.conventions.uniform);
 }
 
+// Of a method for another structure: half.
+double sparsity_by_default(const Asked& asked) {
+  return asked.method.structure == Structure::Weight ? asked.method.ratio : 0.5;
+}
+
 std::string reduction_of(const Asked& asked) {
   if (!asked.options.reduction.empty()) return asked.options.reduction;
   if (!asked.method.reduction.empty()) return std::string(asked.method.reduction);
@@ -213,7 +224,8 @@ std::string reduction_of(const Asked& asked) {
 }
 
 void check_recipe(const PruneRecipe& recipe, const PruneOptions& given, int64_t layer_count) {
-  check_ratio(recipe.ratio, given.sparsity ? "--sparsity" : "--ratio");
+  check_ratio(recipe.ratio, "--ratio");
+  check_ratio(recipe.sparsity, "--sparsity");
   check_ratio(recipe.attn_ratio, "--attn-ratio");
   check_ratio(recipe.ffn_ratio, "--ffn-ratio");
   check_range(recipe.attn_layers, layer_count, "--attn-layers");
@@ -257,8 +269,9 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
   check_range(layers, layer_count, "--layers");
   const Budget& budget = budget_of(asked);
   const bool own_budget = options.budget.empty() && !options.global;
-  const double ratio =
-      options.sparsity ? *options.sparsity : options.ratio.value_or(asked.setting.ratio);
+  const bool weights = asked.structure == Structure::Weight;
+  const double ratio = weights ? 0 : options.ratio.value_or(asked.setting.ratio);
+  const Pattern pattern = options.pattern.empty() ? Pattern{} : parse_pattern(options.pattern);
   PruneRecipe recipe{
       .name = options.method,
       .method = &asked.method,
@@ -274,6 +287,9 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
       .ratio = ratio,
       .attn_ratio = options.attn_ratio.value_or(ratio),
       .ffn_ratio = options.ffn_ratio.value_or(ratio),
+      .pattern = pattern,
+      .sparsity =
+          weights ? sparsity_of(pattern, options.sparsity.value_or(sparsity_by_default(asked))) : 0,
       .target_params = options.target_params,
       .target_bytes = options.target_bytes,
       .attn_layers = options.attn_layers.value_or(layers),

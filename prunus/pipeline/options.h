@@ -12,6 +12,7 @@
 #include "prunus/pipeline/conventions.h"
 #include "prunus/pipeline/method.h"
 #include "prunus/pipeline/reduction.h"
+#include "prunus/solve/pattern.h"
 
 namespace prunus {
 
@@ -47,6 +48,8 @@ struct PruneOptions {
   std::optional<double> ffn_ratio = std::nullopt;   ///< instead of `ratio` for FFN channels
   /// Structure::Weight: fraction of the weights to set to zero, in [0, 1).
   std::optional<double> sparsity = std::nullopt;
+  /// Structure::Weight: where zeros may be, "row" or "N:M" (solve/pattern.h), which says how many.
+  std::string pattern = {};
   /// Solve for the ratio that leaves at most so much; not together with the ratios.
   std::optional<int64_t> target_params = std::nullopt;
   std::optional<int64_t> target_bytes = std::nullopt;
@@ -87,6 +90,8 @@ struct PruneRecipe {
   double ratio = 0;       ///< of what has no ratio of its own
   double attn_ratio = 0;  ///< of heads
   double ffn_ratio = 0;   ///< of FFN channels
+  Pattern pattern;        ///< Structure::Weight: of the zeros
+  double sparsity = 0;    ///< Structure::Weight: their share
   std::optional<int64_t> target_params;
   std::optional<int64_t> target_bytes;
   LayerRange attn_layers;

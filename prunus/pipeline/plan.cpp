@@ -1,17 +1,21 @@
 #include "prunus/pipeline/plan.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
 #include "prunus/base/whole_number.h"
+#include "prunus/model/mask.h"
 
 namespace prunus {
 namespace {
 
+// 1: keeps alone; 2: with masks.
 constexpr int kVersion = 1;
+constexpr int kMaskVersion = 2;
 constexpr AxisLabel kPlannable[] = {AxisLabel::Ffn,      AxisLabel::KvGroup,  AxisLabel::QueryHead,
                                     AxisLabel::RopePair, AxisLabel::ValueDim, AxisLabel::Hidden,
                                     AxisLabel::Layer,    AxisLabel::Expert,   AxisLabel::SharedFfn};
@@ -50,6 +54,20 @@ PlanEntry entry_from(const Json& json, const std::string& where) {
   return entry;
 }
 
+PlanMask mask_from(const Json& json, const std::string& where) {
+  PlanMask mask;
+  try {
+    mask.pattern = parse_pattern(json.at("pattern").get<std::string>());
+  } catch (const Error& error) {
+    PRUNUS_FAIL(Corrupt, where, ": ", error.what());
+  }
+  mask.sparsity = json.at("sparsity").get<double>();
+  PRUNUS_CHECK(mask.sparsity >= 0 && mask.sparsity < 1, Corrupt, where, ": sparsity ",
+               mask.sparsity, " is not in [0, 1)");
+  mask.sha256 = json.at("sha256").get<std::string>();
+  return mask;
+}
+
 }  // namespace
 
 std::vector<Keep> Plan::keeps() const {
@@ -67,11 +85,17 @@ Json to_json(const Plan& plan) {
                       {"keep", entry.keep.units},
                       {"scores", entry.scores}});
   }
-  return {{"format", "prunus-plan"},
-          {"version", kVersion},
-          {"method", plan.method},
-          {"config_sha256", plan.config_sha256},
-          {"groups", std::move(groups)}};
+  Json json = {{"format", "prunus-plan"},
+               {"version", plan.mask ? kMaskVersion : kVersion},
+               {"method", plan.method},
+               {"config_sha256", plan.config_sha256},
+               {"groups", std::move(groups)}};
+  if (plan.mask) {
+    json["mask"] = {{"pattern", pattern_name(plan.mask->pattern)},
+                    {"sparsity", plan.mask->sparsity},
+                    {"sha256", plan.mask->sha256}};
+  }
+  return json;
 }
 
 Plan plan_from_json(const Json& json, const std::string& where) {
@@ -79,18 +103,31 @@ Plan plan_from_json(const Json& json, const std::string& where) {
   try {
     PRUNUS_CHECK(json.is_object() && json.value("format", "") == "prunus-plan", Corrupt, where,
                  ": not a plan; expected \"format\": \"prunus-plan\"");
-    PRUNUS_CHECK(json.at("version") == kVersion, Corrupt, where, ": version ",
-                 json.at("version").dump(), ", this program reads ", kVersion);
+    const Json& version = json.at("version");
+    PRUNUS_CHECK(version == kVersion || version == kMaskVersion, Corrupt, where, ": version ",
+                 version.dump(), ", this program reads ", kVersion, " and ", kMaskVersion);
     plan.method = json.value("method", "");
     plan.config_sha256 = json.value("config_sha256", "");
     size_t number = 0;
     for (const Json& group : json.at("groups")) {
       plan.entries.push_back(entry_from(group, c10::str(where, ": groups[", number++, "]")));
     }
+    if (version == kMaskVersion) plan.mask = mask_from(json.at("mask"), where + ": mask");
   } catch (const nlohmann::json::exception& error) {
     PRUNUS_FAIL(Corrupt, where, ": not a valid plan: ", error.what());
   }
   return plan;
+}
+
+Model result_of(const Model& model, const Plan& plan, const std::string& mask_dir) {
+  Model cut = shrink(model, plan.keeps());
+  cut.set_precision(model.precision());
+  if (!plan.mask) return cut;
+  PRUNUS_CHECK(std::filesystem::is_directory(mask_dir), NotFound, mask_dir,
+               ": no such folder; the plan has zeros, whose masks stand in masks/ beside it");
+  PRUNUS_CHECK(sha256_of_masks(cut, mask_files(cut, mask_dir)) == plan.mask->sha256, Corrupt,
+               mask_dir, ": these are not the masks that the plan was made with");
+  return masked(cut, mask_dir);
 }
 
 void check_plan(const Plan& plan, const Model& model) {

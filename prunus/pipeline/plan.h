@@ -1,10 +1,12 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "prunus/base/json.h"
 #include "prunus/graph/shrink.h"
+#include "prunus/solve/pattern.h"
 
 namespace prunus {
 
@@ -15,12 +17,21 @@ struct PlanEntry {
   std::vector<double> scores;  ///< [units], higher = keep; may be empty in a plan written by hand
 };
 
+/// Zeros in the matrices of what stays. Which weights they are stands in masks/ beside the plan
+/// (docs/formats/mask.md).
+struct PlanMask {
+  Pattern pattern;
+  double sparsity = 0;
+  std::string sha256;  ///< of the masks (sha256_of_masks)
+};
+
 /// The hinge of the program: everything before it only reads the model, everything after only
 /// executes it. Saved as plan.json (docs/formats/plan.md).
 struct Plan {
   std::string method;         ///< free text for the reader
   std::string config_sha256;  ///< of the config.json it was made for; empty: not recorded
   std::vector<PlanEntry> entries;
+  std::optional<PlanMask> mask = {};
 
   std::vector<Keep> keeps() const;
 };
@@ -29,6 +40,11 @@ Json to_json(const Plan& plan);
 
 /// Throws Corrupt naming `where` and the entry on anything that is not a plan of this version.
 Plan plan_from_json(const Json& json, const std::string& where);
+
+/// What the plan leaves of the model: cut by its keeps, with the zeros of the masks in `mask_dir`
+/// where it has some. Throws as shrink(); NotFound where the masks are missing; Corrupt where they
+/// are not those that the plan was made with.
+Model result_of(const Model& model, const Plan& plan, const std::string& mask_dir);
 
 /// Throws InvalidArgument where the plan's layers, axes or unit counts are not the model's.
 void check_plan(const Plan& plan, const Model& model);

@@ -6,6 +6,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/model/mask.h"
 
 namespace prunus {
 namespace {
@@ -22,6 +23,7 @@ PlanContext plan_context(const WorkFolder& folder, int64_t ram_bytes,
                          std::function<std::vector<TokenBatch>(int64_t)> calibration) {
   PlanContext context;
   context.calibration = std::move(calibration);
+  context.mask_dir = folder.path() + "/masks";
   context.store = [&folder, ram_bytes](int64_t step) {
     return std::make_unique<StreamStore>(StreamStore::Options{
         .dir = step_path(folder, step), .ram_bytes = ram_bytes, .resumable = folder.resumable()});
@@ -53,6 +55,7 @@ PlanContext plan_context(const WorkFolder& folder, int64_t ram_bytes,
 }
 
 bool is_plan_state(const std::string& name) {
+  if (is_mask_file(name) && name.ends_with(".json")) return true;
   if (name.ends_with(".json") && name.starts_with("step-")) return true;
   const bool block = name.starts_with("hidden-") || name.starts_with("gradient-");
   return block && name.ends_with(".tensors") && name != "hidden-0.tensors";

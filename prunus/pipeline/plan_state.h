@@ -10,8 +10,9 @@
 namespace prunus {
 
 /// The state of a `prunus prune` in its work folder, as make_plan sees it: hidden states and
-/// gradients of the step under way in step-N/, the plans of finished steps in step-N.json
-/// (docs/formats/work.md). `ram_bytes` as StreamStore. The folder must outlive what is returned.
+/// gradients of the step under way in step-N/, the plans of finished steps in step-N.json, masks in
+/// masks/ (docs/formats/work.md). `ram_bytes` as StreamStore. The folder must outlive what is
+/// returned.
 PlanContext plan_context(const WorkFolder& folder, int64_t ram_bytes,
                          std::function<std::vector<TokenBatch>(int64_t step)> calibration);
 

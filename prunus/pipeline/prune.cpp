@@ -1,11 +1,13 @@
 #include "prunus/pipeline/prune.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <numeric>
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
 #include "prunus/base/quantity.h"
+#include "prunus/pipeline/masks.h"
 #include "prunus/pipeline/score.h"
 
 namespace prunus {
@@ -56,6 +58,33 @@ void warn_where_nothing_goes(const std::vector<ScoredSet>& sets,
                  "in sets alike"));
     return;
   }
+}
+
+// Zeros instead of cuts.
+PlanResult mask_plan(const Model& model, const PlanContext& context, const PruneRecipe& recipe) {
+  if (context.finished) {
+    if (auto earlier = context.finished(0)) return *earlier;
+  }
+  TORCH_INTERNAL_ASSERT(!context.mask_dir.empty());
+  std::error_code error;
+  std::filesystem::create_directories(context.mask_dir, error);
+  PRUNUS_CHECK(!error, Io, context.mask_dir, ": cannot create directory: ", error.message());
+  std::vector<TokenBatch> batches;
+  if (needs_calibration(recipe) && context.calibration) batches = context.calibration(0);
+  std::unique_ptr<StreamStore> store;
+  if (context.store) store = context.store(0);
+  Model exact = model;
+  exact.set_precision(recipe.precision);
+  const LayerFiles files = mask_files(exact, context.mask_dir);
+  const MaskSummary summary = choose_masks(exact, recipe, batches, files, store.get());
+  const LayerRange range = recipe.attn_layers;
+  PlanResult result{.plan = {}, .calibration_loss = summary.loss};
+  result.plan.method = c10::str(recipe.name, ", ", recipe.criterion->name, ", zeros by ",
+                                pattern_name(recipe.pattern), ", sparsity ", recipe.sparsity,
+                                ", layers ", range.begin, ":", range.end, ", seed ", recipe.seed);
+  result.plan.mask = {recipe.pattern, recipe.sparsity, sha256_of_masks(exact, files)};
+  if (context.finish) context.finish(0, result);
+  return result;
 }
 
 // One iterative run over a model: what is kept so far, and the next step of it.
@@ -262,6 +291,7 @@ bool needs_calibration(const PruneRecipe& recipe) {
 
 PlanResult plan_by(const Model& model, const PlanContext& context, const PruneRecipe& recipe) {
   if (recipe.names_layers()) return {.plan = layer_plan(recipe, model.layer_count())};
+  if (recipe.structure == Structure::Weight) return mask_plan(model, context, recipe);
   return Planner(model, context, recipe).run();
 }
 

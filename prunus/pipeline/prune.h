@@ -15,8 +15,10 @@ namespace prunus {
 
 struct PlanResult {
   Plan plan;
-  double calibration_loss = 0;  ///< nats per token, of the first step; 0 where none was needed
-  double ratio = 0;             ///< as given, or as solved for the target
+  /// Nats per token, of the first step; 0 where none was needed. Of Structure::Weight where the
+  /// forward pass is looked at: of the model with its zeros (MaskSummary::loss).
+  double calibration_loss = 0;
+  double ratio = 0;  ///< as given, or as solved for the target
 };
 
 /// Where a plan comes from and what it leaves behind. Any member may be empty.
@@ -28,6 +30,8 @@ struct PlanContext {
   /// A step's result from an earlier, interrupted process, and where to leave it.
   std::function<std::optional<PlanResult>(int64_t step)> finished = {};
   std::function<void(int64_t step, const PlanResult& result)> finish = {};
+  /// Folder where the masks go; needed for Structure::Weight.
+  std::string mask_dir = {};
 };
 
 /// True where the recipe's criterion must see calibration text.

@@ -1,5 +1,6 @@
 #include "prunus/pipeline/prune_table.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include <ATen/ATen.h>
@@ -99,6 +100,11 @@ Json ratio_json(const PruneRecipe& recipe, double ratio) {
   return recipe.has_target() ? Json(nullptr) : Json(ratio);
 }
 
+// What only --structure weight has.
+Json of_zeros(const PruneRecipe& recipe, Json value) {
+  return recipe.structure == Structure::Weight ? value : Json(nullptr);
+}
+
 Json range_json(const LayerRange& range) { return {range.begin, range.end}; }
 
 // The value of run.json, from the recipe.
@@ -153,6 +159,20 @@ constexpr Row kOptions[] = {
               .range = kShare},
      .member = PRUNUS_MEMBER(PruneJob, options.ffn_ratio),
      .resolved = RESOLVED(ratio_json(recipe, recipe.ffn_ratio))},
+    {.info = {.key = "sparsity",
+              .group = kHowMuch,
+              .help =
+                  "with --structure weight: fraction of the weights of each row to set to zero, "
+                  "0 to 1 (default 0.5)",
+              .range = kShare},
+     .member = PRUNUS_MEMBER(PruneJob, options.sparsity),
+     .resolved = RESOLVED(of_zeros(recipe, recipe.sparsity))},
+    {.info = {.key = "pattern",
+              .group = kHowMuch,
+              .help = "with --structure weight: where zeros may be. row: anywhere, as many in each "
+                      "row (default); N:M, such as 2:4: N of every M weights stay"},
+     .member = PRUNUS_MEMBER(PruneJob, options.pattern),
+     .resolved = RESOLVED(of_zeros(recipe, pattern_name(recipe.pattern)))},
     {.info = {.key = "target-params",
               .group = kHowMuch,
               .help = "leave at most so many parameters, 0.8x or 5.4B: the ratio is solved for and "
@@ -215,9 +235,11 @@ constexpr Row kOptions[] = {
 
     {.info = {.key = "structure",
               .group = kWhat,
-              .help = "default: the method's. block: FFN channels and heads of each layer; "
-                      "channel: channels of the hidden dimension, through the whole model; layer: "
-                      "whole layers; expert: whole experts of each mixture",
+              .help =
+                  "default: the method's. block: FFN channels and heads of each layer; "
+                  "channel: channels of the hidden dimension, through the whole model; layer: "
+                  "whole layers; expert: whole experts of each mixture; weight: single weights, "
+                  "set to zero (nothing gets smaller; for software that makes use of zeros)",
               .choices = "block,channel,layer,expert,weight"},
      .member = PRUNUS_WORD(PruneJob, options.structure, parse_structure, structure_name),
      .resolved = RESOLVED(structure_name(recipe.structure))},

@@ -19,6 +19,7 @@
 #include "prunus/job/run_record.h"
 #include "prunus/job/work_folder.h"
 #include "prunus/model/positions.h"
+#include "prunus/pipeline/masks.h"
 #include "prunus/pipeline/plan_state.h"
 #include "prunus/pipeline/prune_table.h"
 #include "prunus/text/dataset.h"
@@ -27,6 +28,9 @@
 
 namespace prunus {
 namespace {
+
+// The masks in the folder of a plan, or of an interrupted run.
+std::string masks_of(const std::string& folder) { return folder + "/masks"; }
 
 // Windows of each step: fresh ones, drawn as the job asks for.
 class Calibration {
@@ -109,28 +113,56 @@ double fraction(int64_t part, int64_t whole) {
   return static_cast<double>(part) / static_cast<double>(whole);
 }
 
-// Cuts, writes, checks; fills the record. `ids` are the check's tokens.
-void execute(const Model& model, const Plan& plan, const std::string& model_dir,
-             const std::string& staging, const at::Tensor& ids, at::Device device,
-             RunRecord& record) {
-  const Model pruned = shrink(model, plan.keeps());
-  require_space(staging, static_cast<uint64_t>(pruned.bytes()), "the pruned model");
-  record.stage("write", [&] { write_model(pruned, model_dir, staging); });
-  const OutputCheck check =
-      record.stage("check", [&] { return check_output(pruned, staging, ids, device); });
-  record.set("output_check", to_json(check));
+// Where a run reads, writes, and says what it did.
+struct Output {
+  const std::string& model_dir;
+  const std::string& staging;
+  RunRecord& record;
+
+  std::string masks() const { return masks_of(staging); }
+};
+
+// Takes over the masks of a plan from the folder of where it was made.
+void copy_masks(const std::string& from, const std::string& to) {
+  std::error_code error;
+  std::filesystem::create_directories(to, error);
+  for (const auto& item : std::filesystem::directory_iterator(from)) {
+    const std::string name = item.path().filename().string();
+    if (!error && is_mask_file(name)) std::filesystem::copy_file(item, to + "/" + name, error);
+  }
+  PRUNUS_CHECK(!error, Io, to, ": cannot write the masks: ", error.message());
 }
 
-void finish(const Model& model, const Plan& plan, const std::string& model_dir,
-            const std::string& staging, bool weights_written, RunRecord& record) {
-  const Model pruned = shrink(model, plan.keeps());
+// Writes and checks; fills the record. `ids` are the check's tokens.
+void execute(const Model& pruned, const Output& out, const at::Tensor& ids, at::Device device) {
+  require_space(out.staging, static_cast<uint64_t>(pruned.bytes()), "the pruned model");
+  out.record.stage("write", [&] { write_model(pruned, out.model_dir, out.staging); });
+  const OutputCheck check =
+      out.record.stage("check", [&] { return check_output(pruned, out.staging, ids, device); });
+  out.record.set("output_check", to_json(check));
+}
+
+Json mask_json(const PlanMask& mask, const MaskSummary& summary) {
+  return {{"pattern", pattern_name(mask.pattern)},
+          {"sparsity", mask.sparsity},
+          {"weights", summary.weights},
+          {"zeros", summary.zeros}};
+}
+
+void finish(const Model& model, const Model& pruned, const Plan& plan, const Output& out,
+            bool weights_written) {
+  RunRecord& record = out.record;
   record.set("source", describe_model(model));
-  record.stage("hash", [&] { record.set("source_files", hash_model_files(model_dir)); });
+  record.stage("hash", [&] { record.set("source_files", hash_model_files(out.model_dir)); });
   record.set("result", describe_model(pruned));
   record.set("parameters_removed", 1.0 - fraction(pruned.parameters(), model.parameters()));
-  if (weights_written) record.set("result_files", hash_model_files(staging));
-  write_file(staging + "/plan.json", to_json(plan).dump() + "\n");
-  record.write(staging);
+  if (plan.mask) {
+    const MaskSummary summary = count_masks(pruned, mask_files(pruned, out.masks()));
+    record.set("mask", mask_json(*plan.mask, summary));
+  }
+  if (weights_written) record.set("result_files", hash_model_files(out.staging));
+  write_file(out.staging + "/plan.json", to_json(plan).dump() + "\n");
+  record.write(out.staging);
 }
 
 // Sets that keep all their units although a ratio above 0 was asked of them.
@@ -217,6 +249,8 @@ void check_space(const PruneJob& job, const PruneRecipe& recipe, const Model& mo
   double kept = 0;
   if (recipe.target_bytes) {
     kept = static_cast<double>(*recipe.target_bytes);
+  } else if (recipe.structure == Structure::Weight) {
+    kept = static_cast<double>(model.bytes());
   } else if (recipe.structure != Structure::Layer) {
     const double most = std::max({recipe.ratio, recipe.attn_ratio, recipe.ffn_ratio});
     kept = (1 - most) * static_cast<double>(model.bytes());
@@ -225,22 +259,23 @@ void check_space(const PruneJob& job, const PruneRecipe& recipe, const Model& mo
 }
 
 Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& model,
-                const Calibration& calibration, WorkFolder* work, const std::string& staging,
-                RunRecord& record) {
+                const Calibration& calibration, WorkFolder* work, const Output& out) {
+  RunRecord& record = out.record;
   PlanResult planned = record.stage("plan", [&] {
     return work != nullptr ? plan_in(*work, job, model, calibration, recipe)
-                           : plan_by(model, PlanContext{}, recipe);
+                           : plan_by(model, {.mask_dir = out.masks()}, recipe);
   });
+  if (planned.plan.mask && work != nullptr) copy_masks(masks_of(work->path()), out.masks());
   planned.plan.config_sha256 = sha256_file(job.model_dir + "/config.json");
   record.set("ratio", planned.ratio);
   note_untouched(planned, recipe, record);
   if (work != nullptr) record.set("calibration_loss", planned.calibration_loss);
   if (work != nullptr && work->resumed()) record.set("resumed", true);
+  const Model pruned = result_of(model, planned.plan, out.masks());
   if (!job.dry_run) {
-    execute(model, planned.plan, job.model_dir, staging,
-            check_ids(calibration.batches(0), model.config()), recipe.device, record);
+    execute(pruned, out, check_ids(calibration.batches(0), model.config()), recipe.device);
   }
-  finish(model, planned.plan, job.model_dir, staging, !job.dry_run, record);
+  finish(model, pruned, planned.plan, out, !job.dry_run);
   return record.json();
 }
 
@@ -263,8 +298,8 @@ Json run_prune(const PruneJob& job) {
     if (needs_calibration(recipe)) {
       work = work_folder(job, recipe, model, calibration, out.staging_path());
     }
-    const Json result =
-        prune_into(job, recipe, model, calibration, work.get(), out.staging_path(), record);
+    const Json result = prune_into(job, recipe, model, calibration, work.get(),
+                                   {job.model_dir, out.staging_path(), record});
     out.commit();
     if (work) work->discard();
     return result;
@@ -273,8 +308,10 @@ Json run_prune(const PruneJob& job) {
 
 Json run_apply(const ApplyJob& job) {
   RunRecord record("apply", options_json(recorded(apply_table, job)));
+  const std::string masks =
+      masks_of(std::filesystem::absolute(job.plan_file).parent_path().string());
   StagedDirectory out(
-      {.path = job.out_dir, .replace = job.force, .inputs = {job.model_dir, job.plan_file}});
+      {.path = job.out_dir, .replace = job.force, .inputs = {job.model_dir, job.plan_file, masks}});
   const Model model = open_model(job.model_dir);
   const Plan plan = plan_from_json(read_json(job.plan_file), job.plan_file);
   check_plan(plan, model);
@@ -285,9 +322,11 @@ Json run_apply(const ApplyJob& job) {
         ": the plan was made for a model with another config.json; sizes fit, so it is applied");
   }
   return with_last_words(nullptr, [&] {
-    execute(model, plan, job.model_dir, out.staging_path(), probe_ids(model.config()), job.device,
-            record);
-    finish(model, plan, job.model_dir, out.staging_path(), true, record);
+    const Output to{job.model_dir, out.staging_path(), record};
+    const Model pruned = result_of(model, plan, masks);
+    if (plan.mask) copy_masks(masks, to.masks());
+    execute(pruned, to, probe_ids(model.config()), job.device);
+    finish(model, pruned, plan, to, true);
     out.commit();
     return record.json();
   });

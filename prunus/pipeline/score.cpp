@@ -1,7 +1,6 @@
 #include "prunus/pipeline/score.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
 #include <ATen/ATen.h>
@@ -11,7 +10,8 @@
 #include "prunus/base/progress.h"
 #include "prunus/calib/expert_output_collector.h"
 #include "prunus/calib/gradient_collector.h"
-#include "prunus/model/head.h"
+#include "prunus/calib/mean_loss.h"
+#include "prunus/model/mixture.h"
 
 namespace prunus {
 namespace {
@@ -43,6 +43,20 @@ at::Tensor slice_scores(const Criterion& criterion, const SliceRequest& request)
   return criterion.element(request.stats).sum(1 - request.dim);
 }
 
+// Of a weight that joins a mixture's experts, each scored by what entered it.
+at::Tensor slice_scores(const Criterion& criterion, const SliceRequest& request,
+                        const std::vector<ExpertPart>& experts) {
+  if (experts.empty()) return slice_scores(criterion, request);
+  std::vector<at::Tensor> scores;
+  const bool apart = experts[0].dim == request.dim;  // else slices go through all experts
+  const int64_t slices = request.slices / (apart ? static_cast<int64_t>(experts.size()) : 1);
+  for (const ExpertPart& expert : experts) {
+    const WeightStats stats = request.stats.of_expert(expert);
+    scores.push_back(slice_scores(criterion, {stats, request.dim, slices, request.random}));
+  }
+  return apart ? at::cat(scores) : at::stack(scores).sum(0);
+}
+
 void accumulate(at::Tensor& total, const at::Tensor& part) {
   total = total.defined() ? total + part : part;
 }
@@ -64,15 +78,18 @@ class Scorer {
 
   bool wants(int layer, Role role) const { return parts_.contains({layer, role}); }
 
-  // `stats` of a whole weight, or of some of its rows where only columns are cut.
-  void add(int layer, Role role, const WeightStats& stats) {
+  // `stats` of a whole weight, or of some of its rows where only columns are cut. `experts`: whose
+  // parts of it are scored one by one.
+  void add(int layer, Role role, const WeightStats& stats,
+           const std::vector<ExpertPart>& experts = {}) {
     for (const Part& part : parts_.at({layer, role})) {
       const GroupSet& set = sets_[part.set];
       const GroupMember& member = set.members[part.member];
       const int64_t slices = member.tensor.shape[static_cast<size_t>(member.dim)];
       const bool biased = member.dim == 0 && stats.bias.defined();
       const at::Tensor scores = slice_scores(
-          criterion_, {biased ? with_bias_column(stats) : stats, member.dim, slices, random_});
+          criterion_, {biased ? with_bias_column(stats) : stats, member.dim, slices, random_},
+          experts);
       accumulate(folded_[part.set][part.member], options_.conventions->fold(scores, set, member));
       if (options_.deviations) {
         accumulate(slices_[part.set][part.member], scores.to(at::kCPU, at::kDouble));
@@ -83,7 +100,8 @@ class Scorer {
   bool wants_layers() const { return !sets_.empty() && sets_[0].label == AxisLabel::Layer; }
 
   // Of a layer under way, everything that the forward pass gathered.
-  void add_layer(int layer, const BlockWeights& weights, const LayerStatistics& statistics) {
+  void add_layer(const ModelConfig& config, int layer, const BlockWeights& weights,
+                 const LayerStatistics& statistics) {
     for (size_t i = 0; i < sets_.size(); ++i) {
       if (sets_[i].label != AxisLabel::Layer) continue;
       layers_[i][static_cast<size_t>(layer)] = criterion_.layer(statistics);
@@ -95,7 +113,7 @@ class Scorer {
       known.weight = weights[role];
       known.role = role;
       known.layer = &statistics;
-      add(layer, role, known);
+      add(layer, role, known, experts_of(config, layer, role, known.weight));
     }
   }
 
@@ -313,32 +331,13 @@ class ScoringCollector : public GradientCollector {
   StreamStore& store_;
 };
 
-// Mean next-token loss, in nats, of the last layer's hidden states.
-double mean_loss(const Model& model, at::Device device, const std::vector<TokenBatch>& batches,
-                 const std::vector<at::Tensor>& hidden) {
-  const Head head(model, device);
-  double sum = 0;
-  int64_t predicted = 0;
-  for (size_t i = 0; i < batches.size(); ++i) {
-    const int64_t last = batches[i].ids.size(1) - 1;
-    const at::Tensor targets = batches[i].ids.narrow(1, 1, last).to(device).flatten();
-    const at::Tensor states = hidden[i].to(device).narrow(1, 0, last).flatten(0, 1);
-    const at::Tensor nll = head.token_nll(states, targets);
-    sum += nll.sum(at::kDouble).item<double>();
-    predicted += targets.size(0);
-  }
-  const double loss = sum / static_cast<double>(predicted);
-  PRUNUS_CHECK(std::isfinite(loss), Numeric, "the calibration loss is ", loss,
-               "; the model overflows on this text, or its weights are damaged");
-  return loss;
-}
-
 // Scores each layer as it is passed, and leaves the scores in the store.
 class ScoringVisitor : public LayerVisitor {
  public:
   ScoringVisitor(Scorer& scorer, const Criterion& criterion, const Model& model, StreamStore& store)
       : scorer_(scorer),
         criterion_(criterion),
+        model_(model),
         store_(store),
         statistics_([this](int layer, Role role) { return wanted(layer, role); },
                     [this](int, const LayerStatistics& gathered) { gathered_ = gathered; }),
@@ -351,7 +350,9 @@ class ScoringVisitor : public LayerVisitor {
     return &statistics_;
   }
   void visit(int layer, Stage /*stage*/, BlockWeights& weights) override {
-    if (!criterion_.needs.has(stats::expert_output)) scorer_.add_layer(layer, weights, gathered_);
+    if (!criterion_.needs.has(stats::expert_output)) {
+      scorer_.add_layer(model_.config(), layer, weights, gathered_);
+    }
     gathered_ = {};
   }
   void after(int layer, const std::vector<at::Tensor>& hidden) override {
@@ -375,6 +376,7 @@ class ScoringVisitor : public LayerVisitor {
 
   Scorer& scorer_;
   const Criterion& criterion_;
+  const Model& model_;
   StreamStore& store_;
   StatisticsCollector statistics_;
   ExpertOutputCollector experts_;

@@ -71,6 +71,10 @@ TEST_F(RunSchema, HoldsForPruneAndApply) {
       {"prune", model, "--out", dir / "same", "--method", "l2", "--ratio", "0.01"}, dir / "same");
   EXPECT_TRUE(untouched.contains("untouched"));
   printed({"apply", model, "--plan", plan + "/plan.json", "--out", out}, out);
+  const std::string sparse = dir / "sparse";
+  EXPECT_TRUE(
+      printed({"prune", model, "--out", sparse, "--method", "l1", "--structure", "weight"}, sparse)
+          .contains("mask"));
 }
 
 TEST_F(RunSchema, HoldsForRecoverAndMerge) {

@@ -19,7 +19,8 @@ namespace {
 std::vector<at::Tensor> samples() {
   return {at::tensor({1.5f, -2.0f, 0.0f, 3e38f, 1e-40f, -0.0f}).view({2, 3}),
           at::tensor({1.0 / 3}, at::kDouble).squeeze(0),
-          at::tensor({int64_t{1} << 62, int64_t{-7}}, at::kLong), at::empty({0, 4}, at::kFloat)};
+          at::tensor({int64_t{1} << 62, int64_t{-7}}, at::kLong), at::empty({0, 4}, at::kFloat),
+          at::tensor({0, 255, 7}, at::kByte)};
 }
 
 // Bit for bit, dtype and shape included.

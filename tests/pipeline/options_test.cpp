@@ -39,6 +39,37 @@ TEST(Resolve, LetsThePartsOverrideTheWhole) {
   expect_range(options.ffn_layers, 2, 5);
 }
 
+TEST(Resolve, SaysHowManyWeightsAreZero) {
+  EXPECT_EQ(resolve({.method = "l1", .structure = Structure::Weight}, 7).sparsity, 0.5);
+  EXPECT_EQ(resolve({.method = "l1", .structure = Structure::Weight, .sparsity = 0.7}, 7).sparsity,
+            0.7);
+  EXPECT_EQ(resolve({.method = "l1", .structure = Structure::Weight, .pattern = "1:4"}, 7).sparsity,
+            0.75);
+  EXPECT_EQ(resolve({.method = "l2", .structure = Structure::Weight}, 7).sparsity, 0.5);
+  EXPECT_EQ(resolve({.method = "l2"}, 7).sparsity, 0);
+  expect_range(
+      resolve({.method = "l1", .structure = Structure::Weight, .layers = LayerRange{1, 3}}, 7)
+          .attn_layers,
+      1, 3);
+}
+
+TEST(Resolve, RefusesZerosWhereUnitsAreRemovedAndTheOtherWayRound) {
+  expect_refused({.sparsity = 0.5}, "they need --structure weight");
+  expect_refused({.pattern = "2:4"}, "they need --structure weight");
+  expect_refused({.method = "l1", .structure = Structure::Weight, .ratio = 0.5},
+                 "give --sparsity or --pattern");
+  expect_refused(
+      {.method = "l1", .structure = Structure::Weight, .sparsity = 0.5, .pattern = "2:4"},
+      "drop --sparsity");
+  expect_refused({.method = "l1", .structure = Structure::Weight, .sparsity = 1},
+                 "--sparsity 1 is not in [0, 1)");
+  expect_refused({.method = "l1", .structure = Structure::Weight, .pattern = "4:2"},
+                 "expected row, or N:M");
+  expect_refused({.method = "l1", .structure = Structure::Weight, .compat = "llm-pruner"},
+                 "--compat");
+  expect_refused({.method = "random", .structure = Structure::Weight}, "methods that can");
+}
+
 TEST(Resolve, KnowsThePapersPresets) {
   const PruneRecipe twenty = resolve({.preset = "llm-pruner-20"}, 32);
   EXPECT_EQ(twenty.ratio, 0.25);

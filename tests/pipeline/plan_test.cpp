@@ -2,11 +2,15 @@
 
 #include <functional>
 
+#include <ATen/ATen.h>
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/model/mask.h"
 
+#include "support/paths.h"
 #include "support/tiny_model.h"
 
 namespace prunus::test {
@@ -37,6 +41,29 @@ TEST(Plan, SurvivesJson) {
   EXPECT_EQ(back.entries[1].scores, (std::vector<double>{4, 3, 2, 1}));
 }
 
+TEST(Plan, SaysWhichMasksItWasMadeWith) {
+  Plan plan = sample_plan();
+  EXPECT_EQ(to_json(plan).at("version"), 1);
+  plan.mask = {parse_pattern("2:4"), 0.5, "ab"};
+  const Plan back = plan_from_json(to_json(plan), "plan");
+  ASSERT_TRUE(back.mask.has_value());
+  EXPECT_EQ(pattern_name(back.mask->pattern), "2:4");
+  EXPECT_EQ(back.mask->sparsity, 0.5);
+  EXPECT_EQ(back.mask->sha256, "ab");
+}
+
+TEST(ResultOf, RefusesMasksThatAreNotThePlans) {
+  const Model model = tiny_model({});
+  const TempDir folder;
+  Plan plan;
+  plan.mask = {Pattern{}, 0.5, sha256_of_masks(model, mask_files(model, folder.path()))};
+  EXPECT_EQ(result_of(model, plan, folder.path()).parameters(), model.parameters());
+  const TensorInfo& up = model.tensor(Role::UpProj, 0);
+  mask_files(model, folder.path()).keep(0, {{&up, pack_mask(at::ones(up.shape, at::kBool))}});
+  expect_kind(ErrorKind::Corrupt, [&] { result_of(model, plan, folder.path()); });
+  expect_kind(ErrorKind::NotFound, [&] { result_of(model, plan, folder / "none"); });
+}
+
 TEST(Plan, RefusesWhatIsNotAPlan) {
   const Json good = to_json(sample_plan());
   const auto refuse = [&](const std::function<void(Json&)>& spoil) {
@@ -46,7 +73,19 @@ TEST(Plan, RefusesWhatIsNotAPlan) {
   };
   refuse([](Json& json) { json = Json::array(); });
   refuse([](Json& json) { json["format"] = "other"; });
-  refuse([](Json& json) { json["version"] = 2; });
+  refuse([](Json& json) { json["version"] = 3; });
+  refuse([](Json& json) { json["version"] = 2; });  // has no mask
+  const auto refuse_mask = [&](const char* key, const Json& value) {
+    refuse([&](Json& json) {
+      json["version"] = 2;
+      json["mask"] = {{"pattern", "2:4"}, {"sparsity", 0.5}, {"sha256", "ab"}};
+      json["mask"][key] = value;
+    });
+  };
+  refuse_mask("pattern", "4:2");
+  refuse_mask("sparsity", 1);
+  refuse_mask("sparsity", "half");
+  refuse_mask("sha256", 7);
   // As a 32-bit number that would be layer 0.
   refuse([](Json& json) { json["groups"][0]["layer"] = int64_t{1} << 32; });
   refuse([](Json& json) { json["groups"][0]["units"] = 1e300; });

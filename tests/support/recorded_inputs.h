@@ -1,5 +1,6 @@
 #pragma once
 #include <map>
+#include <tuple>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -20,19 +21,23 @@ class RecordedInputs : public Collector {
     stream.forward(hidden, this);
   }
   void on_forward(const LinearSite& site, const at::Tensor& input, const at::Tensor&) override {
-    inputs_[{site.layer, site.role}].push_back(input.flatten(0, -2).clone());
+    inputs_[{site.layer, site.role, site.part.expert}].push_back(input.flatten(0, -2).clone());
   }
   void on_block(int layer, const at::Tensor& before, const at::Tensor& after, bool) override {
     before_[layer].push_back(before.flatten(0, 1).clone());
     after_[layer].push_back(after.flatten(0, 1).clone());
   }
-  /// [tokens, channels]
-  at::Tensor input(int layer, Role role) const { return at::cat(inputs_.at({layer, role})); }
+  /// [tokens, channels]; of a mixture's experts those of the tokens that chose this one. Undefined
+  /// where nothing entered the product.
+  at::Tensor input(int layer, Role role, int expert = -1) const {
+    const auto found = inputs_.find({layer, role, expert});
+    return found == inputs_.end() ? at::Tensor() : at::cat(found->second);
+  }
   at::Tensor before(int layer) const { return at::cat(before_.at(layer)); }
   at::Tensor after(int layer) const { return at::cat(after_.at(layer)); }
 
  private:
-  std::map<std::pair<int, Role>, std::vector<at::Tensor>> inputs_;
+  std::map<std::tuple<int, Role, int>, std::vector<at::Tensor>> inputs_;
   std::map<int, std::vector<at::Tensor>> before_, after_;
 };
 

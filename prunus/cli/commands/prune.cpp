@@ -15,6 +15,7 @@ std::function<void()> declare(CLI::App& app) {
                      "prunus prune MODEL --out SMALLER --target-params 0.8x --calib text.jsonl "
                      "--taylor vectorize",
                      "prunus prune MODEL --out SMALLER --structure layer --drop-layers 21-24",
+                     "prunus prune MODEL --out SPARSE --method magnitude --pattern 2:4",
                      "prunus prune --config recipe.toml --out OTHER"});
   return [command] {
     command->begin();
@@ -24,7 +25,7 @@ std::function<void()> declare(CLI::App& app) {
 
 }  // namespace
 
-extern const Command prune{"prune", "Remove the least important heads, channels, experts or layers",
-                           declare};
+extern const Command prune{
+    "prune", "Remove the least important heads, channels, experts, layers or weights", declare};
 
 }  // namespace prunus::commands

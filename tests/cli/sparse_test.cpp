@@ -1,0 +1,87 @@
+// Zeros instead of cuts, from the command line.
+#include <ATen/ATen.h>
+
+#include "prunus/model/model.h"
+
+#include "cli/fixture.h"
+
+namespace prunus::test_cli {
+namespace {
+
+class Sparse : public CliTest {
+ protected:
+  std::string text = file("text.txt", some_text(60));
+
+  // The share of zeros of every matrix of the layers.
+  static std::vector<double> sparsities(const std::string& path) {
+    const Model written = open_model(path);
+    std::vector<double> shares;
+    for (const TensorInfo& tensor : written.tensors()) {
+      if (tensor.layer < 0 || tensor.spec->rank != 2) continue;
+      const at::Tensor weight = written.source().read(tensor);
+      shares.push_back(weight.eq(0).to(at::kDouble).mean().item<double>());
+    }
+    return shares;
+  }
+};
+
+TEST_F(Sparse, KeepsTheShapesAndCountsTheZeros) {
+  const Outcome outcome = run({"prune", model, "--out", out, "--method", "l1", "--structure",
+                               "weight", "--pattern", "1:4"});
+  expect_model(outcome, out);
+  EXPECT_THAT(outcome.out, HasSubstr("(75.0 %), pattern 1:4"));
+  for (const double share : sparsities(out)) EXPECT_EQ(share, 0.75);
+  const Json record = json_of(out + "/run.json");
+  EXPECT_EQ(record.at("parameters_removed"), 0);
+  EXPECT_EQ(record.at("mask").at("zeros").get<int64_t>() * 4,
+            record.at("mask").at("weights").get<int64_t>() * 3);
+}
+
+TEST_F(Sparse, ApplyRepeatsAPlanWithItsMasks) {
+  const Arguments wanda = {"--method", "wanda-sp", "--structure", "weight",         "--sparsity",
+                           "0.6",      "--calib",  text,          "--calib-tokens", "16"};
+  const auto with = [&](Arguments arguments) {
+    arguments.insert(arguments.end(), wanda.begin(), wanda.end());
+    return run(arguments);
+  };
+  expect_model(with({"prune", model, "--out", out}), out);
+  ASSERT_EQ(with({"prune", model, "--out", dir / "plan", "--dry-run"}).exit_code, 0);
+  const std::string plan = dir / "plan/plan.json";
+  EXPECT_EQ(read(plan), read(out + "/plan.json"));
+  expect_model(run({"apply", model, "--plan", plan, "--out", dir / "again"}), dir / "again");
+  for (const char* name : {"/model.safetensors", "/plan.json", "/masks/mask-0.tensors"}) {
+    EXPECT_EQ(read(dir / "again" + name), read(out + name)) << name;
+  }
+}
+
+TEST_F(Sparse, ApplyRefusesMasksThatAreMissingOrOthers) {
+  const std::string made = dir / "made";
+  ASSERT_EQ(
+      run({"prune", model, "--out", made, "--method", "l1", "--structure", "weight", "--dry-run"})
+          .exit_code,
+      0);
+  const auto apply = [&] {
+    return run({"apply", model, "--plan", made + "/plan.json", "--out", dir / "again"});
+  };
+  const std::string mask = made + "/masks/mask-1.tensors";
+  const std::string good = read(mask);
+  std::string other = good;
+  other.back() = static_cast<char>(other.back() ^ 1);
+  put(mask, other);
+  expect_failed(apply(), 3, "not the masks that the plan was made with");
+  put(mask, good.substr(0, good.size() - 1));
+  expect_failed(apply(), 3, "mask-1.tensors");
+  fs::remove_all(made + "/masks");
+  expect_failed(apply(), 3, "masks/ beside it");
+  EXPECT_FALSE(fs::exists(dir / "again"));
+}
+
+TEST_F(Sparse, WhatDoesNotGoTogetherIsSaid) {
+  expect_failed(run({"prune", model, "--out", out, "--sparsity", "0.5"}), 2, "--structure weight");
+  expect_failed(run({"prune", model, "--out", out, "--method", "l1", "--structure", "weight",
+                     "--pattern", "2"}),
+                2, "N:M");
+}
+
+}  // namespace
+}  // namespace prunus::test_cli
