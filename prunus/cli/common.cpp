@@ -13,7 +13,7 @@
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/cli/command.h"
-#include "prunus/job/device.h"
+#include "prunus/job/job_options.h"
 
 namespace prunus {
 namespace {

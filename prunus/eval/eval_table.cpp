@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "prunus/job/device.h"
+#include "prunus/job/job_options.h"
 
 namespace prunus {
 namespace {

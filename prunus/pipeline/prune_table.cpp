@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
-#include "prunus/job/device.h"
+#include "prunus/job/job_options.h"
 #include "prunus/job/program_options.h"
 
 namespace prunus {

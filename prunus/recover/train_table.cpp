@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "prunus/job/device.h"
+#include "prunus/job/job_options.h"
 #include "prunus/job/program_options.h"
 #include "prunus/recover/recover_job.h"
 #include "prunus/recover/recover_table.h"

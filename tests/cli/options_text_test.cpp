@@ -6,6 +6,9 @@
 #include "prunus/base/error.h"
 #include "prunus/base/nearest.h"
 #include "prunus/base/recipe.h"
+#include "prunus/cli/record_output.h"
+#include "prunus/eval/eval_table.h"
+#include "prunus/job/program_options.h"
 #include "prunus/pipeline/prune_table.h"
 #include "prunus/recover/recover_table.h"
 #include "prunus/train/train_settings.h"
@@ -112,6 +115,24 @@ TEST(OptionTables, WhatAResumptionMayChangeIsWhatTheTrainerTakes) {
         *option.info.record == '\0' ? recipe_key(option.info) : option.info.record;
     EXPECT_EQ(option.info.recorded == Recorded::Progress, changeable.contains(name)) << name;
   }
+}
+
+template <typename Job, typename Resolved>
+void add_keys(std::set<std::string>& keys, const OptionTable<Job, Resolved>& table) {
+  for (const auto& option : table.options) keys.insert(recipe_key(option.info));
+}
+
+TEST(OptionTables, TheLibraryPassesOverWhatIsTheProgramsAlone) {
+  std::set<std::string> eval;
+  add_keys(eval, program_table);
+  std::set<std::string> bench = eval;
+  add_keys(eval, eval_output_table);
+  add_keys(bench, bench_output_table);
+  const auto others = [](const auto& table) {
+    return std::set<std::string>(table.others.begin(), table.others.end());
+  };
+  EXPECT_EQ(others(eval_table), eval);
+  EXPECT_EQ(others(bench_table), bench);
 }
 
 class OptionsExample : public CliTest {

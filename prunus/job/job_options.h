@@ -7,6 +7,8 @@
 
 namespace prunus {
 
+// Rows that every table of a job has.
+
 /// "cpu", "cuda" or "cuda:N". Throws InvalidArgument beginning with `where` for anything else, and
 /// where this libtorch sees no CUDA device.
 at::Device parse_device(const std::string& text, const std::string& where);

@@ -1,4 +1,4 @@
-#include "prunus/job/device.h"
+#include "prunus/job/job_options.h"
 
 #include <ATen/ATen.h>
 
