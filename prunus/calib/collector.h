@@ -14,12 +14,30 @@ namespace prunus {
 struct LinearSite {
   int layer = 0;  ///< −1: outside the layers
   Role role = Role::QProj;
-  at::Tensor weight;       ///< [out, in]; the gain [hidden_size] in on_scale_backward
-  at::Tensor bias;         ///< [out], in on_scale_backward [hidden_size]; or undefined
+  at::Tensor weight;       ///< [out, in]; a gain [hidden_size]
+  at::Tensor bias;         ///< [out], with a gain [hidden_size]; or undefined
   bool last_batch = true;  ///< no other batch follows for this weight
   bool last_rows = true;   ///< no other rows of this weight follow
   int64_t samples = 1;     ///< in all batches together; every row of a batch is one
   ExpertPart part = {};  ///< which expert of a mixture, if any; `weight` is its part of part.joined
+};
+
+/// A product on the way back: what it read and put out, and the gradient of the loss L there. With
+/// experts, read [tokens, …] for [batch, seq, …].
+struct BackwardProduct {
+  LinearSite site;
+  at::Tensor input;        ///< x [batch, seq, in]
+  at::Tensor output;       ///< y [batch, seq, out]; undefined of head and embedding
+  at::Tensor grad_output;  ///< dL/dy
+  at::Tensor grad_input;   ///< dL/dx through this product alone
+};
+
+/// The end of a norm on the way back: output = normalised · gain + bias, all [batch, seq,
+/// hidden_size].
+struct BackwardGain {
+  LinearSite site;
+  at::Tensor normalised;
+  at::Tensor grad_output;
 };
 
 /// What calibration gathers is a plug-in of the block stream. Calls come layer by layer; inside a
@@ -41,16 +59,11 @@ class Collector {
                         bool /*last_batch*/) {}
   /// Walk by stages: a batch has gone through one of a layer's stages (LayerVisitor::Edits).
   virtual void on_stage(int /*layer*/, bool /*last_batch*/) {}
-  /// Backward pass: the same with dL/d output and dL/d input through this product alone. The head
-  /// and the embedding come some rows at a time, the embedding with one-hot grad_output, and with
-  /// `output` undefined: dL/dW = Σ_t grad_output[t]ᵀ·input[t] and grad_input = grad_output·W hold
-  /// for them too. A tied head and embedding come as one weight with twice the sequence.
-  virtual void on_backward(const LinearSite&, const at::Tensor& /*input*/,
-                           const at::Tensor& /*output*/, const at::Tensor& /*grad_output*/,
-                           const at::Tensor& /*grad_input*/) {}
-  /// Backward pass through output = normalised · gain + bias, all [batch, seq, hidden_size].
-  virtual void on_scale_backward(const LinearSite&, const at::Tensor& /*normalised*/,
-                                 const at::Tensor& /*grad_output*/) {}
+  /// Backward pass. The head and the embedding come some rows at a time, the embedding with one-hot
+  /// grad_output: dL/dW = Σ_t grad_output[t]ᵀ·input[t] and grad_input = grad_output·W hold for them
+  /// too. A tied head and embedding come as one weight with twice the sequence.
+  virtual void on_backward(const BackwardProduct&) {}
+  virtual void on_scale_backward(const BackwardGain&) {}
   /// False: on_backward gets no grad_input for head and embedding, which saves a product each.
   virtual bool wants_grad_input() const { return true; }
   /// The backward pass is done with this layer (layer_count: with the head).

@@ -15,16 +15,21 @@ void LayerCursor::close() {
   layer_ = -1;
 }
 
-void for_each_layer(const Model& model, at::Device device, LayerRange range, LayerOrder order,
+void for_each_layer(LayerCursor& cursor, LayerRange range, LayerOrder order,
                     const std::function<void(int layer, BlockWeights& weights)>& act) {
   const bool up = order == LayerOrder::FirstToLast;
-  LayerCursor cursor(model, device);
   for (int64_t i = 0; i < range.end - range.begin; ++i) {
     const auto layer = static_cast<int>(up ? range.begin + i : range.end - 1 - i);
     const int next = up ? layer + 1 : layer - 1;
     act(layer, cursor.open(layer, range.contains(next) ? next : -1));
     cursor.close();
   }
+}
+
+void for_each_layer(const Model& model, at::Device device, LayerRange range, LayerOrder order,
+                    const std::function<void(int layer, BlockWeights& weights)>& act) {
+  LayerCursor cursor(model, device);
+  for_each_layer(cursor, range, order, act);
 }
 
 }  // namespace prunus

@@ -16,7 +16,7 @@ struct LayerRange {
 enum class LayerOrder { FirstToLast, LastToFirst };
 
 /// One layer's weights at a time of a model that is larger than memory, in the same place where
-/// shapes allow. Several may be open side by side, each on a model of its own.
+/// shapes allow, from walk to walk too. A walk of two models side by side has a cursor for each.
 class LayerCursor {
  public:
   LayerCursor(const Model& model, at::Device device) : model_(model), device_(device) {}
@@ -38,6 +38,9 @@ class LayerCursor {
 /// work, loaded to the device, shown to `act`, and given back. `act` may change them: they are not
 /// used again.
 /// Throws what `act` and Model::load_block throw.
+void for_each_layer(LayerCursor& cursor, LayerRange range, LayerOrder order,
+                    const std::function<void(int layer, BlockWeights& weights)>& act);
+/// The same with a cursor of its own, for one walk.
 void for_each_layer(const Model& model, at::Device device, LayerRange range, LayerOrder order,
                     const std::function<void(int layer, BlockWeights& weights)>& act);
 

@@ -16,6 +16,15 @@ const StatisticSums& LayerStatistics::of(const Statistic& statistic, Role role, 
   return found->second;
 }
 
+std::vector<StatisticSums> LayerStatistics::of_experts(const Statistic& statistic) const {
+  std::vector<StatisticSums> experts;
+  for (auto at = sums_.lower_bound({&statistic, 0});
+       at != sums_.end() && at->first.first == &statistic; ++at) {
+    experts.push_back(at->second);
+  }
+  return experts;
+}
+
 int LayerStatistics::input_of(Role role, int expert) const {
   const auto found = inputs_.find({role, expert});
   PRUNUS_CHECK(found != inputs_.end(), InvalidArgument,
@@ -45,32 +54,40 @@ int StatisticsCollector::number_of(const LinearSite& site, const at::Tensor& inp
 }
 
 void StatisticsCollector::on_forward(const LinearSite& site, const at::Tensor& input,
-                                     const at::Tensor& /*output*/) {
+                                     const at::Tensor& output) {
   const int number = number_of(site, input);
   for (const Statistic* statistic : wanted_(site.layer, site.role)) {
-    if (statistic->of == StatisticOf::Block) {
-      const bool known =
-          std::find(of_block_.begin(), of_block_.end(), statistic) != of_block_.end();
-      if (!known) of_block_.push_back(statistic);
-      continue;
+    switch (statistic->of) {
+      case StatisticOf::Input:
+        if (!std::exchange(added_[{statistic, number}], true)) add({statistic, number}, input, {});
+        break;
+      case StatisticOf::Block:
+        if (std::find(of_block_.begin(), of_block_.end(), statistic) == of_block_.end()) {
+          of_block_.push_back(statistic);
+        }
+        break;
+      case StatisticOf::Expert:
+        if (site.part.present() && site.role == Role::DownProj) {
+          add({statistic, site.part.expert}, output, {});
+        }
+        break;
+      case StatisticOf::Weight:
+        TORCH_INTERNAL_ASSERT(false, statistic->name, " is of the backward pass");
     }
-    bool& added = added_[{statistic, number}];
-    if (std::exchange(added, true)) continue;
-    StatisticSums& sums = layer_.sums_[{statistic, number}];
-    const at::Tensor tokens = input.flatten(0, -2);
-    statistic->add(sums.sums, tokens, {});
-    sums.tokens += tokens.size(0);
   }
+}
+
+void StatisticsCollector::add(const LayerStatistics::Key& key, const at::Tensor& x,
+                              const at::Tensor& y) {
+  StatisticSums& sums = layer_.sums_[key];
+  const at::Tensor tokens = x.flatten(0, -2);
+  key.first->add(sums.sums, tokens, y);
+  sums.tokens += tokens.size(0);
 }
 
 void StatisticsCollector::on_block(int layer, const at::Tensor& before, const at::Tensor& after,
                                    bool last_batch) {
-  for (const Statistic* statistic : of_block_) {
-    StatisticSums& sums = layer_.sums_[{statistic, -1}];
-    const at::Tensor tokens = before.flatten(0, -2);
-    statistic->add(sums.sums, tokens, after.flatten(0, -2));
-    sums.tokens += tokens.size(0);
-  }
+  for (const Statistic* statistic : of_block_) add({statistic, -1}, before, after.flatten(0, -2));
   of_block_.clear();
   end_batch(layer, last_batch);
 }

@@ -19,6 +19,8 @@ class LayerStatistics {
   /// those of no expert): each has the statistics of the tokens that chose it, of none perhaps.
   /// Throws InvalidArgument where it was not asked for.
   const StatisticSums& of(const Statistic& statistic, Role role, int expert = -1) const;
+  /// Of what each expert puts out (StatisticOf::Expert), in order; none where there are no experts.
+  std::vector<StatisticSums> of_experts(const Statistic& statistic) const;
   /// Of the block.
   const StatisticSums& of_block(const Statistic& statistic) const {
     return of(statistic, Role::QProj);
@@ -30,19 +32,21 @@ class LayerStatistics {
 
  private:
   friend class StatisticsCollector;
-  using Key = std::pair<const Statistic*, int>;  // −1: of the block
-  std::map<std::pair<Role, int>, int> inputs_;   // by role and expert
+  // Of an input by its number, of an expert by its own, of the block by −1.
+  using Key = std::pair<const Statistic*, int>;
+  std::map<std::pair<Role, int>, int> inputs_;  // by role and expert
   std::map<Key, StatisticSums> sums_;
 };
 
 /// Gathers statistics of the forward pass layer by layer. Each distinct input of a layer's products
 /// is added up once, however many products read it: what it is told apart by is the tensor itself.
-/// Of a mixture, the tokens of each expert are an input of their own.
-/// Memory: the sums of one layer, and those that the sink keeps.
+/// Of a mixture, the tokens of each expert are an input of their own, and what an expert puts out
+/// is seen behind its down projection. Memory: the sums of one layer, and those that the sink
+/// keeps.
 class StatisticsCollector : public Collector {
  public:
-  /// Which statistics are wanted of the input of this product (of the block, if any product of the
-  /// layer asks for one of those).
+  /// Which statistics are wanted of the input of this product; of what an expert puts out, where
+  /// this is its down projection; of the block, if any product of the layer asks for one of those.
   using Wanted = std::function<std::vector<const Statistic*>(int layer, Role role)>;
   /// Called when the last batch has passed through a layer, or a stage of it.
   using Sink = std::function<void(int layer, const LayerStatistics&)>;
@@ -56,6 +60,7 @@ class StatisticsCollector : public Collector {
   void on_stage(int layer, bool last_batch) override;
 
  private:
+  void add(const LayerStatistics::Key& key, const at::Tensor& x, const at::Tensor& y);
   void end_batch(int layer, bool last_batch);
   int number_of(const LinearSite& site, const at::Tensor& input);
 

@@ -105,14 +105,13 @@ class BackwardTap : public SiteTap {
                    const at::Tensor& bias) override {
     const at::Tensor output = LinearTap::scale(role, normalised, gain, bias);
     if (!collector_.wants(layer(), role)) return output;
-    struct Event {
-      LinearSite site;
-      at::Tensor normalised;
-    };
-    auto event = std::make_shared<Event>(Event{site(role, gain, bias), normalised.detach()});
+    auto event = std::make_shared<BackwardGain>();
+    event->site = site(role, gain, bias);
+    event->normalised = normalised.detach();
     output.register_hook([event, this](const at::Tensor& grad) {
       const at::NoGradGuard no_grad;
-      collector_.on_scale_backward(event->site, event->normalised, grad);
+      event->grad_output = grad;
+      collector_.on_scale_backward(*event);
       *event = {};
     });
     return output;
@@ -123,15 +122,15 @@ class BackwardTap : public SiteTap {
     const at::Tensor own = at::alias(input);
     const at::Tensor output = product(site, own);
     if (!collector_.wants(site.layer, site.role)) return output;  // and nothing is held
-    struct Event {
-      LinearSite site;
-      at::Tensor input, output, grad_output;
-    };
-    auto event = std::make_shared<Event>(Event{site, own.detach(), output.detach(), {}});
+    auto event = std::make_shared<BackwardProduct>();
+    event->site = site;
+    event->input = own.detach();
+    event->output = output.detach();
     output.register_hook([event](const at::Tensor& grad) { event->grad_output = grad; });
     own.register_hook([event, this](const at::Tensor& grad) {
       const at::NoGradGuard no_grad;
-      collector_.on_backward(event->site, event->input, event->output, event->grad_output, grad);
+      event->grad_input = grad;
+      collector_.on_backward(*event);
       *event = {};
     });
     return output;

@@ -72,9 +72,10 @@ void VocabPass::show_final_norm(const std::vector<Head::Loss>& losses, Collector
     const auto by_sample = [&](const at::Tensor& x) {
       return x.to(device_).view({rows, -1, x.size(1)});
     };
-    collector.on_scale_backward({-1, Role::FinalNorm, head_.norm().gain(), head_.norm().bias(),
-                                 i + 1 == losses.size(), true, samples_},
-                                by_sample(losses[i].normalised), by_sample(losses[i].grad_normed));
+    collector.on_scale_backward({{-1, Role::FinalNorm, head_.norm().gain(), head_.norm().bias(),
+                                  i + 1 == losses.size(), true, samples_},
+                                 by_sample(losses[i].normalised),
+                                 by_sample(losses[i].grad_normed)});
   }
 }
 
@@ -104,7 +105,7 @@ void VocabPass::show_head(const std::vector<Head::Loss>& losses,
                           samples_};
     at::Tensor grad_input;
     if (collector.wants_grad_input()) grad_input = at::matmul(grad, weight);
-    collector.on_backward(site, input, {}, grad, grad_input);
+    collector.on_backward({site, input, {}, grad, grad_input});
   };
   head_.for_each_weight_rows(losses, targets_, 1.0 / static_cast<double>(predicted_), use);
 }
@@ -129,7 +130,7 @@ void VocabPass::show_used_rows(const std::vector<at::Tensor>& grads, Collector& 
                             samples_};
       at::Tensor grad_input;
       if (collector.wants_grad_input()) grad_input = at::matmul(grad, weight);
-      collector.on_backward(site, grad_output, {}, grad, grad_input);
+      collector.on_backward({site, grad_output, {}, grad, grad_input});
     }
   }
   model_.source().release(info);

@@ -2,21 +2,31 @@
 
 #include <ATen/ATen.h>
 
+#include "prunus/base/error.h"
+
 namespace prunus {
+
+const StatisticSums& WeightStats::of(const Statistic& statistic) const {
+  const auto found = sums.find(&statistic);
+  PRUNUS_CHECK(found != sums.end(), InvalidArgument, "statistic ", statistic.name,
+               " was not gathered of this weight");
+  return found->second;
+}
 
 WeightStats WeightStats::of_expert(const ExpertPart& part) const {
   WeightStats own;
   own.role = role;
   own.layer = layer;
   own.expert = part.expert;
-  const auto cut = [&](const at::Tensor& whole, int64_t axis) {
-    return whole.defined() ? part.part_of(whole, axis) : whole;
-  };
-  own.weight = cut(weight, part.dim);
-  own.gradient = cut(gradient, part.dim);
-  own.squared_gradient = cut(squared_gradient, part.dim);
-  if (part.dim == 0) own.row_saliency = cut(row_saliency, 0);
-  if (part.dim == 1) own.column_saliency = cut(column_saliency, 0);
+  own.weight = part.part_of(weight, part.dim);
+  for (const auto& [statistic, whole] : sums) {
+    StatisticSums& cut = own.sums[statistic];
+    cut.tokens = whole.tokens;
+    for (const at::Tensor& sum : whole.sums) {
+      const bool elements = sum.defined() && sum.sizes() == weight.sizes();
+      cut.sums.push_back(elements ? part.part_of(sum, part.dim) : at::Tensor());
+    }
+  }
   return own;
 }
 

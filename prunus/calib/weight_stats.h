@@ -1,4 +1,7 @@
 #pragma once
+#include <map>
+#include <vector>
+
 #include <ATen/core/Tensor.h>
 
 #include "prunus/calib/needs.h"
@@ -7,32 +10,31 @@
 
 namespace prunus {
 
-/// One weight W [out, in] as calibration saw it, g = dL/dW, or some rows of it. A vector (the gain
-/// of a norm) is a matrix of one column. Only what the criterion's Needs ask for is defined.
-/// L is the mean loss over all samples, L_j that of sample j alone: g = (1/N)·Σ_j ∂L_j/∂W.
+/// One weight W [out, in] as calibration saw it, or some rows of it. A vector (the gain of a norm)
+/// is a matrix of one column. Known of it is what the criterion's Needs ask for.
 struct WeightStats {
   at::Tensor weight;  ///< [out, in]
+  at::Tensor bias;    ///< [out], where it counts; the sums have it apart, as bias_sums
   Role role = Role::QProj;
+  int expert = -1;  ///< of a mixture's experts one by one; −1: none, or all joined
+  /// Statistics of the weight itself (StatisticOf::Weight).
+  std::map<const Statistic*, StatisticSums> sums;
   /// Of the layer that it is in, where statistics of the forward pass are asked for.
   const LayerStatistics* layer = nullptr;
-  /// Sums of a statistic of the weight's input.
+
+  /// Sums of a statistic of the weight. Throws InvalidArgument where it was not gathered.
+  const StatisticSums& of(const Statistic& statistic) const;
+  /// Of its input, or of the layer.
   const StatisticSums& of_input(const Statistic& statistic) const {
     return layer->of(statistic, role, expert);
   }
-  int expert = -1;              ///< of a mixture's experts one by one; −1: none, or all joined
-  at::Tensor gradient;          ///< [out, in]
-  at::Tensor squared_gradient;  ///< [out, in]: (1/N)·Σ_j (∂L_j/∂W)², the diagonal of the Fisher
-  at::Tensor row_saliency;      ///< FP64 [out]: Σ_i W[k,i]·g[k,i], signed
-  at::Tensor bias;              ///< [out], where it counts
-  at::Tensor bias_gradient;     ///< [out]
-  at::Tensor squared_bias_gradient;  ///< [out]
-  at::Tensor bias_saliency;          ///< FP64 [out]: b[k]·g_b[k] of a norm, part of row_saliency
-  at::Tensor column_saliency;        ///< FP64 [in]:  Σ_o W[o,k]·g[o,k], signed
-  /// Of a mixture, as part of its router, whose rows are the experts. FP64 [experts]:
-  at::Tensor output_norm;    ///< Σ ‖g_e(x)·f_e(x)‖₂ over the tokens x that chose expert e
-  at::Tensor routed_tokens;  ///< how many these are
+  /// Of a mixture, as part of its router, whose rows are the experts: of each of them.
+  std::vector<StatisticSums> of_experts(const Statistic& statistic) const {
+    return layer->of_experts(statistic);
+  }
 
-  /// What is known of one expert's part of the experts' joined weight.
+  /// What is known of one expert's part of the experts' joined weight: its part of the weight and
+  /// of the sums of that shape, and the statistics of its own input.
   WeightStats of_expert(const ExpertPart& part) const;
 };
 

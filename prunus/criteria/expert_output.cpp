@@ -7,7 +7,7 @@ namespace {
 
 at::Tensor slice(const SliceRequest& request) {
   // An expert that no token chose has a sum of 0, and so a score of 0.
-  return request.stats.output_norm / request.stats.routed_tokens.clamp_min(1);
+  return mean_expert_output_of(request.stats.of_experts(stats::expert_output));
 }
 
 }  // namespace

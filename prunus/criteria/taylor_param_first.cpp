@@ -5,12 +5,15 @@
 namespace prunus::criteria {
 namespace {
 
-at::Tensor element(const WeightStats& stats) { return (stats.weight * stats.gradient).abs(); }
+at::Tensor change(const WeightStats& stats) {
+  return stats.weight * gradient_of(stats.of(stats::gradient));
+}
+
+at::Tensor element(const WeightStats& stats) { return change(stats).abs(); }
 
 // In one pass over memory.
 at::Tensor slice(const SliceRequest& request) {
-  return at::linalg_vector_norm(request.stats.weight * request.stats.gradient, 1,
-                                {1 - request.dim});
+  return at::linalg_vector_norm(change(request.stats), 1, {1 - request.dim});
 }
 
 }  // namespace

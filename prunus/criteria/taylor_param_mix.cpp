@@ -7,8 +7,9 @@ namespace {
 
 // W·(g − ½·A·W), one temporary.
 at::Tensor change(const WeightStats& stats) {
-  at::Tensor change = stats.squared_gradient.to(stats.weight.scalar_type()) * stats.weight;
-  return change.mul_(-0.5).add_(stats.gradient).mul_(stats.weight);
+  const auto [gradient, squared] = sample_gradients_of(stats.of(stats::sample_gradients));
+  at::Tensor change = squared.to(stats.weight.scalar_type()) * stats.weight;
+  return change.mul_(-0.5).add_(gradient).mul_(stats.weight);
 }
 
 at::Tensor element(const WeightStats& stats) { return change(stats).abs_(); }

@@ -6,7 +6,7 @@ namespace prunus::criteria {
 namespace {
 
 at::Tensor element(const WeightStats& stats) {
-  return stats.weight.square().mul_(stats.squared_gradient);
+  return stats.weight.square().mul_(squared_gradient_of(stats.of(stats::squared_gradient)));
 }
 
 }  // namespace

@@ -6,8 +6,9 @@ namespace prunus::criteria {
 namespace {
 
 at::Tensor slice(const SliceRequest& request) {
-  const WeightStats& stats = request.stats;
-  return (request.dim == 0 ? stats.row_saliency : stats.column_saliency).abs();
+  const StatisticSums& sums = request.stats.of(stats::saliency);
+  const bool rows = request.dim == 0;
+  return (rows ? row_saliency_of(sums, request.stats.weight) : column_saliency_of(sums)).abs();
 }
 
 }  // namespace

@@ -4,8 +4,8 @@
 #include <span>
 #include <vector>
 
-#include "prunus/model/generate.h"
 #include "prunus/model/model.h"
+#include "prunus/model/resident_model.h"
 
 namespace prunus {
 

@@ -14,6 +14,7 @@
 #include "prunus/base/parallel.h"
 #include "prunus/base/progress.h"
 #include "prunus/calib/host_states.h"
+#include "prunus/calib/layer_loop.h"
 #include "prunus/eval/request_rows.h"
 #include "prunus/eval/score_journal.h"
 #include "prunus/model/head.h"
@@ -141,6 +142,7 @@ class Scorer {
         device_(device),
         decoder_(model.config(), Decoder::Kernels::SmallHeads),
         head_(model, device),
+        cursor_(model, device),
         requests_(requests),
         progress_("score: layer × batch", total_batches * model.layer_count()) {}
 
@@ -154,7 +156,14 @@ class Scorer {
       const at::Tensor places = batches[i].tree ? batches[i].tree->positions : at::Tensor();
       hidden[i] = to_host(embed(model_, batches[i].ids, device_, places));
     }
-    for (int layer = 0; layer < model_.layer_count(); ++layer) run_layer(layer, batches, hidden);
+    const auto pass = [&](int layer, const BlockWeights& weights) {
+      for_each_batch(wave.size(), [&](size_t i) {
+        hidden[i] = to_host(run_block(layer, weights, batches[i], hidden[i].to(device_)));
+        const std::lock_guard lock(progress_lock_);
+        progress_.step();
+      });
+    };
+    for_each_layer(cursor_, {0, model_.layer_count()}, LayerOrder::FirstToLast, pass);
     for_each_batch(wave.size(),
                    [&](size_t i) { score(batches[i], hidden[i].to(device_)[0], results); });
   }
@@ -183,30 +192,19 @@ class Scorer {
     return batch;
   }
 
-  void run_layer(int layer, const std::vector<ScoreBatch>& batches,
-                 std::vector<at::Tensor>& hidden) {
-    model_.prefetch_block(layer + 1);
-    weights_ = model_.load_block(layer, device_, std::move(weights_));
-    for_each_batch(batches.size(), [&](size_t i) {
-      hidden[i] = to_host(run_block(layer, batches[i], hidden[i].to(device_)));
-      const std::lock_guard lock(progress_lock_);
-      progress_.step();
-    });
-    model_.release_block(layer);
-  }
-
   // Behind the last attention only the places that predict are of use: [1, n, hidden_size].
-  at::Tensor run_block(int layer, const ScoreBatch& batch, const at::Tensor& hidden) const {
+  at::Tensor run_block(int layer, const BlockWeights& weights, const ScoreBatch& batch,
+                       const at::Tensor& hidden) const {
     const at::Tensor attention = batch.tree
-                                     ? decoder_.attention_part(layer, weights_, hidden, *batch.tree)
-                                     : decoder_.attention_part(layer, weights_, hidden);
+                                     ? decoder_.attention_part(layer, weights, hidden, *batch.tree)
+                                     : decoder_.attention_part(layer, weights, hidden);
     if (layer + 1 < model_.layer_count()) {
-      return decoder_.finish_block(layer, weights_, hidden, attention);
+      return decoder_.finish_block(layer, weights, hidden, attention);
     }
     const auto scored = [&](const at::Tensor& all) {
       return all.flatten(0, 1).index_select(0, batch.scored).unsqueeze(0);
     };
-    return decoder_.finish_block(layer, weights_, scored(hidden), scored(attention));
+    return decoder_.finish_block(layer, weights, scored(hidden), scored(attention));
   }
 
   // The places' log-probabilities, some places at a time, so that not all logits are in memory.
@@ -255,10 +253,10 @@ class Scorer {
   at::Device device_;
   Decoder decoder_;
   Head head_;
+  LayerCursor cursor_;
   std::span<const CutRequest> requests_;
   std::mutex progress_lock_;
   Progress progress_;
-  BlockWeights weights_;
 };
 
 std::vector<size_t> requests_of(const Wave& wave) {

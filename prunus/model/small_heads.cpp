@@ -20,7 +20,8 @@ namespace {
 #define PRUNUS_INLINE inline PRUNUS_ALWAYS
 #define PRUNUS_UNROLL _Pragma("GCC unroll 8")
 
-constexpr int64_t kMaxHeadDim = 32;
+constexpr int64_t kMaxHeadDim = 256;  // that the kernel can do
+constexpr int64_t kBestHeadDim = 32;  // up to which it is the faster one (bench/attention_bench)
 constexpr int64_t kMaxRows = 8;
 constexpr int64_t kTile = 16;  // keys, or channels of values, at once
 
@@ -305,7 +306,7 @@ std::vector<int64_t> small_heads_lanes() {
 
 bool takes_small_heads(const at::Tensor& queries) {
   return !kernels().empty() && queries.is_cpu() && queries.scalar_type() == at::kFloat &&
-         queries.size(3) <= kMaxHeadDim && !at::GradMode::is_enabled();
+         queries.size(3) <= kBestHeadDim && !at::GradMode::is_enabled();
 }
 
 void attend_small_heads(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

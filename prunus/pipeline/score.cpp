@@ -8,7 +8,6 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
-#include "prunus/calib/expert_output_collector.h"
 #include "prunus/calib/gradient_collector.h"
 #include "prunus/calib/mean_loss.h"
 #include "prunus/model/mixture.h"
@@ -25,15 +24,16 @@ struct Part {
   size_t member = 0;
 };
 
-// A bias goes with its row: as one more column. What is undefined stays so.
+// A bias goes with its row: as one more column of the weight and of the sums that have one.
 WeightStats with_bias_column(const WeightStats& stats) {
   WeightStats joined = stats;
   const auto join = [](at::Tensor& matrix, const at::Tensor& column) {
-    if (matrix.defined()) matrix = at::cat({matrix, column.unsqueeze(1)}, 1);
+    matrix = at::cat({matrix, column.unsqueeze(1)}, 1);
   };
   join(joined.weight, stats.bias);
-  join(joined.gradient, stats.bias_gradient);
-  join(joined.squared_gradient, stats.squared_bias_gradient);
+  for (auto& [statistic, sums] : joined.sums) {
+    for (size_t i = 0; i < sums.bias_sums.size(); ++i) join(sums.sums[i], sums.bias_sums[i]);
+  }
   return joined;
 }
 
@@ -340,19 +340,11 @@ class ScoringVisitor : public LayerVisitor {
         model_(model),
         store_(store),
         statistics_([this](int layer, Role role) { return wanted(layer, role); },
-                    [this](int, const LayerStatistics& gathered) { gathered_ = gathered; }),
-        experts_(model.config(), [this](int layer, const WeightStats& stats) {
-          if (scorer_.wants(layer, Role::Router)) scorer_.add(layer, Role::Router, stats);
-        }) {}
+                    [this](int, const LayerStatistics& gathered) { gathered_ = gathered; }) {}
 
-  Collector* collector(int /*layer*/) override {
-    if (criterion_.needs.has(stats::expert_output)) return &experts_;
-    return &statistics_;
-  }
+  Collector* collector(int /*layer*/) override { return &statistics_; }
   void visit(int layer, Stage /*stage*/, BlockWeights& weights) override {
-    if (!criterion_.needs.has(stats::expert_output)) {
-      scorer_.add_layer(model_.config(), layer, weights, gathered_);
-    }
+    scorer_.add_layer(model_.config(), layer, weights, gathered_);
     gathered_ = {};
   }
   void after(int layer, const std::vector<at::Tensor>& hidden) override {
@@ -365,13 +357,23 @@ class ScoringVisitor : public LayerVisitor {
   std::vector<const Statistic*> wanted(int layer, Role role) const {
     std::vector<const Statistic*> wanted;
     for (const Statistic* one : criterion_.needs.statistics) {
-      if (one == nullptr) continue;
-      const bool block = one->of == StatisticOf::Block && scorer_.wants_layers();
-      if (block || (one->of == StatisticOf::Input && scorer_.wants(layer, role))) {
-        wanted.push_back(one);
-      }
+      if (one != nullptr && wants(*one, layer, role)) wanted.push_back(one);
     }
     return wanted;
+  }
+
+  bool wants(const Statistic& statistic, int layer, Role role) const {
+    switch (statistic.of) {
+      case StatisticOf::Input:
+        return scorer_.wants(layer, role);
+      case StatisticOf::Block:
+        return scorer_.wants_layers();
+      case StatisticOf::Expert:  // said of the router's rows
+        return role == Role::DownProj && scorer_.wants(layer, Role::Router);
+      case StatisticOf::Weight:
+        return false;
+    }
+    return false;
   }
 
   Scorer& scorer_;
@@ -379,7 +381,6 @@ class ScoringVisitor : public LayerVisitor {
   const Model& model_;
   StreamStore& store_;
   StatisticsCollector statistics_;
-  ExpertOutputCollector experts_;
   LayerStatistics gathered_;
 };
 

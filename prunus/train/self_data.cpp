@@ -10,8 +10,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
 #include "prunus/base/rng.h"
-#include "prunus/model/decoder.h"
-#include "prunus/model/final_norm.h"
+#include "prunus/model/resident_model.h"
 
 namespace prunus {
 namespace {
@@ -96,61 +95,25 @@ at::Tensor sample_rows(const at::Tensor& logits, const at::Tensor& uniform, doub
   return ids.squeeze(1).clamp_max(mass.size(1) - 1);
 }
 
-// The model in memory, and rows sampled side by side from it.
-class RowSampler {
- public:
-  RowSampler(const Model& model, at::Device device)
-      : model_(model), device_(device), embedding_end_(model, device) {
-    for (int layer = 0; layer < model.layer_count(); ++layer) {
-      blocks_.push_back(model.load_block(layer, device));
-      check_interrupted();
-    }
-    norm_.emplace(model, device);
-    head_ = norm_->head_rows(model.load(model.tensor(Role::LmHead), device));
+// Rows sampled side by side: int64 [rows, row_tokens].
+at::Tensor sample_ids(const ResidentModel& model, const Draws& draws, const Marks& marks,
+                      double temperature, Progress& progress) {
+  const int64_t rows = draws.uniform.size(0);
+  const int64_t places = draws.uniform.size(1);
+  const at::Tensor uniform = draws.uniform.to(model.device());
+  at::Tensor ids = at::empty({rows, places + 1}, at::kLong);
+  ids.select(1, 0).copy_(marks.first ? at::full({rows}, *marks.first, at::kLong) : draws.first);
+  std::vector<LayerCache> cache(static_cast<size_t>(model.layer_count()));
+  for (int64_t place = 0; place < places; ++place) {
+    const at::Tensor last = ids.select(1, place);
+    const at::Tensor logits = model.next_logits(last.unsqueeze(1), place, cache);
+    at::Tensor next = sample_rows(logits, uniform.select(1, place), temperature).cpu();
+    if (marks.next) next.masked_fill_(last == *marks.end, *marks.next);
+    ids.select(1, place + 1).copy_(next);
+    progress.step(rows);
   }
-
-  // int64 [rows, row_tokens].
-  at::Tensor sample(const Draws& draws, const Marks& marks, double temperature,
-                    Progress& progress) const {
-    const int64_t rows = draws.uniform.size(0);
-    const int64_t places = draws.uniform.size(1);
-    const at::Tensor uniform = draws.uniform.to(device_);
-    at::Tensor ids = at::empty({rows, places + 1}, at::kLong);
-    ids.select(1, 0).copy_(marks.first ? at::full({rows}, *marks.first, at::kLong) : draws.first);
-    std::vector<LayerCache> cache(blocks_.size());
-    for (int64_t place = 0; place < places; ++place) {
-      const at::Tensor last = ids.select(1, place);
-      at::Tensor next =
-          sample_rows(next_logits(last, place, cache), uniform.select(1, place), temperature).cpu();
-      if (marks.next) next.masked_fill_(last == *marks.end, *marks.next);
-      ids.select(1, place + 1).copy_(next);
-      progress.step(rows);
-    }
-    return ids;
-  }
-
- private:
-  // last int64 [rows], standing at `position` → [rows, vocab].
-  at::Tensor next_logits(const at::Tensor& last, int64_t position,
-                         std::vector<LayerCache>& cache) const {
-    const Decoder decoder(model_.config());
-    const at::Tensor rows = embedding_rows(model_, last.unsqueeze(1), device_);
-    at::Tensor hidden = embedding_end_.finish(rows, at::full({1, 1}, position, at::kLong));
-    for (size_t i = 0; i < blocks_.size(); ++i) {
-      hidden = decoder.block(static_cast<int>(i), blocks_[i], hidden, nullptr, &cache[i], position);
-    }
-    at::Tensor logits = at::linear((*norm_)(hidden.squeeze(1)), head_);
-    norm_->cap(logits);
-    return logits;
-  }
-
-  const Model& model_;
-  at::Device device_;
-  EmbeddingEnd embedding_end_;
-  std::vector<BlockWeights> blocks_;
-  std::optional<FinalNorm> norm_;
-  at::Tensor head_;  // [vocab, hidden]
-};
+  return ids;
+}
 
 void append_rows(const at::Tensor& ids, std::vector<TrainRow>& rows) {
   const auto tokens = static_cast<size_t>(ids.size(1));
@@ -169,14 +132,14 @@ std::vector<TrainRow> generate_rows(const Model& model, const Tokenizer& tokeniz
   check_options(options, model.config());
   const Marks marks = marks_of(tokenizer, vocab_size);
   const at::NoGradGuard no_grad;
-  const RowSampler sampler(model, device);
+  const ResidentModel resident(model, device);
   Progress progress("generate: tokens", options.rows * (options.row_tokens - 1));
   std::vector<TrainRow> rows;
   while (static_cast<int64_t>(rows.size()) < options.rows) {
     const auto begin = static_cast<int64_t>(rows.size());
     const int64_t count = std::min(options.batch_rows, options.rows - begin);
     const Draws draws = draw_numbers(begin, count, options, vocab_size);
-    append_rows(sampler.sample(draws, marks, options.temperature, progress), rows);
+    append_rows(sample_ids(resident, draws, marks, options.temperature, progress), rows);
   }
   return rows;
 }

@@ -7,6 +7,7 @@
 
 #include "prunus/calib/layer_loop.h"
 #include "prunus/model/decoder.h"
+#include "prunus/model/resident_model.h"
 
 namespace prunus {
 
@@ -14,9 +15,8 @@ Teacher::Teacher(const Model& model, at::Device device, bool resident,
                  std::vector<int64_t> seam_layers)
     : model_(model), device_(device), seam_layers_(std::move(seam_layers)), head_(model, device) {
   if (!resident) return;
-  for (int layer = 0; layer < model.layer_count(); ++layer) {
-    resident_.push_back(model.load_block(layer, device));
-  }
+  resident_ = open_layers(model, "open teacher: layers",
+                          [&](int layer) { return model.load_block(layer, device); });
 }
 
 std::vector<TeacherStates> Teacher::run(const std::vector<TrainBatch>& batches) const {

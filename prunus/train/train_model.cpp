@@ -9,8 +9,8 @@
 
 #include "prunus/adapter/merge.h"
 #include "prunus/base/error.h"
-#include "prunus/base/progress.h"
 #include "prunus/model/overlay.h"
+#include "prunus/model/resident_model.h"
 #include "prunus/model/zero_mask.h"
 
 namespace prunus {
@@ -88,12 +88,9 @@ TrainModel::TrainModel(const Model& base, at::Device device, TrainModelOptions o
 void TrainModel::open_weights() {
   const at::NoGradGuard no_grad;
   embedding_end_ = std::make_unique<EmbeddingEnd>(open_embedding());
-  Progress progress("open weights: layers", base_.layer_count());
-  for (int layer = 0; layer < base_.layer_count(); ++layer) {
-    base_.prefetch_block(layer + 1);
-    blocks_.push_back(full() ? trained_block(layer) : frozen_block(layer));
-    progress.step();
-  }
+  blocks_ = open_layers(base_, "open weights: layers", [&](int layer) {
+    return full() ? trained_block(layer) : frozen_block(layer);
+  });
   head_ = std::make_unique<LossHead>(base_, device_, options_.compute, open_head());
 }
 

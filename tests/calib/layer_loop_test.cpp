@@ -5,34 +5,12 @@
 #include <gmock/gmock.h>
 
 #include "support/tiny_model.h"
+#include "support/written_down.h"
 
 namespace prunus::test {
 namespace {
 
 using testing::ElementsAre;
-
-// Writes down what is asked of it, a layer once in a row: "p1" read ahead, "r0" read, "f0" given
-// back.
-class WrittenDown : public WeightSource {
- public:
-  explicit WrittenDown(std::shared_ptr<const WeightSource> inner) : inner_(std::move(inner)) {}
-  mutable std::vector<std::string> calls;
-
-  at::Tensor read(const TensorInfo& tensor) const override {
-    note("r", tensor);
-    return inner_->read(tensor);
-  }
-  at::ScalarType dtype(const TensorInfo& tensor) const override { return inner_->dtype(tensor); }
-  void prefetch(const TensorInfo& tensor) const override { note("p", tensor); }
-  void release(const TensorInfo& tensor) const override { note("f", tensor); }
-
- private:
-  void note(const char* what, const TensorInfo& tensor) const {
-    const std::string call = what + std::to_string(tensor.layer);
-    if (calls.empty() || calls.back() != call) calls.push_back(call);
-  }
-  std::shared_ptr<const WeightSource> inner_;
-};
 
 class ForEachLayer : public testing::Test {
  protected:
@@ -76,6 +54,21 @@ TEST_F(ForEachLayer, GoesBackwards) {
   EXPECT_THAT(got, ActsIn(std::vector<std::string>{"2", "1", "0"}));
   EXPECT_EQ(got.front(), "p1");
   EXPECT_EQ(got.back(), "f0");
+}
+
+// The next walk's first layer is written where the last one's was.
+TEST(LayerCursor, KeepsItsMemoryFromWalkToWalk) {
+  const Model plain = tiny_model({.layers = 2});
+  Model model = plain;
+  model.set_precision(at::kDouble);  // so that nothing is the source's own memory
+  LayerCursor cursor(model, at::kCPU);
+  std::vector<const void*> places;
+  for (int walk = 0; walk < 2; ++walk) {
+    for_each_layer(cursor, {0, 2}, LayerOrder::FirstToLast, [&](int, const BlockWeights& weights) {
+      places.push_back(weights[Role::QProj].const_data_ptr());
+    });
+  }
+  EXPECT_EQ(places, std::vector<const void*>(4, places[0]));
 }
 
 TEST_F(ForEachLayer, DoesNothingForAnEmptyRange) {

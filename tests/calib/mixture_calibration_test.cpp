@@ -8,7 +8,6 @@
 
 #include <gtest/gtest.h>
 
-#include "prunus/calib/expert_output_collector.h"
 #include "prunus/calib/gradient_collector.h"
 #include "prunus/calib/statistics_collector.h"
 #include "prunus/calib/stream.h"
@@ -33,9 +32,8 @@ class Recorder : public Collector {
   void on_forward(const LinearSite& site, const at::Tensor& input, const at::Tensor&) override {
     if (site.part.present()) forward.push_back({site, input});
   }
-  void on_backward(const LinearSite& site, const at::Tensor& input, const at::Tensor&,
-                   const at::Tensor&, const at::Tensor&) override {
-    if (site.part.present()) backward.push_back({site, input});
+  void on_backward(const BackwardProduct& product) override {
+    if (product.site.part.present()) backward.push_back({product.site, product.input});
   }
   struct Seen {
     LinearSite site;
@@ -106,11 +104,12 @@ TEST_P(MixtureCalibration, GradientsAndSquaresAreThoseOfTheWideForm) {
   const auto gradients = collect(stats::gradient, batches_);
   for (const auto& [place, gradient] : wide) {
     const std::string where = c10::str("layer ", place.first, " role ", int(place.second));
+    const auto [sum, squared] = sample_gradients_of(both.at(place).of(stats::sample_gradients));
+    const at::Tensor alone = gradient_of(gradients.at(place).of(stats::gradient));
     EXPECT_EQ(both.at(place).weight.sizes(), gradient.sizes()) << where;
-    EXPECT_LT(relative_error(both.at(place).gradient, gradient), kRounding) << where;
-    EXPECT_LT(relative_error(gradients.at(place).gradient, gradient), kRounding) << where;
-    EXPECT_LT(relative_error(both.at(place).squared_gradient, squares.at(place)), kRounding)
-        << where;
+    EXPECT_LT(relative_error(sum, gradient), kRounding) << where;
+    EXPECT_LT(relative_error(alone, gradient), kRounding) << where;
+    EXPECT_LT(relative_error(squared, squares.at(place)), kRounding) << where;
   }
 }
 
@@ -118,12 +117,13 @@ TEST_P(MixtureCalibration, SaliencyIsThatOfTheWideForm) {
   const auto wide = wide_gradients(model_, ids_);
   const auto found = collect(stats::saliency, batches_);
   for (const auto& [place, gradient] : wide) {
-    const WeightStats& one = found.at(place);
+    const StatisticSums& sums = found.at(place).of(stats::saliency);
+    // What was handed over has its memory in another layer by now.
     const at::Tensor weight = model_.load_block(place.first, at::kCPU)[place.second];
-    const at::Tensor product = weight * gradient;  // one.weight's memory is another layer's by now
-    EXPECT_LT(relative_error(one.column_saliency, product.sum(0)), kRounding);
+    const at::Tensor product = weight * gradient;
+    EXPECT_LT(relative_error(column_saliency_of(sums), product.sum(0)), kRounding);
     if (place.second >= Role::GateProj) {  // others have biases
-      EXPECT_LT(relative_error(one.row_saliency, product.sum(1)), kRounding);
+      EXPECT_LT(relative_error(row_saliency_of(sums, weight), product.sum(1)), kRounding);
     }
   }
 }
@@ -138,10 +138,12 @@ TEST_P(MixtureCalibration, AnExpertThatNoTokenChoseHasGradientsOfZero) {
     for (const auto& [place, gradient] : wide) {
       // Of queries and keys they are rounding alone: attention to the same everywhere.
       if (place.second < Role::GateProj || experts(place.first) == 0) continue;
-      const WeightStats& one = found.at(place);
-      EXPECT_LT(relative_error(one.gradient, gradient), kRounding);
+      const StatisticSums& sums = found.at(place).of(*needed);
+      const bool by_sample = needed == &stats::sample_gradients;
+      const at::Tensor got = by_sample ? sample_gradients_of(sums).gradient : gradient_of(sums);
+      EXPECT_LT(relative_error(got, gradient), kRounding);
       if (place.second != Role::UpProj) continue;
-      const at::Tensor zero = (one.gradient == 0).all(1);
+      const at::Tensor zero = (got == 0).all(1);
       EXPECT_TRUE(at::equal(zero, (gradient == 0).all(1)));
       idle += zero.sum().item<int64_t>();
     }
@@ -228,14 +230,20 @@ TEST_P(MixtureCalibration, StatisticsOfAnExpertAreThoseOfTheTokensThatChoseIt) {
 }
 
 TEST_P(MixtureCalibration, OutputsOfExpertsAreThoseOfTheWideForm) {
-  std::map<int, WeightStats> outputs;
-  ExpertOutputCollector collector(model_.config(),
-                                  [&](int layer, const WeightStats& one) { outputs[layer] = one; });
+  std::map<int, std::vector<StatisticSums>> outputs;
+  StatisticsCollector collector(
+      [](int, Role) -> std::vector<const Statistic*> { return {&stats::expert_output}; },
+      [&](int layer, const LayerStatistics& one) {
+        outputs[layer] = one.of_experts(stats::expert_output);
+      });
   const BlockStream stream(model_, at::kCPU);
   auto hidden = stream.embed(batches_);
   stream.forward(hidden, &collector);
-  EXPECT_FALSE(outputs.empty());
+  int64_t mixtures = 0;
   for (const auto& [layer, got] : outputs) {
+    ASSERT_EQ(std::ssize(got), experts(layer));
+    if (got.empty()) continue;
+    ++mixtures;
     const WideLayer wide = wide_layer(layer, ids_);
     const at::Tensor down = model_.load_block(layer, at::kCPU)[Role::DownProj];
     const at::Tensor inner = wide.inputs.at(Role::DownProj).flatten(0, 1);
@@ -246,9 +254,13 @@ TEST_P(MixtureCalibration, OutputsOfExpertsAreThoseOfTheWideForm) {
                                         down.narrow(1, e * width, width));
       norms[e] = at::linalg_vector_norm(own, 2, {1}).sum();
     }
-    EXPECT_LT(relative_error(got.output_norm, norms), kRounding) << "layer " << layer;
-    EXPECT_TRUE(at::equal(got.routed_tokens, wide.chosen.sum(0).to(at::kDouble)));
+    const at::Tensor tokens = wide.chosen.sum(0);
+    for (int64_t e = 0; e < experts(layer); ++e) {
+      EXPECT_EQ(got[static_cast<size_t>(e)].tokens, tokens[e].item<int64_t>());
+    }
+    EXPECT_LT(relative_error(mean_expert_output_of(got), norms / tokens), kRounding) << layer;
   }
+  EXPECT_GT(mixtures, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Mixtures, MixtureCalibration, testing::ValuesIn(golden_mixtures()),

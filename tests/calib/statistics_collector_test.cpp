@@ -195,13 +195,31 @@ TEST_F(Statistics, AreGatheredOnlyWhereTheyAreWanted) {
   EXPECT_EQ(layers, 2);
 }
 
-TEST(StatisticCatalogue, HasNamesAndSources) {
+TEST(StatisticSums, MergeThoseOfABiasAndLeaveWhatIsUndefined) {
+  StatisticSums merged;
+  for (const double x : {1.0, 2.0}) {
+    merged.merge({{at::tensor({x, 0.0}), at::Tensor()}, 3, {at::tensor({10 * x})}});
+  }
+  EXPECT_EQ(merged.tokens, 6);
+  EXPECT_TRUE(at::equal(merged.sums[0], at::tensor({3.0, 0.0})));
+  EXPECT_FALSE(merged.sums[1].defined());
+  EXPECT_TRUE(at::equal(merged.bias_sums[0], at::tensor({30.0})));
+  EXPECT_EQ(merged.bytes(), static_cast<int64_t>(3 * merged.sums[0].itemsize()));
+}
+
+TEST(StatisticCatalogue, HasNamesSourcesAndTheFunctionsOfTheirKind) {
   std::set<std::string_view> names;
-  for (const Statistic* one : collected()) {
+  for (const Statistic* one : stats::all()) {
     EXPECT_TRUE(names.insert(one->name).second);
     EXPECT_FALSE(one->source.empty()) << one->name;
+    const bool of_weight = one->of == StatisticOf::Weight;
+    EXPECT_EQ(one->add == nullptr, of_weight) << one->name;
+    EXPECT_EQ(one->bytes == nullptr, of_weight) << one->name;
+    EXPECT_EQ(one->add_product != nullptr, of_weight) << one->name;
+    EXPECT_EQ(one->add_gain != nullptr, of_weight) << one->name;
+    EXPECT_EQ(one->pass == Pass::Backward, of_weight) << one->name;
   }
-  EXPECT_EQ(names.size(), 4U);
+  EXPECT_EQ(names.size(), 9U);
 }
 
 }  // namespace

@@ -23,14 +23,12 @@ class Watcher : public Collector {
                   const at::Tensor& output) override {
     look({site.weight, input, output});
   }
-  void on_backward(const LinearSite& site, const at::Tensor& input, const at::Tensor& output,
-                   const at::Tensor& grad_output, const at::Tensor& grad_input) override {
-    look({site.weight, input, output, grad_output, grad_input});
-    sum_ += grad_output.square().sum(at::kDouble).item<double>();
+  void on_backward(const BackwardProduct& one) override {
+    look({one.site.weight, one.input, one.output, one.grad_output, one.grad_input});
+    sum_ += one.grad_output.square().sum(at::kDouble).item<double>();
   }
-  void on_scale_backward(const LinearSite& site, const at::Tensor& normalised,
-                         const at::Tensor& grad_output) override {
-    look({site.weight, normalised, grad_output});
+  void on_scale_backward(const BackwardGain& one) override {
+    look({one.site.weight, one.normalised, one.grad_output});
   }
 
   int64_t seen = 0;
@@ -118,10 +116,9 @@ TEST(BlockStreamOnTheDevice, GivesTheLossAndGradientsOfTheCpu) {
     const double loss =
         BlockStream(model, kTestDevice).backward(batches, {0, model.layer_count()}, watcher);
     struct : Watcher {
-      void on_scale_backward(const LinearSite&, const at::Tensor&, const at::Tensor&) override {}
-      void on_backward(const LinearSite&, const at::Tensor&, const at::Tensor&,
-                       const at::Tensor& grad_output, const at::Tensor&) override {
-        sum += grad_output.square().sum(at::kDouble).item<double>();
+      void on_scale_backward(const BackwardGain&) override {}
+      void on_backward(const BackwardProduct& product) override {
+        sum += product.grad_output.square().sum(at::kDouble).item<double>();
       }
       double sum = 0;
     } plain;

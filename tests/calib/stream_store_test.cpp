@@ -155,8 +155,9 @@ class Keeper : public GradientCollector {
             [this](const LinearSite& site, const WeightStats& stats) {
               seen.insert(site.layer);
               at::Tensor& sum = gradients_[{site.layer, site.role}];
+              const at::Tensor gradient = gradient_of(stats.of(stats::gradient));
               // The head and the embedding come in parts.
-              sum = sum.defined() ? at::cat({sum, stats.gradient}) : stats.gradient.clone();
+              sum = sum.defined() ? at::cat({sum, gradient}) : gradient.clone();
             }),
         gradients_(gradients),
         stop_after_(stop_after) {}

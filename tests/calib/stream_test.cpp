@@ -25,9 +25,8 @@ class Recorder : public Collector {
   void on_forward(const LinearSite& site, const at::Tensor&, const at::Tensor&) override {
     forward.emplace_back(site.layer, site.role);
   }
-  void on_backward(const LinearSite& site, const at::Tensor&, const at::Tensor&, const at::Tensor&,
-                   const at::Tensor&) override {
-    backward.emplace_back(site.layer, site.role);
+  void on_backward(const BackwardProduct& product) override {
+    backward.emplace_back(product.site.layer, product.site.role);
   }
 };
 
@@ -98,7 +97,7 @@ TEST(BlockStream, GivesTheSameSumsInOneBatchAndInMany) {
     GradientCollector collector(
         Needs{.statistics = {&stats::gradient}}, [](int, Role) { return true; },
         [&](const LinearSite& site, const WeightStats& stats) {
-          gradients[{site.layer, site.role}] = stats.gradient;
+          gradients[{site.layer, site.role}] = gradient_of(stats.of(stats::gradient));
         });
     BlockStream(model, at::kCPU).backward(batches, {0, 2}, collector);
     return gradients;
@@ -119,8 +118,11 @@ TEST(BlockStream, IsTheSameBitForBitASecondTime) {
     GradientCollector collector(
         Needs{.statistics = {&stats::saliency}}, [](int, Role) { return true; },
         [&](const LinearSite&, const WeightStats& stats) {
-          if (stats.row_saliency.defined()) sums.push_back(stats.row_saliency);
-          if (stats.column_saliency.defined()) sums.push_back(stats.column_saliency);
+          const StatisticSums& saliency = stats.of(stats::saliency);
+          for (const at::Tensor& one :
+               {row_saliency_of(saliency, stats.weight), column_saliency_of(saliency)}) {
+            if (one.defined()) sums.push_back(one);
+          }
         });
     BlockStream(model, at::kCPU).backward(batches, {0, 2}, collector);
     return at::cat(sums);
@@ -147,19 +149,23 @@ TEST(GradientCollector, SaliencyEqualsTheProductWithTheGradient) {
   }
   int biased = 0;
   for (const auto& [site, stats] : by_gradient) {
-    const at::Tensor product = stats.weight.to(at::kDouble) * stats.gradient.to(at::kDouble);
-    const WeightStats& saliency = by_saliency.at(site);
-    if (saliency.row_saliency.defined()) {
+    const StatisticSums& sums = stats.of(stats::gradient);
+    const at::Tensor product = stats.weight.to(at::kDouble) * gradient_of(sums).to(at::kDouble);
+    const auto rows_of = [&](const WeightStats& one) {
+      return row_saliency_of(one.of(stats::saliency), stats.weight);
+    };
+    if (rows_of(by_saliency.at(site)).defined()) {
       at::Tensor rows = product.sum(1);
-      EXPECT_LT(relative_error(without.at(site).row_saliency, rows), 1e-4);
+      EXPECT_LT(relative_error(rows_of(without.at(site)), rows), 1e-4);
       if (stats.bias.defined()) {
-        rows = rows + stats.bias.to(at::kDouble) * stats.bias_gradient.to(at::kDouble);
+        rows = rows + stats.bias.to(at::kDouble) * sums.bias_sums.at(0).to(at::kDouble);
         ++biased;
       }
-      EXPECT_LT(relative_error(saliency.row_saliency, rows), 1e-4);
+      EXPECT_LT(relative_error(rows_of(by_saliency.at(site)), rows), 1e-4);
     }
-    if (saliency.column_saliency.defined()) {
-      EXPECT_LT(relative_error(saliency.column_saliency, product.sum(0)), 1e-4);
+    const at::Tensor columns = column_saliency_of(by_saliency.at(site).of(stats::saliency));
+    if (columns.defined()) {
+      EXPECT_LT(relative_error(columns, product.sum(0)), 1e-4);
     }
   }
   EXPECT_EQ(biased, 2 * 3);  // q, k, v of two layers
@@ -171,29 +177,31 @@ TEST(GradientCollector, SquaresAreTheMeanOverSamplesOfTheirOwnSquaredGradients) 
     const Model model = tiny_model({.kv_heads = 2, .tied = tied});
     const at::Tensor ids = random_ids(model, 4, 9);
     using Gradients = std::map<std::pair<int, Role>, at::Tensor>;
-    const auto run = [&](Needs needs, const std::vector<TokenBatch>& batches,
-                         at::Tensor WeightStats::*part) {
+    const auto run = [&](const Statistic& needed, const std::vector<TokenBatch>& batches,
+                         at::Tensor (*read)(const StatisticSums&)) {
       Gradients found;
       GradientCollector collector(
-          needs, [](int, Role role) { return role != Role::EmbedTokens; },
+          {.statistics = {&needed}}, [](int, Role role) { return role != Role::EmbedTokens; },
           [&](const LinearSite& site, const WeightStats& stats) {
-            found[{site.layer, site.role}] = (stats.*part).to(at::kDouble);
+            found[{site.layer, site.role}] = read(stats.of(needed)).to(at::kDouble);
           });
       BlockStream(model, at::kCPU).backward(batches, {0, 2}, collector);
       return found;
     };
-    const Gradients squares =
-        run(Needs{.statistics = {&stats::sample_gradients}},
-            {{ids.narrow(0, 0, 3)}, {ids.narrow(0, 3, 1)}}, &WeightStats::squared_gradient);
+    const std::vector<TokenBatch> batches = {{ids.narrow(0, 0, 3)}, {ids.narrow(0, 3, 1)}};
+    const Gradients squares = run(stats::squared_gradient, batches, squared_gradient_of);
+    const Gradients both = run(stats::sample_gradients, batches, [](const StatisticSums& sums) {
+      return sample_gradients_of(sums).squared;
+    });
     std::vector<Gradients> each;
     for (int64_t j = 0; j < 4; ++j) {
-      each.push_back(run(Needs{.statistics = {&stats::gradient}}, {{ids.narrow(0, j, 1)}},
-                         &WeightStats::gradient));
+      each.push_back(run(stats::gradient, {{ids.narrow(0, j, 1)}}, gradient_of));
     }
     for (const auto& [site, square] : squares) {
       at::Tensor expected = at::zeros_like(square);
       for (const Gradients& one : each) expected += one.at(site).square() / 4;
       EXPECT_LT(relative_error(square, expected), 1e-5);
+      EXPECT_TRUE(at::equal(both.at(site), square));
     }
     EXPECT_EQ(squares.size(), tied ? 19u : 20u);
   }
@@ -207,7 +215,9 @@ TEST(BlockStream, GivesTheSameWithAStoreThatSpillsEverything) {
     std::vector<at::Tensor> gradients;
     GradientCollector collector(
         Needs{.statistics = {&stats::gradient}}, [](int layer, Role) { return layer >= 1; },
-        [&](const LinearSite&, const WeightStats& stats) { gradients.push_back(stats.gradient); });
+        [&](const LinearSite&, const WeightStats& stats) {
+          gradients.push_back(gradient_of(stats.of(stats::gradient)));
+        });
     BlockStream(model, at::kCPU).backward(batches, {1, 3}, collector, store);
     EXPECT_EQ(store.spilled_bytes() > 0, ram_bytes == 0);
     return gradients;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "prunus/calib/collector.h"
 #include "prunus/criteria/criterion.h"
 
 namespace prunus::test {
@@ -24,14 +25,15 @@ std::vector<float> score(std::string_view name, const WeightStats& stats, int di
   return {scores.const_data_ptr<float>(), scores.const_data_ptr<float>() + scores.numel()};
 }
 
-// W = [[1, −2], [3, 4]], g = [[5, 1], [−1, 2]]: W·g = [[5, −2], [−3, 8]].
+// W = [[1, −2], [3, 4]], g = [[5, 1], [−1, 2]]: W·g = [[5, −2], [−3, 8]]; A = [[2, 1], [0, 3]].
 WeightStats stats() {
   WeightStats one;
   one.weight = at::tensor({1.0f, -2.0f, 3.0f, 4.0f}).view({2, 2});
-  one.gradient = at::tensor({5.0f, 1.0f, -1.0f, 2.0f}).view({2, 2});
-  const at::Tensor product = one.weight * one.gradient;
-  one.row_saliency = product.sum(1).to(at::kDouble);
-  one.column_saliency = product.sum(0).to(at::kDouble);
+  const at::Tensor gradient = at::tensor({5.0f, 1.0f, -1.0f, 2.0f}).view({2, 2});
+  const at::Tensor squared = at::tensor({2.0f, 1.0f, 0.0f, 3.0f}).view({2, 2});
+  one.sums[&stats::gradient].sums = {gradient};
+  one.sums[&stats::squared_gradient].sums = {squared};
+  one.sums[&stats::sample_gradients].sums = {gradient, squared};
   return one;
 }
 
@@ -50,33 +52,52 @@ TEST(TaylorParamFirst, TakesTheAbsoluteValueOfEachProduct) {
   EXPECT_EQ(score("taylor_param_first", stats(), 1), (std::vector<float>{8, 10}));
 }
 
-// A = [[2, 1], [0, 3]]: W·A·W = [[2, 4], [0, 48]].
+// W·A·W = [[2, 4], [0, 48]].
 TEST(TaylorParamSecond, WeighsTheSquareByTheSquaredGradient) {
-  WeightStats one = stats();
-  one.squared_gradient = at::tensor({2.0f, 1.0f, 0.0f, 3.0f}).view({2, 2});
-  EXPECT_EQ(score("taylor_param_second", one, 0), (std::vector<float>{6, 48}));
-  EXPECT_EQ(score("taylor_param_second", one, 1), (std::vector<float>{2, 52}));
+  EXPECT_EQ(score("taylor_param_second", stats(), 0), (std::vector<float>{6, 48}));
+  EXPECT_EQ(score("taylor_param_second", stats(), 1), (std::vector<float>{2, 52}));
 }
 
 // W·g − ½·W·A·W = [[4, −4], [−3, −16]].
 TEST(TaylorParamMix, TakesHalfTheSecondOrderFromTheFirst) {
-  WeightStats one = stats();
-  one.squared_gradient = at::tensor({2.0f, 1.0f, 0.0f, 3.0f}).view({2, 2});
-  EXPECT_EQ(score("taylor_param_mix", one, 0), (std::vector<float>{8, 19}));
-  EXPECT_EQ(score("taylor_param_mix", one, 1), (std::vector<float>{7, 20}));
+  EXPECT_EQ(score("taylor_param_mix", stats(), 0), (std::vector<float>{8, 19}));
+  EXPECT_EQ(score("taylor_param_mix", stats(), 1), (std::vector<float>{7, 20}));
 }
 
+// One token x = [1, 1]: y = W·x = [−1, 7], and with ∂L/∂y = [2, −1]
+// ∂L/∂x = Wᵀ·∂L/∂y = [−1, −8]: rows y·∂L/∂y = [−2, −7], columns x·∂L/∂x = [−1, −8].
 TEST(TaylorVectorize, TakesTheAbsoluteValueOfTheSum) {
-  EXPECT_EQ(score("taylor_vectorize", stats(), 0), (std::vector<float>{3, 5}));
-  EXPECT_EQ(score("taylor_vectorize", stats(), 1), (std::vector<float>{2, 6}));
+  WeightStats one = stats();
+  const auto row = [](float a, float b) { return at::tensor({a, b}).view({1, 1, 2}); };
+  const BackwardProduct product{.site = {.weight = one.weight, .bias = {}},
+                                .input = row(1, 1),
+                                .output = row(-1, 7),
+                                .grad_output = row(2, -1),
+                                .grad_input = row(-1, -8)};
+  stats::saliency.add_product(one.sums[&stats::saliency], product, Biases::Counted);
+  EXPECT_EQ(score("taylor_vectorize", one, 0), (std::vector<float>{2, 7}));
+  EXPECT_EQ(score("taylor_vectorize", one, 1), (std::vector<float>{1, 8}));
 }
 
-// The last expert was chosen by no token.
+// The last of three experts is chosen by no token.
 TEST(ExpertOutput, AveragesOverTheTokensThatChoseAnExpert) {
   WeightStats one;
-  one.output_norm = at::tensor({6.0, 5.0, 0.0}, at::kDouble);
-  one.routed_tokens = at::tensor({3.0, 2.0, 0.0}, at::kDouble);
-  EXPECT_EQ(score("expert_output", one, 0), (std::vector<float>{2, 2.5, 0}));
+  StatisticsCollector collector(
+      [](int, Role) -> std::vector<const Statistic*> { return {&stats::expert_output}; },
+      [&](int, const LayerStatistics& gathered) {
+        one.layer = &gathered;
+        EXPECT_EQ(score("expert_output", one, 0), (std::vector<float>{2, 2.5, 0}));
+      });
+  const std::vector<std::vector<float>> experts = {{1, 2, 3}, {2, 3}, {}};
+  for (int expert = 0; expert < 3; ++expert) {
+    LinearSite site{.role = Role::DownProj, .weight = {}, .bias = {}};
+    site.part.expert = expert;
+    site.part.experts = 3;
+    const at::Tensor output = at::tensor(experts[static_cast<size_t>(expert)]).view({-1, 1});
+    collector.on_forward(site, at::zeros_like(output), output);
+  }
+  collector.on_block(0, {}, {}, true);
+  EXPECT_NE(one.layer, nullptr);
 }
 
 TEST(Random, DrawsPythonsNumbersInOrder) {
@@ -89,8 +110,7 @@ TEST(Random, DrawsPythonsNumbersInOrder) {
 
 // Where a criterion has both functions, they say the same.
 TEST(Criteria, AddUpTheirElementsToSlices) {
-  WeightStats one = stats();
-  one.squared_gradient = at::tensor({2.0f, 1.0f, 0.0f, 3.0f}).view({2, 2});
+  const WeightStats one = stats();
   int both = 0;
   for (const Criterion* criterion : criteria::all()) {
     if (criterion->element == nullptr || criterion->slice == nullptr) continue;

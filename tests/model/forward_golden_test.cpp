@@ -11,7 +11,7 @@
 
 #include "prunus/base/json.h"
 #include "prunus/io/safetensors.h"
-#include "prunus/model/generate.h"
+#include "prunus/model/resident_model.h"
 
 #include "support/paths.h"
 #include "support/tiny_model.h"

@@ -222,7 +222,7 @@ TEST_P(FamilyProperty, SaliencyIsTheDerivativeOfTheLossByTheRow) {
       Needs{.statistics = {&stats::saliency}},
       [&](int l, Role role) { return l == layer && wanted.contains(role); },
       [&](const LinearSite& site, const WeightStats& stats) {
-        rows[site.role] = stats.row_saliency.clone();
+        rows[site.role] = row_saliency_of(stats.of(stats::saliency), stats.weight).clone();
       });
   BlockStream(model, at::kCPU)
       .backward(batches, {0, static_cast<int>(model.layer_count())}, collector);

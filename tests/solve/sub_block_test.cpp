@@ -12,6 +12,7 @@
 
 #include "solve/sub_block_fixture.h"
 #include "support/expect_error.h"
+#include "support/written_down.h"
 
 namespace prunus::test {
 namespace {
@@ -53,6 +54,37 @@ TEST(SubBlock, AnUnprunedModelLacksNothingAndStaysAsItIs) {
     for (const auto& [name, value] : outcome.tensors()) {
       EXPECT_TRUE(at::equal(value, copy_weights(model)->tensors.at(name))) << name;
     }
+  }
+}
+
+// How often each layer was read ahead, by layer.
+std::map<int, int> read_ahead(const std::vector<std::string>& calls) {
+  std::map<int, int> times;
+  for (const std::string& call : calls) {
+    if (call[0] == 'p') ++times[std::stoi(call.substr(1))];
+  }
+  return times;
+}
+
+// Of the dense model's layers 0 to 4 the pruned one has 0, 2 and 3.
+TEST(SubBlock, ReadsEveryLayerOfBothModelsAheadOnceAtMost) {
+  const Model plain = tiny_model({.layers = 5});
+  const std::vector<int64_t> kept = {0, 2, 3};
+  for (const double correction : {0.0, 0.5}) {
+    const auto dense_source = std::make_shared<WrittenDown>(plain.shared_source());
+    const Model dense(plain.config(), dense_source);
+    const Model cut = shrink(plain, {{AxisLabel::Layer, -1, kept}});
+    const auto pruned_source = std::make_shared<WrittenDown>(cut.shared_source());
+    const Model pruned(cut.config(), pruned_source);
+    SubBlockOptions options = kShort;
+    options.epochs = 1;
+    options.residual_correction = correction;
+    repair(pruned, dense, text(plain, 4, 5), options, kept);
+    EXPECT_EQ(read_ahead(pruned_source->calls), (std::map<int, int>{{1, 1}, {2, 1}}));
+    // Layer 1 is passed only where the dense stream is followed, and is read ahead behind layer 0.
+    EXPECT_EQ(read_ahead(dense_source->calls), correction == 0
+                                                   ? (std::map<int, int>{{2, 1}, {3, 1}})
+                                                   : (std::map<int, int>{{1, 1}, {3, 1}}));
   }
 }
 

@@ -1,0 +1,62 @@
+#include "prunus/model/resident_model.h"
+
+#include <ATen/ATen.h>
+
+#include <gmock/gmock.h>
+
+#include "prunus/base/error.h"
+
+#include "support/tiny_model.h"
+#include "support/written_down.h"
+
+namespace prunus::test {
+namespace {
+
+TEST(OpenLayers, ReadsTheNextLayerAheadOfEach) {
+  const Model plain = tiny_model({.layers = 3});
+  const auto source = std::make_shared<WrittenDown>(plain.shared_source());
+  const Model model(plain.config(), source);
+  const auto blocks = open_layers(model, "test", [&](int layer) {
+    source->calls.push_back("open " + std::to_string(layer));
+    BlockWeights weights;
+    weights[Role::QProj] = at::full({1}, layer);
+    return weights;
+  });
+  EXPECT_THAT(source->calls, testing::ElementsAre("p1", "open 0", "p2", "open 1", "open 2"));
+  ASSERT_EQ(blocks.size(), 3u);
+  for (int layer = 0; layer < 3; ++layer) {
+    EXPECT_EQ(blocks[static_cast<size_t>(layer)][Role::QProj].item<int>(), layer);
+  }
+}
+
+TEST(ResidentModel, DecodesABatchAsEachSequenceAlone) {
+  for (const bool tied : {false, true}) {
+    const Model model = tiny_model({.kv_heads = 2, .tied = tied});
+    const ResidentModel resident(model, at::kCPU);
+    const at::Tensor ids = random_ids(model, 3, 7);
+    std::vector<LayerCache> cache(2);
+    resident.next_logits(ids.narrow(1, 0, 5), 0, cache);
+    resident.next_logits(ids.narrow(1, 5, 1), 5, cache);
+    const at::Tensor last = resident.next_logits(ids.narrow(1, 6, 1), 6, cache);
+    EXPECT_LT(relative_error(last, logits_of(model, ids).select(1, 6)), 1e-5);
+    EXPECT_THROW(resident.next_logits(at::full({1, 1}, 29, at::kLong), 0, cache), Error);
+  }
+}
+
+TEST(ResidentModel, HoldsHalfPrecisionAndComputesNearby) {
+  const Model model = tiny_model({.tied = true});
+  const ResidentModel exact(model, at::kCPU);
+  const ResidentModel half(model, at::kCPU, at::kBFloat16);
+  EXPECT_EQ(2 * half.bytes(), exact.bytes());
+  EXPECT_EQ(exact.bytes(), 4 * model.parameters());
+  const at::Tensor ids = random_ids(model, 2, 7);
+  std::vector<LayerCache> one(2), two(2);
+  const at::Tensor logits = half.next_logits(ids, 0, one);
+  EXPECT_EQ(logits.scalar_type(), at::kFloat);
+  const double error = relative_error(logits, exact.next_logits(ids, 0, two));
+  EXPECT_LT(error, 0.1);
+  EXPECT_GT(error, 1e-5);  // it was not FP32
+}
+
+}  // namespace
+}  // namespace prunus::test
