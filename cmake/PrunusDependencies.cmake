@@ -31,6 +31,10 @@ endif()
 
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(CLI11 2.1 REQUIRED)
+# Used as headers alone, in one file: whoever links an installed Prunus needs no toml++.
+find_path(TOMLPLUSPLUS_INCLUDE toml++/toml.h REQUIRED)
+add_library(prunus_toml INTERFACE)
+target_include_directories(prunus_toml SYSTEM INTERFACE ${TOMLPLUSPLUS_INCLUDE})
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)

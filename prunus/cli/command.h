@@ -10,6 +10,7 @@
 
 #include "prunus/base/json.h"
 #include "prunus/base/quantity.h"
+#include "prunus/job/program_options.h"
 
 namespace CLI {
 class App;
@@ -30,7 +31,7 @@ namespace commands {
 std::span<const Command* const> all();
 }  // namespace commands
 
-/// Options every command has: --device, --threads, --quiet.
+/// --device, --threads, --quiet, of commands without a table (cli/command_line.h).
 struct CommonOptions {
   std::string device = "cpu";
   int threads = 0;  ///< 0: every core this process may use
@@ -45,7 +46,14 @@ void add_examples(CLI::App& app, std::initializer_list<std::string_view> lines);
 /// Throws InvalidArgument where CUDA is asked for and absent.
 at::Device start(const CommonOptions& options);
 
+/// Applies threads and verbosity, checks the BLAS.
+void start(const ProgramOptions& options);
+
 /// Prints JSON, indented, to stdout.
 void print_json(const Json& json);
+
+/// Prints a record as asked for: as JSON, or by `print`.
+void print_record(const ProgramOptions& options, const Json& record,
+                  void (*print)(const Json& record));
 
 }  // namespace prunus

@@ -13,6 +13,7 @@
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/cli/command.h"
+#include "prunus/job/job_options.h"
 
 namespace prunus {
 namespace {
@@ -51,24 +52,27 @@ void add_examples(CLI::App& app, std::initializer_list<std::string_view> lines) 
   app.footer(text);
 }
 
-at::Device start(const CommonOptions& options) {
+void start(const ProgramOptions& options) {
   return_large_blocks();
   set_verbosity(options.quiet ? Verbosity::Quiet : Verbosity::Normal);
-  at::set_num_threads(options.threads > 0 ? options.threads : usable_cores());
+  at::set_num_threads(options.threads > 0 ? static_cast<int>(options.threads) : usable_cores());
   warn_of_slow_blas();
-  const bool cpu = options.device == "cpu";
-  const bool cuda = options.device.starts_with("cuda");
-  PRUNUS_CHECK(cpu || cuda, InvalidArgument, "--device ", options.device,
-               ", expected cpu, cuda or cuda:N");
-  PRUNUS_CHECK(cpu || at::hasCUDA(), InvalidArgument, "--device ", options.device,
-               ": this libtorch sees no CUDA device");
-  try {
-    return at::Device(options.device);
-  } catch (const c10::Error&) {
-    PRUNUS_FAIL(InvalidArgument, "--device ", options.device, ", expected cpu, cuda or cuda:N");
-  }
+}
+
+at::Device start(const CommonOptions& options) {
+  start(ProgramOptions{.threads = options.threads, .quiet = options.quiet});
+  return parse_device(options.device, "--device");
 }
 
 void print_json(const Json& json) { std::cout << json.dump(2) << std::endl; }
+
+void print_record(const ProgramOptions& options, const Json& record,
+                  void (*print)(const Json& record)) {
+  if (options.json) {
+    print_json(record);
+  } else {
+    print(record);
+  }
+}
 
 }  // namespace prunus

@@ -11,6 +11,7 @@
 #include "prunus/base/memory.h"
 #include "prunus/base/named.h"
 #include "prunus/base/run_schema.h"
+#include "prunus/eval/eval_table.h"
 #include "prunus/eval/latency.h"
 #include "prunus/job/last_words.h"
 #include "prunus/job/run_record.h"
@@ -141,19 +142,6 @@ std::vector<LatencyCase> cases(const BenchJob& job) {
   return list;
 }
 
-Json options_json(const BenchJob& job) {
-  return {{kModel, job.model_dir},
-          {"vs", job.other_dir},
-          {"prompt_tokens", job.prompt_tokens},
-          {"batch", job.batches},
-          {"new_tokens", job.new_tokens},
-          {"repeat", job.repeat},
-          {"warmup", job.warmup},
-          {"seed", job.seed},
-          {"dtype", name_of(kDtypes, job.dtype)},
-          {kDevice, job.device.str()}};
-}
-
 using Subjects = std::vector<std::unique_ptr<Subject>>;
 
 Subjects open_all(const BenchJob& job) {
@@ -187,7 +175,7 @@ Json measure(const Subjects& subjects, const BenchJob& job, Json& models) {
 }
 
 Json bench(const BenchJob& job) {
-  RunRecord record("bench", options_json(job));
+  RunRecord record("bench", options_json(recorded(bench_table, job)));
   record.set(kDevice, job.device.str());
   const Subjects subjects = record.stage("open", [&] { return open_all(job); });
   Json models = Json::array();
@@ -211,6 +199,8 @@ Json bench(const BenchJob& job) {
 ResidentDtype parse_resident_dtype(std::string_view name) {
   return parse_named(kDtypes, name, "--dtype");
 }
+
+std::string_view resident_dtype_name(ResidentDtype dtype) { return name_of(kDtypes, dtype); }
 
 Json run_bench(const BenchJob& job) {
   return with_last_words([] { return std::string(); }, [&] { return bench(job); });

@@ -19,6 +19,7 @@ enum class ResidentDtype {
 
 /// "auto", "float32", "file". Throws InvalidArgument listing these.
 ResidentDtype parse_resident_dtype(std::string_view name);
+std::string_view resident_dtype_name(ResidentDtype dtype);
 
 /// Speed and memory of one model, or of two in turn. Every batch with every prompt is a case.
 struct BenchJob {
@@ -32,6 +33,7 @@ struct BenchJob {
   uint64_t seed = 0;                      ///< of the random prompts
   ResidentDtype dtype = ResidentDtype::Auto;
   at::Device device = at::kCPU;
+  std::string recipe = {};  ///< file that options were read from, for the record
 };
 
 /// Measures. → run.json's content (docs/formats/run.md, docs/bench.md); writes nothing.

@@ -13,6 +13,7 @@
 #include "prunus/base/run_schema.h"
 #include "prunus/base/temporary.h"
 #include "prunus/eval/earlier_evaluation.h"
+#include "prunus/eval/eval_table.h"
 #include "prunus/eval/top_k_cache.h"
 #include "prunus/job/last_words.h"
 #include "prunus/job/run_record.h"
@@ -38,26 +39,6 @@ Json or_null(const std::optional<T>& value) {
 void put(Json& json, const std::string& key, const Estimate& estimate) {
   json[key] = estimate.value;
   json[key + "_stderr"] = or_null(estimate.standard_error);
-}
-
-Json options_json(const EvalJob& job) {
-  return {{kModel, job.model_dir},
-          {"ppl", job.texts},
-          {"protocol", name_of_rule(job.protocol.rule)},
-          {"seqlen", or_null(job.protocol.seqlen)},
-          {"text_dir", job.protocol.text_dir},
-          {"tasks", job.tasks.names},
-          {"task_dir", job.tasks.dir},
-          {"max_length", job.tasks.score.max_length},
-          {"limit", job.tasks.limit},
-          {"few_shot", or_null(job.tasks.few_shot)},
-          {"seed", job.tasks.seed},
-          {"relative_to", job.relative_to},
-          {"kl_to", job.dense_dir},
-          {"text", job.kl_text},
-          {"kl_top_k", job.divergence.top_k},
-          {"kl_cache", job.divergence.cache},
-          {kDevice, job.device.str()}};
 }
 
 // A text and what tells it from others.
@@ -211,7 +192,7 @@ Json figures(const Subject& subject, const EvalJob& job, RunRecord& record) {
 }
 
 Json measure(const EvalJob& job) {
-  RunRecord record("eval", options_json(job));
+  RunRecord record("eval", options_json(recorded(eval_table, job)));
   const Model model = open_model(job.model_dir);
   const auto tokenizer = load_tokenizer(job.model_dir);
   const Subject subject{model, *tokenizer, job.device};

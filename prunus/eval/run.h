@@ -27,6 +27,7 @@ struct EvalJob {
   std::string kl_text = {};           ///< … on this text; both or none
   DivergenceOptions divergence = {};  ///< but for dense_hash, which the run fills in
   at::Device device = at::kCPU;
+  std::string recipe = {};  ///< file that options were read from, for the record
   /// Called with true before tasks are scored and with false behind them, however that ends: for a
   /// program that wants other settings of its process meanwhile. Must not throw. Empty: nothing.
   std::function<void(bool)> around_tasks = {};

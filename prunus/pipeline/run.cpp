@@ -21,6 +21,7 @@
 #include "prunus/model/positions.h"
 #include "prunus/pipeline/masks.h"
 #include "prunus/pipeline/plan_state.h"
+#include "prunus/pipeline/prune_table.h"
 #include "prunus/text/dataset.h"
 #include "prunus/text/reference_windows.h"
 #include "prunus/text/tokenizer.h"
@@ -28,58 +29,8 @@
 namespace prunus {
 namespace {
 
-template <typename T>
-Json or_null(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
 // The masks in the folder of a plan, or of an interrupted run.
 std::string masks_of(const std::string& folder) { return folder + "/masks"; }
-
-Json range_json(const LayerRange& range) { return {range.begin, range.end}; }
-
-// Everything that decides what is removed.
-Json choices_json(const PruneJob& job, const PruneRecipe& recipe) {
-  const bool solved = recipe.has_target();  // for the ratio
-  const auto ratio = [&](double one) { return solved ? Json(nullptr) : Json(one); };
-  const bool ranks = recipe.budget->ranks_sets;
-  const bool weights = recipe.structure == Structure::Weight;
-  return {{"method", recipe.name},
-          {"criterion", recipe.criterion->name},
-          {"members", members_name(recipe.members)},
-          {"reduction", recipe.reduction},
-          {"structure", structure_name(recipe.structure)},
-          {"granularity", granularity_name(recipe.granularity)},
-          {"ratio", ratio(recipe.ratio)},
-          {"attn_ratio", ratio(recipe.attn_ratio)},
-          {"ffn_ratio", ratio(recipe.ffn_ratio)},
-          {"sparsity", weights ? Json(recipe.sparsity) : Json(nullptr)},
-          {"pattern", weights ? Json(pattern_name(recipe.pattern)) : Json(nullptr)},
-          {"target_params", or_null(recipe.target_params)},
-          {"target_bytes", or_null(recipe.target_bytes)},
-          {"attn_layers", range_json(recipe.attn_layers)},
-          {"ffn_layers", range_json(recipe.ffn_layers)},
-          {"budget", recipe.budget->name},
-          {"global", ranks},
-          {"normalisation", normalisation_name(recipe.normalisation)},
-          {"steps", recipe.steps},
-          {"round_to", recipe.round_to},
-          {"keep_first", or_null(recipe.keep_first)},
-          {"drop_layers", recipe.drop_layers},
-          {"compat", recipe.conventions->name},
-          {"precision", recipe.precision == at::kDouble ? "float64" : "float32"},
-          {"calib_samples", job.calib_samples},
-          {"calib_tokens", job.calib_tokens},
-          {"seed", recipe.seed}};
-}
-
-Json options_json(const PruneJob& job, const PruneRecipe& recipe) {
-  Json json = {{"model", job.model_dir}, {"out", job.out_dir}, {"calib", job.calib_file}};
-  json.update(choices_json(job, recipe));
-  json["device"] = recipe.device.str();
-  json["dry_run"] = job.dry_run;
-  return json;
-}
 
 // Windows of each step: fresh ones, drawn as the job asks for.
 class Calibration {
@@ -134,8 +85,8 @@ class Calibration {
 
 // What a resumed run must share with the one it goes on from: the choices, the files, and what
 // decides the last bits of a sum.
-Json identity_json(const PruneJob& job, const PruneRecipe& recipe, const Calibration& calibration) {
-  Json identity = choices_json(job, recipe);
+Json identity_of(const PruneJob& job, const PruneRecipe& recipe, const Calibration& calibration) {
+  Json identity = identity_json(recorded(prune_table, job, recipe));
   identity.update(model_identity(job.model_dir, recipe.device));
   identity["windows_sha256"] = calibration.sha256();
   return identity;
@@ -269,7 +220,7 @@ std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneRecipe& 
   PRUNUS_CHECK(!error, Io, job.work_dir, ": cannot create directory: ", error.message());
   return std::make_unique<WorkFolder>(WorkFolder::Options{
       .path = work_path(job.out_dir, job.work_dir),
-      .identity = identity_json(job, recipe, calibration).dump(2),
+      .identity = identity_of(job, recipe, calibration).dump(2),
       .resume = job.resume,
       .force = job.force,
       .resumable = states_fit(job, recipe, model, job.work_dir.empty() ? staging : job.work_dir),
@@ -340,7 +291,7 @@ Json run_prune(const PruneJob& job) {
   const PruneRecipe recipe = resolved(job, model);
   check_space(job, recipe, model, out.staging_path());
   check_windows(job, recipe, model);
-  RunRecord record("prune", options_json(job, recipe));
+  RunRecord record("prune", options_json(recorded(prune_table, job, recipe)));
   std::unique_ptr<WorkFolder> work;
   return with_last_words(work, [&] {
     const Calibration calibration =
@@ -357,10 +308,7 @@ Json run_prune(const PruneJob& job) {
 }
 
 Json run_apply(const ApplyJob& job) {
-  RunRecord record("apply", {{"model", job.model_dir},
-                             {"plan", job.plan_file},
-                             {"out", job.out_dir},
-                             {"device", job.device.str()}});
+  RunRecord record("apply", options_json(recorded(apply_table, job)));
   const std::string masks =
       masks_of(std::filesystem::absolute(job.plan_file).parent_path().string());
   StagedDirectory out(

@@ -22,6 +22,7 @@ struct PruneJob {
   bool resume = false;        ///< go on where an interrupted run of the same job stopped
   bool dry_run = false;       ///< write plan.json and run.json only
   bool force = false;         ///< replace what stands at out_dir
+  std::string recipe = {};    ///< file that options were read from, for the record
 };
 
 /// One whole `prunus apply`: execute a saved plan.
@@ -31,6 +32,7 @@ struct ApplyJob {
   std::string out_dir;
   at::Device device = at::Device(at::kCPU);
   bool force = false;
+  std::string recipe = {};  ///< as PruneJob's
 };
 
 /// Runs the job. The output directory appears complete or not at all: weights, config.json,

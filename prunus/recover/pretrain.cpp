@@ -19,6 +19,7 @@
 #include "prunus/job/work_folder.h"
 #include "prunus/model/layout.h"
 #include "prunus/recover/recover_job.h"
+#include "prunus/recover/recover_table.h"
 #include "prunus/text/tokenizer.h"
 #include "prunus/train/mean_nll.h"
 #include "prunus/train/train_log.h"
@@ -34,12 +35,6 @@ constexpr double kDefaultDeviation = 0.02;
 
 std::string config_file(const std::string& config) {
   return fs::is_directory(config) ? config + "/config.json" : config;
-}
-
-std::string tokenizer_dir(const PretrainJob& job) {
-  if (!job.tokenizer_dir.empty()) return job.tokenizer_dir;
-  const fs::path folder = fs::path(config_file(job.config)).parent_path();
-  return folder.empty() ? "." : folder.string();
 }
 
 const char* dtype_name(at::ScalarType dtype) {
@@ -65,43 +60,9 @@ double deviation(const PretrainJob& job, const Json& config) {
   return kDefaultDeviation;
 }
 
-Json options_json(const PretrainJob& job) {
-  const TrainerOptions& trainer = job.trainer;
-  return {{"config", job.config},
-          {"tokenizer", tokenizer_dir(job)},
-          {"data", job.data},
-          {"valid", job.valid_file},
-          {"out", job.out_dir},
-          {"row_tokens", job.rows.row_tokens},
-          {"packing", packing_name(job.rows.packing)},
-          {"append_eos", job.rows.append_eos},
-          {"valid_fraction", job.rows.valid_fraction},
-          {"epochs", job.epochs},
-          {"max_steps", job.max_steps},
-          {"warmup_steps", job.warmup_steps},
-          {"batch_rows", trainer.batch_rows},
-          {"micro_rows", trainer.micro_rows},
-          {"optimizer", optimizer_name(trainer.optimizer.kind)},
-          {"schedule", schedule_name(trainer.schedule.kind)},
-          {"lr", trainer.schedule.lr},
-          {"final_fraction", trainer.schedule.final_fraction},
-          {"beta1", trainer.optimizer.beta1},
-          {"beta2", trainer.optimizer.beta2},
-          {"weight_decay", trainer.optimizer.weight_decay},
-          {"clip", trainer.clip},
-          {"valid_every", trainer.valid_every},
-          {"patience", trainer.patience},
-          {"compute", job.model.compute == at::kBFloat16 ? "bfloat16" : "float32"},
-          {"init_deviation", job.init_deviation},
-          {"dtype", dtype_name(job.dtype)},
-          {"seed", job.seed},
-          {"device", job.device.str()}};
-}
-
-Json identity_json(const PretrainJob& job, const Json& config) {
-  Json json = options_json(job);
-  erase_changeable(json);
-  for (const char* place : {"config", "tokenizer", "data", "valid", "out"}) json.erase(place);
+Json identity_of(const PretrainJob& job, const Json& config) {
+  Json json = identity_json(recorded(train_table, job));
+  json["device"] = job.device.str();
   json["prunus"] = PRUNUS_VERSION;
   json["threads"] = at::get_num_threads();
   json["config_json"] = config;
@@ -178,6 +139,12 @@ void train(PretrainJob& job, const Model& model, const DataSplit& data,
 
 }  // namespace
 
+std::string tokenizer_dir(const PretrainJob& job) {
+  if (!job.tokenizer_dir.empty()) return job.tokenizer_dir;
+  const fs::path folder = fs::path(config_file(job.config)).parent_path();
+  return folder.empty() ? "." : folder.string();
+}
+
 at::Tensor InitialSource::read(const TensorInfo& tensor) const {
   if (tensor.spec->rank == 1) {
     return at::full(tensor.shape, is_bias(tensor.spec->role) ? 0 : norm_weight_, at::dtype(dtype_));
@@ -195,6 +162,7 @@ PretrainJob pretrain_defaults() {
   PretrainJob job;
   job.rows.valid_fraction = 0.02;
   job.rows.row_tokens = 0;
+  job.rows.packing = Packing::Pack;
   job.trainer.schedule = {.kind = ScheduleKind::Cosine, .lr = 3e-3, .final_fraction = 0.02};
   job.trainer.optimizer = {
       .kind = OptimizerOptions::Kind::Muon, .beta1 = 0.9, .beta2 = 0.95, .weight_decay = 0.1};
@@ -206,7 +174,7 @@ Json run_pretrain(PretrainJob job) {
                        .replace = job.force,
                        .inputs = {config_file(job.config), tokenizer_dir(job), job.data,
                                   job.valid_file, work_path(job.out_dir, job.work_dir)}});
-  RunRecord record("train", options_json(job));
+  RunRecord record("train", options_json(recorded(train_table, job)));
   const Json json = model_json(job);
   ModelConfig config = parse_config(json, config_file(job.config));
   const auto tokenizer = load_tokenizer(tokenizer_dir(job));
@@ -222,7 +190,7 @@ Json run_pretrain(PretrainJob job) {
     resolve_chat(job.rows, *job.texts, job.data, job.valid_file, tokenizer_dir(job));
     work = std::make_unique<WorkFolder>(
         WorkFolder::Options{.path = work_path(job.out_dir, job.work_dir),
-                            .identity = identity_json(job, json).dump(2),
+                            .identity = identity_of(job, json).dump(2),
                             .resume = job.resume,
                             .force = job.force,
                             .is_state = is_training_state});

@@ -61,7 +61,11 @@ struct PretrainJob {
   bool force = false;
   bool ignore_memory = false;
   at::Device device = at::Device(at::kCPU);
+  std::string recipe;  ///< file that options were read from, for the record
 };
+
+/// The directory of the tokenizer that the job uses.
+std::string tokenizer_dir(const PretrainJob& job);
 
 /// Defaults for small models: Muon for the layers' matrices, learning rate 3e-3, cosine to 2 %,
 /// β 0.9 and 0.95, weight decay 0.1, 16 rows a step.

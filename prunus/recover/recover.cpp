@@ -22,6 +22,7 @@
 #include "prunus/model/overlay.h"
 #include "prunus/recover/dense_layers.h"
 #include "prunus/recover/recover_job.h"
+#include "prunus/recover/recover_table.h"
 #include "prunus/text/tokenizer.h"
 #include "prunus/train/mean_nll.h"
 #include "prunus/train/teacher.h"
@@ -45,7 +46,7 @@ class Recovery {
         work_(work),
         model_(open_model(job.model_dir)),
         tokenizer_(load_tokenizer(job.model_dir)),
-        record_("recover", options_json(job)) {
+        record_("recover", options_json(recorded(recover_table, job))) {
     if (!job.teacher_dir.empty()) open_teacher();
     if (job.mode == RecoverMode::Lora) open_adapter();
     work_ = std::make_unique<WorkFolder>(
@@ -288,10 +289,7 @@ Json run_recover(RecoverJob job) {
 Json run_merge(const MergeJob& job) {
   StagedDirectory out(
       {.path = job.out_dir, .replace = job.force, .inputs = {job.model_dir, job.adapter_dir}});
-  RunRecord record("merge", {{"model", job.model_dir},
-                             {"adapter", job.adapter_dir},
-                             {"out", job.out_dir},
-                             {"device", job.device.str()}});
+  RunRecord record("merge", options_json(recorded(merge_table, job)));
   const Model model = open_model(job.model_dir);
   const Model apart = untied(model);
   LoraAdapter adapter = read_peft(job.adapter_dir, apart);

@@ -50,6 +50,7 @@ struct RecoverJob {
   bool ignore_memory = false;  ///< start although the plan exceeds what is free
   uint64_t seed = 0;           ///< of data split, order, adapter, dropout, self data
   at::Device device = at::Device(at::kCPU);
+  std::string recipe;  ///< file that options were read from, for the record
 };
 
 /// Defaults of a mode, or of a published recipe over them: "" or "llm-pruner" (adapters r 8, α 16,
@@ -75,6 +76,7 @@ struct MergeJob {
   std::string out_dir;
   bool force = false;
   at::Device device = at::Device(at::kCPU);
+  std::string recipe = {};  ///< as RecoverJob's
 };
 Json run_merge(const MergeJob& job);
 

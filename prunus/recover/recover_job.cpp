@@ -16,8 +16,8 @@
 #include "prunus/base/progress.h"
 #include "prunus/calib/stream.h"
 #include "prunus/io/tensor_file.h"
+#include "prunus/recover/recover_table.h"
 #include "prunus/text/chat_format.h"
-#include "prunus/train/train_settings.h"
 
 namespace prunus {
 
@@ -46,84 +46,6 @@ Json hashes_of(const std::string& dir, const std::vector<std::string>& files) {
     if (!dir.empty() && fs::exists(path)) hashes[file] = sha256_file(path);
   }
   return hashes;
-}
-
-// {"a": {"b": 1}} as {"a.b": 1}, so that a message can name the one option that differs.
-Json flat(const Json& json) {
-  Json result = Json::object();
-  for (const auto& [name, value] : json.items()) {
-    if (value.is_object()) {
-      for (const auto& [inner, one] : value.items()) result[name + "." + inner] = one;
-    } else {
-      result[name] = value;
-    }
-  }
-  return result;
-}
-
-Json lora_json(const RecoverJob& job) {
-  return {{"r", job.lora.r},
-          {"alpha", job.lora.alpha},
-          {"rslora", job.lora.rslora},
-          {"dropout", job.lora.dropout},
-          {"init", job.lora.init == LoraOptions::Init::Gaussian ? "gaussian" : "kaiming"},
-          {"targets", job.lora.targets},
-          {"from", job.adapter_dir}};
-}
-
-Json trainer_json(const RecoverJob& job) {
-  const TrainerOptions& trainer = job.trainer;
-  return {{"epochs", job.epochs},
-          {"max_steps", job.max_steps},
-          {"warmup_fraction", job.warmup_fraction},
-          {"warmup_steps", job.warmup_steps},
-          {"batch_rows", trainer.batch_rows},
-          {"micro_rows", trainer.micro_rows},
-          {"schedule", schedule_name(trainer.schedule.kind)},
-          {"lr", trainer.schedule.lr},
-          {"final_fraction", trainer.schedule.final_fraction},
-          {"decay_fraction", trainer.schedule.decay_fraction},
-          {"optimizer", optimizer_name(trainer.optimizer.kind)},
-          {"beta1", trainer.optimizer.beta1},
-          {"beta2", trainer.optimizer.beta2},
-          {"eps", trainer.optimizer.eps},
-          {"weight_decay", trainer.optimizer.weight_decay},
-          {"clip", trainer.clip},
-          {"ce_weight", trainer.loss.ce},
-          {"kd_weight", trainer.loss.kl},
-          {"kd_temperature", trainer.loss.temperature},
-          {"kd_top_k", trainer.loss.top_k},
-          {"seam_weight", trainer.loss.seam},
-          {"valid_every", trainer.valid_every},
-          {"patience", trainer.patience},
-          {"compute", job.model.compute == at::kBFloat16 ? "bfloat16" : "float32"},
-          {"base_dtype", job.model.int8_base ? "int8" : "file"}};
-}
-
-Json sub_block_json(const RecoverJob& job) {
-  return {{"rows", job.sub_block_rows},
-          {"epochs", job.sub_block.epochs},
-          {"batch_rows", job.sub_block.batch_rows},
-          {"lr", job.sub_block.lr},
-          {"residual_correction", job.sub_block.residual_correction},
-          {"train_norms", job.sub_block.train_norms}};
-}
-
-Json data_json(const RecoverJob& job) {
-  Json json = {{"file", job.data},
-               {"valid", job.valid_file},
-               {"format", data_format_name(job.rows.format)},
-               {"chat_template", job.chat_template},
-               {"packing", packing_name(job.rows.packing)},
-               {"row_tokens", job.rows.row_tokens},
-               {"train_on_prompt", job.rows.train_on_prompt},
-               {"append_eos", job.rows.append_eos},
-               {"valid_fraction", job.rows.valid_fraction},
-               {"max_valid_rows", job.rows.max_valid_rows}};
-  if (job.data == "self") {
-    json["self"] = {{"rows", job.self.rows}, {"temperature", job.self.temperature}};
-  }
-  return json;
 }
 
 // Ids alone: in drawn rows all but the first are scored.
@@ -194,14 +116,13 @@ std::string_view mode_name(RecoverMode mode) { return name_of(kModes, mode); }
 
 std::string_view packing_name(Packing packing) { return name_of(kPackings, packing); }
 
-RecoverJob recover_defaults(RecoverMode mode, std::string_view preset) {
-  RecoverJob job;
+void set_defaults(RecoverJob& job, RecoverMode mode, std::string_view preset) {
   job.mode = mode;
   job.rows.valid_fraction = 0.05;
   job.rows.row_tokens = 0;
   job.trainer.schedule.lr = mode == RecoverMode::Full ? 3e-4 : 1e-3;
   job.trainer.optimizer.weight_decay = mode == RecoverMode::Full ? 0.01 : 0.0;
-  if (preset.empty()) return job;
+  if (preset.empty()) return;
   const std::vector<std::string> presets = {"llm-pruner"};
   PRUNUS_CHECK(preset == presets[0], InvalidArgument, "--preset ", unknown_word(preset, presets));
   PRUNUS_CHECK(mode == RecoverMode::Lora, InvalidArgument,
@@ -216,22 +137,12 @@ RecoverJob recover_defaults(RecoverMode mode, std::string_view preset) {
   job.trainer.batch_rows = 64;
   job.trainer.micro_rows = 4;
   job.trainer.clip = 1.0;
-  return job;
 }
 
-Json options_json(const RecoverJob& job) {
-  Json json = {{"model", job.model_dir},      {"out", job.out_dir},
-               {"mode", mode_name(job.mode)}, {"teacher", job.teacher_dir},
-               {"data", data_json(job)},      {"seed", job.seed},
-               {"device", job.device.str()}};
-  if (job.mode == RecoverMode::SubBlock) {
-    json["sub_block"] = sub_block_json(job);
-    return json;
-  }
-  if (job.mode == RecoverMode::Lora) json["lora"] = lora_json(job);
-  json["training"] = trainer_json(job);
-  json["adapter_only"] = job.adapter_only;
-  return json;
+RecoverJob recover_defaults(RecoverMode mode, std::string_view preset) {
+  RecoverJob job;
+  set_defaults(job, mode, preset);
+  return job;
 }
 
 Json tokenizer_identity(const std::string& dir) {
@@ -261,12 +172,7 @@ Json chat_identity(const DataOptions& rows) {
 }
 
 Json job_identity(const RecoverJob& job) {
-  Json json = options_json(job);
-  if (json.contains("training")) erase_changeable(json["training"]);
-  for (const char* place : {"model", "out", "teacher"}) json.erase(place);
-  for (const char* place : {"file", "valid", "chat_template"}) json["data"].erase(place);
-  if (json.contains("lora")) json["lora"].erase("from");
-  json = flat(json);
+  Json json = identity_json(recorded(recover_table, job));
   json["data_sha256"] = job.data == "self" ? "self" : job.texts->open(job.data)->sha256;
   json["valid_sha256"] = job.valid_file.empty() ? "" : job.texts->open(job.valid_file)->sha256;
   json["adapter_files"] =

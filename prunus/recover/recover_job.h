@@ -14,14 +14,14 @@ namespace prunus {
 std::string_view mode_name(RecoverMode mode);
 std::string_view packing_name(Packing packing);
 
-/// The options as run.json has them: everything that decides the result.
-Json options_json(const RecoverJob& job);
+/// Sets what depends on the mode and the preset, as recover_defaults().
+void set_defaults(RecoverJob& job, RecoverMode mode, std::string_view preset);
 
 /// SHA-256 of each file of a tokenizer that is there, by name.
 Json tokenizer_identity(const std::string& dir);
 
 /// What a resumed run must share with the run before it, besides the model (model_identity()): the
-/// options but for changeable_settings(), and where they name files, these by their content.
+/// options of Recorded::Identity, and where options name files, these by their content.
 Json job_identity(const RecoverJob& job);
 
 /// Sets rows.chat where `data` or `valid` (empty: none) holds conversations: `model_dir`'s way of

@@ -56,13 +56,6 @@ void add_changes(std::vector<OptionChange>& all, const std::vector<OptionChange>
   }
 }
 
-void erase_changeable(Json& options) {
-  for (const auto& [name, value] : changeable_settings({})) options.erase(name);
-  // These become max_steps and warmup_steps.
-  options.erase("epochs");
-  options.erase("warmup_fraction");
-}
-
 std::string to_text(const std::vector<OptionChange>& changes) {
   std::string text;
   for (const OptionChange& one : changes) {

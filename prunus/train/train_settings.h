@@ -25,9 +25,6 @@ std::vector<OptionChange> changed_settings(const std::map<std::string, std::stri
 /// trained, only what they come to is left.
 void add_changes(std::vector<OptionChange>& all, const std::vector<OptionChange>& more);
 
-/// Takes them out of a job's options, for its identity.
-void erase_changeable(Json& options);
-
 /// "lr 0.001 -> 0.0001, clip 1.0 -> 0.5".
 std::string to_text(const std::vector<OptionChange>& changes);
 

@@ -11,7 +11,8 @@ namespace {
 /// Commands whose records are looked at below, and those that have none.
 const std::set<std::string> kWithRecord = {"apply", "bench", "compare", "eval",      "inspect",
                                            "merge", "prune", "recover", "tokenizer", "train"};
-const std::set<std::string> kWithout = {"completion", "families", "generate", "logits", "man"};
+const std::set<std::string> kWithout = {"completion", "families", "generate",
+                                        "logits",     "man",      "options"};
 
 class RunSchema : public CliTest {
  protected:

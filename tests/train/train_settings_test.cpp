@@ -28,11 +28,5 @@ TEST(TrainSettings, ChangesAtOneStepComeToOneAndThereAndBackToNone) {
   EXPECT_EQ(to_text(all), "lr 1.0 -> 2.0, clip 1.0 -> 0.0");
 }
 
-TEST(TrainSettings, AnIdentityLeavesThemOutWithWhatTheyComeFrom) {
-  Json options = {{"lr", 1}, {"epochs", 2}, {"warmup_fraction", 0.1}, {"beta2", 0.9}};
-  erase_changeable(options);
-  EXPECT_EQ(options, Json::parse(R"({"beta2": 0.9})"));
-}
-
 }  // namespace
 }  // namespace prunus

@@ -1,0 +1,147 @@
+#include "prunus/eval/eval_table.h"
+
+#include <ATen/ATen.h>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/job/job_options.h"
+
+namespace prunus {
+namespace {
+
+constexpr Range kCase{1, 1 << 30};
+
+constexpr const char* kPerplexity = "Perplexity";
+constexpr const char* kTasks = "Zero-shot tasks";
+constexpr const char* kDivergence = "Divergence from the unpruned model";
+
+// What the program does with the record.
+constexpr const char* kEvalOthers[] = {"json",    "threads", "quiet", "out",
+                                       "samples", "resume",  "force"};
+constexpr const char* kBenchOthers[] = {"json", "threads", "quiet", "out", "force"};
+
+constexpr Option<EvalJob> kEvalOptions[] = {
+    {.info = {.key = "model",
+              .help = "Hugging Face model directory",
+              .positional = "MODEL",
+              .required = true},
+     .member = PRUNUS_MEMBER(EvalJob, model_dir)},
+    PRUNUS_RECIPE_OPTION(EvalJob, "config", "recipe"),
+    {.info = {.key = "ppl",
+              .group = kPerplexity,
+              .help = "text to measure perplexity on (repeatable): a file (also .gz, .zst), or "
+                      "wikitext2@N, ptb@N, c4@N for chunks of N tokens, looked up in --text-dir or "
+                      "given as wikitext2@N=FILE"},
+     .member = PRUNUS_MEMBER(EvalJob, texts)},
+    {.info = {.key = "protocol",
+              .group = kPerplexity,
+              .help = "paper (one BOS, tokenised once, cut into chunks, remainder dropped; jsonl "
+                      "files document by document), llm-pruner (its way to join PTB), or "
+                      "lm-eval-word (whole documents in rolling windows: word and byte perplexity)",
+              .choices = "paper,llm-pruner,lm-eval-word"},
+     .member = PRUNUS_WORD(EvalJob, protocol.rule, parse_perplexity_rule, name_of_rule)},
+    {.info = {.key = "seqlen",
+              .group = kPerplexity,
+              .help = "tokens per chunk (128), or longest document or window (the context); "
+                      "perplexities at different lengths cannot be compared",
+              .range = {.least = 2}},
+     .member = PRUNUS_MEMBER(EvalJob, protocol.seqlen)},
+    {.info = {.key = "text-dir",
+              .group = kPerplexity,
+              .help = "folder of the texts that have a name"},
+     .member = PRUNUS_MEMBER(EvalJob, protocol.text_dir)},
+
+    {.info = {.key = "tasks",
+              .group = kTasks,
+              .help = "boolq,piqa,...; all (every task whose file is there); or llm-pruner-table",
+              .separator = ','},
+     .member = PRUNUS_MEMBER(EvalJob, tasks.names)},
+    {.info = {.key = "task-dir", .group = kTasks, .help = "folder of the tasks' files"},
+     .member = PRUNUS_MEMBER(EvalJob, tasks.dir)},
+    {.info = {.key = "max-length",
+              .group = kTasks,
+              .help = "tasks: ids of context and continuation looked at, the last ones; 0: as many "
+                      "as the model's context"},
+     .member = PRUNUS_MEMBER(EvalJob, tasks.score.max_length)},
+    {.info = {.key = "limit", .group = kTasks, .help = "only the first items of each task; 0: all"},
+     .member = PRUNUS_MEMBER(EvalJob, tasks.limit)},
+    {.info = {.key = "few-shot",
+              .group = kTasks,
+              .help = "examples before each question (the task's)"},
+     .member = PRUNUS_MEMBER(EvalJob, tasks.few_shot)},
+    {.info = {.key = "seed", .group = kTasks, .help = "of the examples"},
+     .member = PRUNUS_MEMBER(EvalJob, tasks.seed)},
+    {.info = {.key = "relative-to",
+              .group = kTasks,
+              .help = "JSON of the unpruned model's evaluation: print figures as fractions of its"},
+     .member = PRUNUS_MEMBER(EvalJob, relative_to)},
+
+    {.info = {.key = "kl-to",
+              .group = kDivergence,
+              .help = "the unpruned model: measure KL(it || MODEL) and how often the likeliest "
+                      "token is the same"},
+     .member = PRUNUS_MEMBER(EvalJob, dense_dir)},
+    {.info = {.key = "text", .group = kDivergence, .help = "text to measure it on, as for --ppl"},
+     .member = PRUNUS_MEMBER(EvalJob, kl_text)},
+    {.info = {.key = "kl-top-k",
+              .group = kDivergence,
+              .help = "tokens of its distribution that are told apart; the rest is one bucket",
+              .range = {1, 0x1p31}},
+     .member = PRUNUS_MEMBER(EvalJob, divergence.top_k)},
+    {.info = {.key = "kl-cache",
+              .group = kDivergence,
+              .help = "file to keep its distribution in, for the next model"},
+     .member = PRUNUS_MEMBER(EvalJob, divergence.cache)},
+    PRUNUS_DEVICE_OPTION(EvalJob, device)};
+
+constexpr Option<BenchJob> kBenchOptions[] = {
+    {.info = {.key = "model",
+              .help = "Hugging Face model directory",
+              .positional = "MODEL",
+              .required = true},
+     .member = PRUNUS_MEMBER(BenchJob, model_dir)},
+    PRUNUS_RECIPE_OPTION(BenchJob, "config", "recipe"),
+    {.info = {.key = "vs",
+              .help = "a second model, measured in turn with the first; prints how much faster it "
+                      "is"},
+     .member = PRUNUS_MEMBER(BenchJob, other_dir)},
+    {.info = {.key = "prompt-tokens",
+              .help = "lengths of the prompt, comma-separated",
+              .range = kCase,
+              .separator = ',',
+              .one_argument = true},
+     .member = PRUNUS_MEMBER(BenchJob, prompt_tokens)},
+    {.info = {.key = "batch",
+              .help = "sequences at once, comma-separated",
+              .range = kCase,
+              .separator = ',',
+              .one_argument = true},
+     .member = PRUNUS_MEMBER(BenchJob, batches)},
+    {.info = {.key = "new-tokens", .help = "decode steps after the first token", .range = kCase},
+     .member = PRUNUS_MEMBER(BenchJob, new_tokens)},
+    {.info = {.key = "repeat", .help = "measured runs of each case", .range = kCase},
+     .member = PRUNUS_MEMBER(BenchJob, repeat)},
+    {.info = {.key = "warmup", .help = "runs of each case before them", .range = {0, 1 << 30}},
+     .member = PRUNUS_MEMBER(BenchJob, warmup)},
+    {.info = {.key = "seed", .help = "of the random prompts"},
+     .member = PRUNUS_MEMBER(BenchJob, seed)},
+    {.info = {.key = "dtype",
+              .help = "what weights are held in: float32, file, or auto (float32 on the CPU, as "
+                      "generate, the file's elsewhere)",
+              .choices = "auto,float32,file"},
+     .member = PRUNUS_WORD(BenchJob, dtype, parse_resident_dtype, resident_dtype_name)},
+    PRUNUS_DEVICE_OPTION(BenchJob, device)};
+
+}  // namespace
+
+const OptionTable<EvalJob> eval_table{.command = "eval",
+                                      .options = kEvalOptions,
+                                      .fresh = +[] { return EvalJob(); },
+                                      .others = kEvalOthers};
+
+const OptionTable<BenchJob> bench_table{.command = "bench",
+                                        .options = kBenchOptions,
+                                        .fresh = +[] { return BenchJob(); },
+                                        .others = kBenchOthers};
+
+}  // namespace prunus

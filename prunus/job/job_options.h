@@ -1,0 +1,45 @@
+#pragma once
+#include <string>
+
+#include <c10/core/Device.h>
+
+#include "prunus/base/option.h"
+
+namespace prunus {
+
+// Rows that every table of a job has.
+
+/// "cpu", "cuda" or "cuda:N". Throws InvalidArgument beginning with `where` for anything else, and
+/// where this libtorch sees no CUDA device.
+at::Device parse_device(const std::string& text, const std::string& where);
+
+/// The row of --device for a job with a member `device`, by its path from the job.
+#define PRUNUS_DEVICE_OPTION(Job, path)                                  \
+  {                                                                      \
+    .info = {.key = "device",                                            \
+             .help = "where to compute: cpu, cuda or cuda:N",            \
+             .recorded = ::prunus::Recorded::Yes},                       \
+    .member = ::prunus::WordMember<Job> {                                \
+      +[](Job& job, const std::string& text, const std::string& where) { \
+        job.path = ::prunus::parse_device(text, where);                  \
+      },                                                                 \
+          +[](const Job& job) { return job.path.str(); }                 \
+    }                                                                    \
+  }
+
+/// The row of --config, for a job with a member `recipe`.
+#define PRUNUS_RECIPE_OPTION(Job, name, other_name)                                           \
+  {                                                                                           \
+    .info = {.key = name,                                                                     \
+             .help =                                                                          \
+                 "read options from this recipe: TOML (or .json), keys at top level or in a " \
+                 "table with the command's name, '_' for '-'; the command line comes first; " \
+                 "paths in it are relative to the working directory",                         \
+             .also = other_name,                                                              \
+             .is_recipe = true,                                                               \
+             .recorded = ::prunus::Recorded::Yes,                                             \
+             .record = "recipe"},                                                             \
+    .member = PRUNUS_MEMBER(Job, recipe)                                                      \
+  }
+
+}  // namespace prunus

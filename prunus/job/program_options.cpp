@@ -1,0 +1,27 @@
+#include "prunus/job/program_options.h"
+
+namespace prunus {
+namespace {
+
+constexpr Option<ProgramOptions> kOptions[] = {
+    {.info = {.key = "json",
+              .help = "print the record of the run, as in run.json, to stdout",
+              .recorded = Recorded::No},
+     .member = PRUNUS_MEMBER(ProgramOptions, json)},
+    {.info = {.key = "threads",
+              .help = "CPU threads; 0 uses every core it may",
+              .range = {0, 4096},
+              .recorded = Recorded::No},
+     .member = PRUNUS_MEMBER(ProgramOptions, threads)},
+    {.info = {.key = "quiet",
+              .help = "no progress or messages on stderr, only errors",
+              .also = "q",
+              .recorded = Recorded::No},
+     .member = PRUNUS_MEMBER(ProgramOptions, quiet)}};
+
+}  // namespace
+
+const OptionTable<ProgramOptions> program_table{
+    .command = "", .options = kOptions, .fresh = +[] { return ProgramOptions(); }};
+
+}  // namespace prunus

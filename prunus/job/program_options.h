@@ -1,0 +1,19 @@
+#pragma once
+#include <cstdint>
+
+#include "prunus/base/option.h"
+
+namespace prunus {
+
+/// Options of the program, which a job has no part in.
+struct ProgramOptions {
+  bool json = false;    ///< print the record instead of a summary
+  int64_t threads = 0;  ///< 0: every core that this process may use
+  bool quiet = false;   ///< nothing on stderr but errors
+};
+extern const OptionTable<ProgramOptions> program_table;
+
+/// Their keys in a recipe.
+inline constexpr const char* kProgramKeys[] = {"json", "threads", "quiet"};
+
+}  // namespace prunus
