@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/base/optional_json.h"
 #include "prunus/job/job_options.h"
 #include "prunus/job/program_options.h"
 
@@ -92,8 +93,6 @@ std::string method_help() {
   }
   return text;
 }
-
-Json or_null(const std::optional<int64_t>& value) { return value ? Json(*value) : Json(nullptr); }
 
 // What a target is reached with is not known before the scores.
 Json ratio_json(const PruneRecipe& recipe, double ratio) {

@@ -20,6 +20,7 @@
 #include "prunus/model/layout.h"
 #include "prunus/recover/recover_job.h"
 #include "prunus/recover/recover_table.h"
+#include "prunus/recover/train_rows.h"
 #include "prunus/text/tokenizer.h"
 #include "prunus/train/mean_nll.h"
 #include "prunus/train/train_log.h"
@@ -84,22 +85,14 @@ void make_skeleton(const std::string& dir, const PretrainJob& job, const Json& c
 
 // The rows as a recovery reads them, and steps from epochs.
 DataSplit prepare(PretrainJob& job, const Model& model, const Tokenizer& tokenizer,
-                  const std::string& work_path, RunRecord& record) {
-  RecoverJob like;
-  like.data = job.data;
-  like.texts = job.texts;
-  like.valid_file = job.valid_file;
-  like.rows = job.rows;
-  like.trainer = job.trainer;
-  like.epochs = job.epochs;
-  like.max_steps = job.max_steps;
-  like.warmup_steps = job.warmup_steps;
-  like.warmup_fraction = kWarmupFraction;
-  like.seed = job.seed;
-  like.device = job.device;
-  DataSplit split = read_rows(like, model, nullptr, tokenizer, work_path, record);
-  resolve_steps(like, split);
-  job.trainer = like.trainer;
+                  RunRecord& record) {
+  DataRequest request{
+      .data = job.data, .valid_file = job.valid_file, .texts = *job.texts, .rows = job.rows};
+  request.rows.seed = job.seed;
+  DataSplit split = read_rows(request, model.config(), tokenizer, record);
+  const TrainLength length{job.epochs, job.max_steps, job.warmup_steps, kWarmupFraction};
+  resolve_steps(job.trainer, length, split.train.size());
+  job.trainer.seed = job.seed;
   return split;
 }
 
@@ -196,7 +189,7 @@ Json run_pretrain(PretrainJob job) {
                             .is_state = is_training_state});
     make_skeleton(work->path() + "/skeleton", job, json);
     const DataSplit data =
-        record.stage("data", [&] { return prepare(job, model, *tokenizer, work->path(), record); });
+        record.stage("data", [&] { return prepare(job, model, *tokenizer, record); });
     train(job, model, data, work->path(), out.staging_path(), record);
     record.set("result_files", hash_model_files(out.staging_path()));
     record.write(out.staging_path());

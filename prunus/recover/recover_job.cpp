@@ -13,10 +13,12 @@
 #include "prunus/base/files.h"
 #include "prunus/base/named.h"
 #include "prunus/base/nearest.h"
+#include "prunus/base/optional_json.h"
 #include "prunus/base/progress.h"
 #include "prunus/calib/stream.h"
 #include "prunus/io/tensor_file.h"
 #include "prunus/recover/recover_table.h"
+#include "prunus/recover/train_rows.h"
 #include "prunus/text/chat_format.h"
 
 namespace prunus {
@@ -36,7 +38,6 @@ constexpr std::pair<std::string_view, Packing> kPackings[] = {{"auto", Packing::
                                                               {"fill", Packing::Fill}};
 
 constexpr const char* kSelfRows = "/self.tensors";
-constexpr int64_t kRowTokens = 256;  // where the model's context allows
 
 // SHA-256 of each of `files` that is there; of none where there is no `dir`.
 Json hashes_of(const std::string& dir, const std::vector<std::string>& files) {
@@ -96,18 +97,6 @@ DataSplit self_rows(const RecoverJob& job, const DataOptions& rows_as, const Mod
     save_durably(saved, to_tensors(rows));
   }
   return split_self(std::move(rows), rows_as);
-}
-
-// The job's options with what depends on the model.
-DataOptions row_options(const RecoverJob& job, const Model& model) {
-  const int64_t context = model.config().max_position_embeddings;
-  DataOptions options = job.rows;
-  if (options.row_tokens == 0) options.row_tokens = std::min(kRowTokens, context);
-  PRUNUS_CHECK(options.row_tokens <= context, InvalidArgument, "--row-tokens ", options.row_tokens,
-               " is longer than the model's context of ", context);
-  options.seed = job.seed;
-  if (!job.valid_file.empty()) options.valid_fraction = 0;
-  return options;
 }
 
 }  // namespace
@@ -212,65 +201,22 @@ void check_job(const RecoverJob& job) {
 
 DataSplit read_rows(const RecoverJob& job, const Model& model, const Model* teacher,
                     const Tokenizer& tokenizer, const std::string& work_path, RunRecord& record) {
-  DataSplit split;
-  int64_t valid_documents = 0;
-  const DataOptions options = row_options(job, model);
-  if (options.chat && job.chat_template == "chatml" &&
-      tokenizer.encode("<|im_start|>").size() != 1) {
-    log_warning(
-        "--chat-template chatml: the tokenizer has no <|im_start|>, which is spelled in pieces; "
-        "the "
-        "turns cost more tokens, and stock software that stops at <|im_end|> will not");
-  }
-  if (job.data == "self") {
-    split = self_rows(job, options, teacher != nullptr ? *teacher : model, tokenizer, work_path);
-  } else {
-    split = read_train_data(*job.texts->open(job.data), tokenizer, options);
-  }
-  if (!job.valid_file.empty()) {
-    DataSplit valid = read_train_data(*job.texts->open(job.valid_file), tokenizer, options);
-    split.valid = std::move(valid.train);
-    valid_documents = valid.documents;
-    if (static_cast<int64_t>(split.valid.size()) > options.max_valid_rows) {
-      split.valid.resize(static_cast<size_t>(options.max_valid_rows));
-    }
-  }
-  Json data = {{"documents", split.documents},
-               {"train_rows", split.train.size()},
-               {"valid_rows", split.valid.size()},
-               {"cut", split.cut},
-               {"unscored", split.unscored}};
-  if (job.data != "self") {
-    data.update(describe(*job.texts->open(job.data)));
-    data["read_as"] = data_format_name(split.format);
-  }
-  if (options.chat) data["chat_template"] = options.chat->description();
-  if (!job.valid_file.empty()) {
-    data["valid_sha256"] = job.texts->open(job.valid_file)->sha256;
-    data["valid_documents"] = valid_documents;
-  }
-  job.texts->forget();
-  record.set("data", data);
-  log_info(c10::str("data: ", split.documents, " documents, ", split.train.size(),
-                    " rows to train on, ", split.valid.size(), " for validation"));
-  return split;
+  DataRequest request{.data = job.data,
+                      .valid_file = job.valid_file,
+                      .texts = *job.texts,
+                      .rows = job.rows,
+                      .chat_template = job.chat_template};
+  request.rows.seed = job.seed;
+  request.draw = [&](const DataOptions& options) {
+    return self_rows(job, options, teacher != nullptr ? *teacher : model, tokenizer, work_path);
+  };
+  return read_rows(request, model.config(), tokenizer, record);
 }
 
 void resolve_steps(RecoverJob& job, const DataSplit& data) {
-  TrainerOptions& trainer = job.trainer;
-  const auto rows = static_cast<double>(data.train.size());
-  trainer.max_steps = job.max_steps;
-  if (trainer.max_steps == 0) {
-    trainer.max_steps = std::max<int64_t>(
-        1, static_cast<int64_t>(
-               std::ceil(job.epochs * rows / static_cast<double>(trainer.batch_rows))));
-  }
-  trainer.schedule.warmup_steps =
-      job.warmup_steps >= 0 ? job.warmup_steps
-                            : static_cast<int64_t>(std::ceil(
-                                  job.warmup_fraction * static_cast<double>(trainer.max_steps)));
-  trainer.schedule.total_steps = trainer.max_steps;
-  trainer.seed = job.seed;
+  const TrainLength length{job.epochs, job.max_steps, job.warmup_steps, job.warmup_fraction};
+  resolve_steps(job.trainer, length, data.train.size());
+  job.trainer.seed = job.seed;
   job.sub_block.seed = job.seed;
 }
 
@@ -283,9 +229,6 @@ int64_t longest_row(const DataSplit& data) {
 }
 
 Json to_json(const TrainOutcome& outcome) {
-  const auto or_null = [](const std::optional<double>& value) {
-    return value ? Json(*value) : Json(nullptr);
-  };
   return {{"steps", outcome.steps},
           {"kept_after_step", outcome.best_step},
           {"stopped_early", outcome.stopped_early},

@@ -10,6 +10,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/optional_json.h"
 #include "prunus/base/whole_number.h"
 #include "prunus/io/tensor_file.h"
 
@@ -21,8 +22,6 @@ namespace fs = std::filesystem;
 constexpr const char* kState = "/state.json";
 constexpr const char* kWhere = "state.json";
 constexpr int kVersion = 2;
-
-Json or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
 
 std::optional<double> optional_of(const Json& json) {
   if (json.is_null()) return std::nullopt;
