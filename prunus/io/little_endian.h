@@ -1,0 +1,16 @@
+#pragma once
+#include <cstddef>
+
+namespace prunus {
+
+/// The unsigned number that starts at `from`, lowest byte first, at any alignment.
+template <typename T>
+T load_little(const std::byte* from) {
+  T value = 0;
+  for (size_t i = 0; i < sizeof(T); ++i) {
+    value = static_cast<T>(value | static_cast<T>(static_cast<T>(from[i]) << (8 * i)));
+  }
+  return value;
+}
+
+}  // namespace prunus
