@@ -62,6 +62,33 @@ def header_seed(path):
     return b"\x01" + struct.pack("<H", data) + raw[8:8 + length] if data < 65536 else None
 
 
+def gguf_seed(blocks, alignment=None):
+    """A GGUF file with metadata of every type and tensors of `blocks`: (type, values, bytes) each."""
+    def text(value):
+        return struct.pack("<Q", len(value)) + value
+
+    def entry(key, kind, value):
+        return text(key) + struct.pack("<I", kind) + value
+
+    sizes = [1, 1, 2, 2, 4, 4, 4, 1, None, None, 8, 8, 8]
+    metadata = [entry(b"s%d" % kind, kind, b"\1" * size) for kind, size in enumerate(sizes) if size]
+    metadata += [entry(b"a%d" % kind, 9, struct.pack("<IQ", kind, 2) + b"\1" * 2 * size)
+                 for kind, size in enumerate(sizes) if size]
+    metadata += [entry(b"text", 8, text(b"llama")),
+                 entry(b"texts", 9, struct.pack("<IQ", 8, 2) + text(b"a") + text(b""))]
+    if alignment:
+        metadata.append(entry(b"general.alignment", 4, struct.pack("<I", alignment)))
+    else:
+        metadata = metadata[-2:]
+    infos, data = b"", b""
+    for number, (kind, values, size) in enumerate(blocks):
+        infos += text(b"t%d" % number)
+        infos += struct.pack("<IQQIQ", 2, values, 1, kind, len(data))
+        data += bytes(range(size)) + b"\0" * (-size % (alignment or 32))
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(blocks), len(metadata)) + b"".join(metadata) + infos
+    return head + b"\0" * (-len(head) % (alignment or 32)) + data
+
+
 def small_tokenizer(path, count=60):
     """A tokenizer.json with the first tokens of its vocabulary, and all else that it has."""
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -101,6 +128,11 @@ def seeds_of(target, shared):
             yield path.read_bytes()
         yield (b'{"metadata": {"total_size": 12}, "weight_map": {"a.weight": '
                b'"model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}')
+    elif target == "gguf":
+        yield gguf_seed([(0, 8, 32), (1, 8, 16), (30, 4, 8), (2, 32, 18), (3, 32, 20)], 8)
+        yield gguf_seed([(6, 32, 22), (7, 32, 24), (8, 32, 34), (10, 256, 84)])
+        yield gguf_seed([(11, 256, 110), (12, 256, 144)])
+        yield gguf_seed([(13, 256, 176), (14, 256, 210), (24, 4, 4)])
     elif target == "regex":
         for pattern in PATTERNS:
             yield pattern.encode()
@@ -124,9 +156,9 @@ def seeds_of(target, shared):
             yield path.read_bytes() if target != "tokenizer_json" else small_tokenizer(path)
 
 
-MAX_LEN = {"safetensors_header": 1024, "safetensors_index": 512, "regex": 256, "config": 1200,
-           "run_json": 1024, "adapter_config": 1400, "plan": 1024, "tokenizer_json": 3072,
-           "tokenizer_model": 1536, "chat_template": 1024}
+MAX_LEN = {"safetensors_header": 1024, "safetensors_index": 512, "gguf": 1024, "regex": 256,
+           "config": 1200, "run_json": 1024, "adapter_config": 1400, "plan": 1024,
+           "tokenizer_json": 3072, "tokenizer_model": 1536, "chat_template": 1024}
 
 
 def write_seeds(target, shared, folder):

@@ -272,6 +272,11 @@ TEST(Gguf, WhatTheFormatAllowsIsAccepted) {
   EXPECT_THAT(header.tensors[2].shape, ElementsAre(0, 32));
   EXPECT_EQ(header.tensors[2].bytes(), 0);
   EXPECT_THAT(header.tensors[3].shape, ElementsAre(2, 1, 1, 1));
+  const TempDir dir;
+  const auto file = GgufFile::open(put(dir / "f", parts.bytes()));
+  for (const auto& tensor : file->tensors()) {
+    EXPECT_EQ(file->read(tensor).sizes(), at::IntArrayRef(tensor.shape)) << tensor.name;
+  }
   EXPECT_NO_THROW(parse(parts.bytes() + "more"));
   EXPECT_NO_THROW(parse(GgufParts{}.bytes()));  // a vocabulary has no tensors
 }
