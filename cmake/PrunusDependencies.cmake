@@ -1,8 +1,6 @@
 # Third-party libraries. Nothing is fetched here: tools/setup.sh installs what the machine lacks.
 # libtorch: whatever CMAKE_PREFIX_PATH or Torch_DIR names, else the pip wheel in .venv.
-if(NOT Torch_DIR)
-  find_package(Torch QUIET)
-endif()
+find_package(Torch QUIET)
 if(NOT TORCH_FOUND AND NOT Torch_FOUND)
   file(GLOB venv_torch "${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch/share/cmake/Torch")
   if(NOT venv_torch)
