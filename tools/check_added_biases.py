@@ -54,25 +54,8 @@ def added(golden, written):
     return changes
 
 
-def stock_model(folder):
-    model, report = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True,
-        **families.experts_of(folder))
-    problems = [name for key in ("missing_keys", "unexpected_keys", "mismatched_keys")
-                for name in report[key] if not str(name).endswith("lm_head.weight")]
-    if problems:
-        raise RuntimeError(f"transformers: {problems[:3]}")
-    return model.eval()
-
-
-def logits_of(model):
-    ids = torch.tensor([[int(one) for one in row.split(",")] for row in families.IDS.split(";")])
-    with torch.no_grad():
-        return model(ids).logits
-
-
 def hooked_logits(golden, changes):
-    model = stock_model(golden)
+    model = families.stock_model(golden)
     left = dict(changes)
     for name, module in model.named_modules():
         change = left.pop(name.removeprefix("transformer."), None)
@@ -80,7 +63,7 @@ def hooked_logits(golden, changes):
             module.register_forward_hook(lambda _, __, output, change=change: output + change)
     if left:
         raise RuntimeError(f"the stock class has no module {sorted(left)[0]}")
-    return logits_of(model)
+    return families.logits_of(model)
 
 
 def relative(one, other):
@@ -115,7 +98,7 @@ def check(binary, golden, written):
         stock = "refused" if refused(written) else "OPENED"
         good = good and stock == "refused"
     else:
-        stock = relative(logits_of(stock_model(written)), wanted)
+        stock = relative(families.logits_of(families.stock_model(written)), wanted)
         good = good and stock <= families.TOLERANCE
         stock = f"{stock:.1e}"
     return [kind, str(len(changes)), f"{ours:.1e}", stock, "yes" if count else "NO"], bool(good)

@@ -32,7 +32,7 @@ def prunus(binary, *arguments):
     return done.stdout
 
 
-def stock_logits(folder):
+def stock_model(folder):
     model, report = transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True,
         **experts_of(folder))
@@ -40,9 +40,17 @@ def stock_logits(folder):
                 for name in report[key] if not str(name).endswith("lm_head.weight")]
     if problems:
         raise RuntimeError(f"transformers: {problems[:3]}")
+    return model.eval()
+
+
+def logits_of(model):
     ids = torch.tensor([[int(one) for one in row.split(",")] for row in IDS.split(";")])
     with torch.no_grad():
-        return model.eval()(ids).logits
+        return model(ids).logits
+
+
+def stock_logits(folder):
+    return logits_of(stock_model(folder))
 
 
 def experts_of(folder):
