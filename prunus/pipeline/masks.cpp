@@ -172,9 +172,9 @@ std::vector<Role> maskable_roles(const Model& model, int layer) {
   return roles;
 }
 
-MaskSummary choose_masks(const Model& model, const PruneRecipe& recipe,
-                         const std::vector<TokenBatch>& batches, const LayerFiles& files,
-                         StreamStore* store) {
+double choose_masks(const Model& model, const PruneRecipe& recipe,
+                    const std::vector<TokenBatch>& batches, const LayerFiles& files,
+                    StreamStore* store) {
   const at::NoGradGuard no_grad;
   const Needs& needs = recipe.criterion->needs;
   PRUNUS_CHECK(!needs.calibration() || !batches.empty(), InvalidArgument, "criterion ",
@@ -182,19 +182,14 @@ MaskSummary choose_masks(const Model& model, const PruneRecipe& recipe,
   Chooser chooser(model, recipe, files);
   StreamStore in_ram(StreamStore::in_ram());
   StreamStore& states = store != nullptr ? *store : in_ram;
-  double loss = 0;
   if (needs.in(Pass::Backward)) {
     MaskingCollector collector(chooser, recipe);
-    loss =
-        BlockStream(model, recipe.device).backward(batches, recipe.attn_layers, collector, states);
-  } else if (needs.in(Pass::Forward)) {
-    loss = choose_forward(model, recipe, batches, chooser, states);
-  } else {
-    choose_by_weights(model, recipe, chooser);
+    return BlockStream(model, recipe.device)
+        .backward(batches, recipe.attn_layers, collector, states);
   }
-  MaskSummary summary = count_masks(model, files);
-  summary.loss = loss;
-  return summary;
+  if (needs.in(Pass::Forward)) return choose_forward(model, recipe, batches, chooser, states);
+  choose_by_weights(model, recipe, chooser);
+  return 0;
 }
 
 MaskSummary count_masks(const Model& model, const LayerFiles& files) {

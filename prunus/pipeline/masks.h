@@ -8,13 +8,10 @@
 
 namespace prunus {
 
-/// What was set to zero, and what calibration saw.
+/// What masks set to zero.
 struct MaskSummary {
   int64_t weights = 0;  ///< of the matrices that have a mask
   int64_t zeros = 0;    ///< of these, by the masks
-  /// Mean calibration loss in nats per token: of the model as it was, where the backward pass ran;
-  /// of the masked model, where the forward pass ran. 0 where neither was needed.
-  double loss = 0;
 };
 
 /// The matrices of a layer that may have a mask: those of attention and of the feed-forward part,
@@ -28,12 +25,14 @@ std::vector<Role> maskable_roles(const Model& model, int layer);
 /// are those behind the layers masked so far; gradients are those of the dense model. `batches` may
 /// be empty for criteria that need no calibration. `store`, where given, takes hidden states and
 /// makes the work resumable: layers whose masks an earlier process left are not done again.
+/// Returns the mean calibration loss in nats per token: of the model as it was, where the backward
+/// pass ran; of the masked model, where the forward pass ran; 0 where neither was needed.
 /// Memory: one layer, its scores of one matrix, and what BlockStream says.
 /// Throws InvalidArgument where batches are missing; Numeric for scores or a loss that are not
 /// finite; Interrupted; Io.
-MaskSummary choose_masks(const Model& model, const PruneRecipe& recipe,
-                         const std::vector<TokenBatch>& batches, const LayerFiles& files,
-                         StreamStore* store);
+double choose_masks(const Model& model, const PruneRecipe& recipe,
+                    const std::vector<TokenBatch>& batches, const LayerFiles& files,
+                    StreamStore* store);
 
 /// How many weights and zeros there are in the masks of a folder.
 MaskSummary count_masks(const Model& model, const LayerFiles& files);

@@ -76,9 +76,9 @@ PlanResult mask_plan(const Model& model, const PlanContext& context, const Prune
   Model exact = model;
   exact.set_precision(recipe.precision);
   const LayerFiles files = mask_files(exact, context.mask_dir);
-  const MaskSummary summary = choose_masks(exact, recipe, batches, files, store.get());
+  const double loss = choose_masks(exact, recipe, batches, files, store.get());
   const LayerRange range = recipe.attn_layers;
-  PlanResult result{.plan = {}, .calibration_loss = summary.loss};
+  PlanResult result{.plan = {}, .calibration_loss = loss};
   result.plan.method = c10::str(recipe.name, ", ", recipe.criterion->name, ", zeros by ",
                                 pattern_name(recipe.pattern), ", sparsity ", recipe.sparsity,
                                 ", layers ", range.begin, ":", range.end, ", seed ", recipe.seed);

@@ -16,7 +16,7 @@ namespace prunus {
 struct PlanResult {
   Plan plan;
   /// Nats per token, of the first step; 0 where none was needed. Of Structure::Weight where the
-  /// forward pass is looked at: of the model with its zeros (MaskSummary::loss).
+  /// forward pass is looked at: of the model with its zeros (choose_masks).
   double calibration_loss = 0;
   double ratio = 0;  ///< as given, or as solved for the target
 };

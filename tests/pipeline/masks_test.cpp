@@ -61,7 +61,8 @@ TEST_F(Masks, NofMIsOnTheWeightsOfEveryLayer) {
   const Model model = tiny_model({});
   const PruneRecipe recipe =
       resolve({.method = "l1", .structure = Structure::Weight, .pattern = "2:4"}, 2);
-  const MaskSummary summary = choose_masks(model, recipe, {}, files(model), nullptr);
+  choose_masks(model, recipe, {}, files(model), nullptr);
+  const MaskSummary summary = count_masks(model, files(model));
   EXPECT_EQ(summary.zeros * 2, summary.weights);
   const Model sparse = masked(model, folder_.path());
   for (const TensorInfo& tensor : model.tensors()) {
@@ -77,9 +78,9 @@ TEST_F(Masks, BackwardScoresGiveMasksToo) {
   const std::vector<TokenBatch> batches = batches_of(model);
   const PruneOptions options{
       .method = "llm-pruner", .structure = Structure::Weight, .sparsity = 0.5};
-  const MaskSummary summary =
-      choose_masks(model, resolve(options, 2), batches, files(model), nullptr);
-  EXPECT_GT(summary.loss, 0);
+  const double loss = choose_masks(model, resolve(options, 2), batches, files(model), nullptr);
+  EXPECT_GT(loss, 0);
+  const MaskSummary summary = count_masks(model, files(model));
   EXPECT_EQ(summary.zeros * 2, summary.weights);
 }
 
@@ -126,7 +127,7 @@ TEST_P(MasksResumed, GivesTheMasksOfAnUninterruptedRun) {
       resolve({.method = GetParam(), .structure = Structure::Weight, .sparsity = 0.5}, 4);
   const TempDir whole;
   const LayerFiles want = mask_files(model, whole.path());
-  const MaskSummary summary = choose_masks(model, recipe, batches, want, nullptr);
+  const double loss = choose_masks(model, recipe, batches, want, nullptr);
   int64_t stops = 0;
   for (int64_t reads = 5;; reads += 11, ++stops) {
     const TempDir states, folder;
@@ -144,7 +145,7 @@ TEST_P(MasksResumed, GivesTheMasksOfAnUninterruptedRun) {
       stopped = true;
     }
     if (!stopped) break;
-    EXPECT_EQ(attempt().loss, summary.loss) << reads;
+    EXPECT_EQ(attempt(), loss) << reads;
     EXPECT_EQ(sha256_of_masks(model, files), sha256_of_masks(model, want)) << reads;
   }
   EXPECT_GE(stops, 3);
