@@ -1,5 +1,5 @@
 # make demo | test | build | bench | format; each sets up what it needs by itself.
-PRESET ?= dev
+PRESET ?= $(if $(filter demo,$(MAKECMDGOALS)),demo,dev)
 BUILD := build/$(PRESET)
 JOBS ?= $(shell nproc)
 
@@ -17,7 +17,7 @@ $(BUILD)/build.ninja: CMakeLists.txt CMakePresets.json $(wildcard cmake/*.cmake)
 test: build
 	ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) -LE gpu
 
-# The program alone: tests and benchmarks are half of a build.
+# The program alone, several files compiled as one: a quarter of a whole build.
 demo: $(BUILD)/build.ninja
 	cmake --build --preset $(PRESET) -j $(JOBS) --target prunus
 	python3 tools/demo.py --prunus $(BUILD)/prunus

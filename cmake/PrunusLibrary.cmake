@@ -7,6 +7,8 @@ function(prunus_library folder)
   add_library(prunus_${folder} STATIC ${sources})
   add_library(Prunus::prunus_${folder} ALIAS prunus_${folder})
   prunus_configure(prunus_${folder})
+  set_target_properties(prunus_${folder} PROPERTIES UNITY_BUILD ${PRUNUS_UNITY}
+                        UNITY_BUILD_BATCH_SIZE 8)
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/prunus/${folder}/*.h)
   target_sources(prunus_${folder} PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR}
                  FILES ${headers})
@@ -52,6 +54,8 @@ std::span<const ${type}* const> all() {
 }  // namespace prunus::${space}
 ")
   target_sources(prunus_${library} PRIVATE ${generated})
+  # Entries have the same local names, so each stays a translation unit of its own.
+  set_source_files_properties(${entries} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   if(NOT subfolder STREQUAL ".")
     target_sources(prunus_${library} PRIVATE ${entries})
   endif()

@@ -15,7 +15,6 @@ namespace prunus {
 namespace {
 
 constexpr std::string_view kSuffix = ".weight";
-constexpr int64_t kMaxRank = int64_t{1} << 16;  // far above any width: the option was mistyped
 
 void check_options(const LoraOptions& options) {
   PRUNUS_CHECK(options.r >= 1 && options.r <= kMaxRank, InvalidArgument, "lora: rank r is ",

@@ -12,6 +12,9 @@
 
 namespace prunus {
 
+/// The highest rank that is taken: far above any width, so that more was mistyped.
+inline constexpr int64_t kMaxRank = int64_t{1} << 16;
+
 /// Low-rank adapters: y = Wx + s·B·A·dropout(x), W frozen.
 /// Source: Hu et al., arXiv:2106.09685, eq. 3; rsLoRA's s: Kalajdzievski, arXiv:2312.03732.
 struct LoraOptions {

@@ -14,8 +14,6 @@
 namespace prunus {
 namespace {
 
-constexpr int64_t kMaxRank = int64_t{1} << 16;
-
 const Json* value_of(ConfigFields& fields, const char* key) {
   fields.ignore({key});
   return fields.has(key) ? &fields.json().at(key) : nullptr;

@@ -18,8 +18,8 @@ namespace {
 constexpr uint64_t kMostBytes = uint64_t{1} << 20;
 
 // Those that take recipes.
-constexpr std::string_view kCommands[] = {"prune", "apply", "recover", "merge",
-                                          "train", "eval",  "bench"};
+constexpr std::string_view kRecipeCommands[] = {"prune", "apply", "recover", "merge",
+                                                "train", "eval",  "bench"};
 
 enum class Type { Truth, Whole, Real, Text, List, Table, Other };
 
@@ -177,7 +177,8 @@ class Reader {
 
  private:
   static bool is_command(const std::string& key) {
-    return std::find(std::begin(kCommands), std::end(kCommands), key) != std::end(kCommands);
+    return std::find(std::begin(kRecipeCommands), std::end(kRecipeCommands), key) !=
+           std::end(kRecipeCommands);
   }
 
   void take_table(const Entry& table) {

@@ -1,6 +1,5 @@
 #include "prunus/cli/bench_text.h"
 
-#include <cstdio>
 #include <utility>
 
 #include <ATen/ATen.h>
@@ -19,12 +18,6 @@ std::string whole(const Json& json, const char* key) {
   return with_commas(json.at(key).get<int64_t>());
 }
 std::string word(const Json& json, const char* key) { return json.at(key).get<std::string>(); }
-
-std::string fixed(double value, int decimals) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", decimals, value);
-  return text;
-}
 
 // "12.3 (11.9 to 12.8)"
 std::string spread(const Json& json, int decimals, const char* unit = "") {

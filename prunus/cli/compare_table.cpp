@@ -1,7 +1,6 @@
 #include "prunus/cli/compare_table.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 
 #include <ATen/ATen.h>
@@ -21,12 +20,6 @@ std::string canonical(const std::string& path) {
   fs::path whole = fs::weakly_canonical(fs::absolute(path, ignored), ignored);
   if (!whole.has_filename()) whole = whole.parent_path();  // a slash at the end
   return whole.string();
-}
-
-std::string fixed(double value, int decimals) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", decimals, value);
-  return text;
 }
 
 Json to_json(const FigureValue& value) {

@@ -28,7 +28,7 @@ std::string error_of(const Json& json, const char* key, const char* format, doub
 
 double at(const Json& json, const char* key) { return json.at(key).get<double>(); }
 
-std::string word(const Json& json, const char* key) { return json.at(key).get<std::string>(); }
+std::string text_at(const Json& json, const char* key) { return json.at(key).get<std::string>(); }
 
 // "97.31 %" of the unpruned model's, or nothing.
 std::string relative_of(const Json& json, const std::string& key) {
@@ -48,9 +48,9 @@ void print_perplexities(const Json& results) {
   const auto row = [&](const Json& one, const char* key, const char* error, const char* format) {
     if (!one.contains(key)) return;
     const std::string relative = relative_of(one.value("relative", Json::object()), key);
-    table.add({word(one, "protocol"), key, number(format, at(one, key)),
+    table.add({text_at(one, "protocol"), key, number(format, at(one, key)),
                error_of(one, error, format), with_commas(one.at("tokens").get<int64_t>()),
-               number("%.2f", at(one, "seconds")), word(one, "file"),
+               number("%.2f", at(one, "seconds")), text_at(one, "file"),
                relative.empty() ? "" : "(" + relative + " of the unpruned)"});
   };
   for (const Json& one : results) {
@@ -122,8 +122,8 @@ void print_divergence(const Json& kl) {
   table.add({"perplexity of the dense model", number("%.4f", at(kl, "dense_ppl")),
              error_of(kl, "dense_ppl_stderr", "%.4f"), ""});
   std::fputs(table.text().c_str(), stdout);
-  std::printf("  (%s, %s tokens of %s)\n", word(kl, "protocol").c_str(),
-              with_commas(kl.at("tokens").get<int64_t>()).c_str(), word(kl, "file").c_str());
+  std::printf("  (%s, %s tokens of %s)\n", text_at(kl, "protocol").c_str(),
+              with_commas(kl.at("tokens").get<int64_t>()).c_str(), text_at(kl, "file").c_str());
 }
 
 }  // namespace

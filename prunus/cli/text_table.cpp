@@ -34,6 +34,12 @@ std::string padded(const std::string& cell, size_t width, TextTable::Align align
 
 }  // namespace
 
+std::string fixed(double value, int decimals) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*f", decimals, value);
+  return text;
+}
+
 void TextTable::add(std::vector<std::string> cells) {
   TORCH_INTERNAL_ASSERT(cells.size() == columns_.size());
   rows_.push_back(std::move(cells));

@@ -27,6 +27,8 @@ class TextTable {
   std::vector<std::vector<std::string>> rows_;
 };
 
+/// "1.25" with two decimals.
+std::string fixed(double value, int decimals);
 /// "8,030,261,248".
 std::string with_commas(int64_t number);
 /// "16.06 GB", "4.10 kB", "12  B": powers of 1000, as storage and the literature on weights count.

@@ -52,6 +52,9 @@ std::vector<int64_t> encode_with_bos(const Tokenizer& tokenizer, const std::stri
 std::vector<std::vector<int64_t>> chunks_of(const Tokenizer& tokenizer, const std::string& text,
                                             int64_t seqlen, const std::string& where);
 
+/// Ids a chunk where neither option nor file says it: LLM-Pruner's.
+inline constexpr int64_t kDefaultChunk = 128;
+
 /// seqlen, or `fallback` (at most the context) where none is given. Throws InvalidArgument where it
 /// is below 2 or above the context.
 int64_t checked_seqlen(std::optional<int64_t> seqlen, int64_t fallback, int64_t context);

@@ -15,7 +15,6 @@
 namespace prunus {
 namespace {
 
-constexpr int64_t kDefaultChunk = 128;
 constexpr size_t kC4Documents = 1100;
 constexpr size_t kC4Chunks = 256;
 

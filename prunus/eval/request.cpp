@@ -22,7 +22,7 @@
 namespace prunus {
 namespace {
 
-constexpr int64_t kLogitBytes = int64_t{64} << 20;
+constexpr int64_t kRequestLogitBytes = int64_t{64} << 20;
 // On a CPU more ids at once gain nothing once the products are efficient, and activations that
 // leave the cache, or come from the system page by page, cost a third of a small model's time.
 constexpr int64_t kCpuActivationBytes = int64_t{1} << 20;
@@ -209,7 +209,7 @@ class Scorer {
 
   // The places' log-probabilities, some places at a time, so that not all logits are in memory.
   void score(const ScoreBatch& batch, const at::Tensor& states, std::vector<ScoreResult>& results) {
-    const int64_t step = std::max<int64_t>(1, kLogitBytes / 4 / model_.config().vocab_size);
+    const int64_t step = std::max<int64_t>(1, kRequestLogitBytes / 4 / model_.config().vocab_size);
     std::vector<ScoreBatch::Target> targets = batch.targets;
     std::stable_sort(targets.begin(), targets.end(),
                      [](const auto& a, const auto& b) { return a.place < b.place; });

@@ -16,10 +16,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kFormat = "prunus-scores-1";
+constexpr std::string_view kJournalFormat = "prunus-scores-1";
 
 std::string header_line(const std::string& key, size_t requests) {
-  return Json{{"format", kFormat}, {"requests", requests}, {"key", key}}.dump();
+  return Json{{"format", kJournalFormat}, {"requests", requests}, {"key", key}}.dump();
 }
 
 std::string_view bytes_of(std::span<const int64_t> ids) {
@@ -96,8 +96,8 @@ void ScoreJournal::read(size_t requests, const std::string& key) {
   const std::vector<std::string> lines = complete_lines(path_);
   if (lines.empty()) return;
   const Json header = parse_json(lines[0], path_ + ": line 1");
-  PRUNUS_CHECK(header.is_object() && header.value("format", Json()) == kFormat, Corrupt, path_,
-               ": not a journal of scores: its first line is ", lines[0].substr(0, 80));
+  PRUNUS_CHECK(header.is_object() && header.value("format", Json()) == kJournalFormat, Corrupt,
+               path_, ": not a journal of scores: its first line is ", lines[0].substr(0, 80));
   PRUNUS_CHECK(header.value("requests", Json()) == requests && header.value("key", Json()) == key,
                Corrupt, path_, ": a journal of other requests or another model; got ", lines[0],
                ", expected ", header_line(key, requests), "; delete it or name another file");

@@ -179,7 +179,7 @@ bool begins_with_prefix(const Tokenizer& tokenizer, const std::string& text) {
   return prefix && text.starts_with(tokenizer.decode(std::span(&*prefix, 1), false));
 }
 
-std::vector<int64_t> encode_with_bos(const Tokenizer& tokenizer, const std::string& text) {
+std::vector<int64_t> encode_with_prefix(const Tokenizer& tokenizer, const std::string& text) {
   std::vector<int64_t> ids = tokenizer.encode(text);
   if (!begins_with_prefix(tokenizer, text)) {
     const std::vector<int64_t> prefix = tokenizer.prefix_ids();
@@ -201,10 +201,10 @@ ScoreRequest request_without_context(const Tokenizer& tokenizer, const std::stri
 ScoreRequest split_request(const Tokenizer& tokenizer, const std::string& context,
                            const std::string& continuation, const std::string& where) {
   const size_t kept = context.size() - trailing_space_bytes(context);
-  std::vector<int64_t> first = encode_with_bos(tokenizer, context.substr(0, kept));
+  std::vector<int64_t> first = encode_with_prefix(tokenizer, context.substr(0, kept));
   // White space only, and a tokenizer that adds nothing.
   if (first.empty()) return request_without_context(tokenizer, context + continuation, where);
-  const std::vector<int64_t> whole = encode_with_bos(tokenizer, context + continuation);
+  const std::vector<int64_t> whole = encode_with_prefix(tokenizer, context + continuation);
   const auto cut = std::min(first.size(), whole.size());
   return {std::move(first), {whole.begin() + static_cast<std::ptrdiff_t>(cut), whole.end()}};
 }

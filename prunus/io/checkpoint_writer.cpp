@@ -20,12 +20,11 @@
 #include "prunus/base/json.h"
 #include "prunus/io/quote.h"
 #include "prunus/io/safetensors_dtype.h"
+#include "prunus/io/safetensors_header.h"
 #include "prunus/io/safetensors_index.h"
 
 namespace prunus {
 namespace {
-
-constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // what readers accept
 
 // Row of the format's table; its address orders types as the reference writer does.
 const SafetensorsDtype& dtype_row(at::ScalarType type) {
@@ -139,8 +138,8 @@ void CheckpointWriter::lay_out(Shard& shard) {
   }
   json += '}';
   json.append((8 - json.size() % 8) % 8, ' ');
-  PRUNUS_CHECK(json.size() <= kMaxHeaderBytes, InvalidArgument, dir_, ": a header of ", json.size(),
-               " bytes, readers accept at most ", kMaxHeaderBytes);
+  PRUNUS_CHECK(json.size() <= kMaxSafetensorsHeaderBytes, InvalidArgument, dir_, ": a header of ",
+               json.size(), " bytes, readers accept at most ", kMaxSafetensorsHeaderBytes);
   shard.header = little_endian(json.size()) + json;
   for (size_t i = shard.first; i < shard.last; ++i) offsets_[i] += shard.header.size();
   shard.size_bytes = shard.header.size() + end;

@@ -17,7 +17,6 @@ namespace prunus {
 namespace {
 
 constexpr uint64_t kLengthBytes = 8;
-constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kMaxRank = 64;
 constexpr uint64_t kMaxSize = std::numeric_limits<int64_t>::max();
 
@@ -226,8 +225,9 @@ uint64_t header_bytes(std::span<const std::byte> file, const std::string& where)
                " bytes, a safetensors file has at least 8; incomplete download?");
   uint64_t length = 0;
   for (size_t i = 0; i < kLengthBytes; ++i) length |= std::to_integer<uint64_t>(file[i]) << (8 * i);
-  PRUNUS_CHECK(length <= kMaxHeaderBytes, Corrupt, where, ": claims a header of ", length,
-               " bytes, at most ", kMaxHeaderBytes, " are allowed; is this a safetensors file?");
+  PRUNUS_CHECK(length <= kMaxSafetensorsHeaderBytes, Corrupt, where, ": claims a header of ",
+               length, " bytes, at most ", kMaxSafetensorsHeaderBytes,
+               " are allowed; is this a safetensors file?");
   PRUNUS_CHECK(length <= file.size() - kLengthBytes, Corrupt, where, ": claims a header of ",
                length, " bytes, but only ", file.size() - kLengthBytes,
                " follow; incomplete download?");

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -7,6 +8,9 @@
 #include "prunus/io/safetensors.h"
 
 namespace prunus {
+
+/// What every reader accepts of a header, in bytes.
+inline constexpr uint64_t kMaxSafetensorsHeaderBytes = 100'000'000;
 
 /// Reads and checks the header of a safetensors file (layout: see SafetensorsFile).
 /// `file` is the whole file; `where` names it in messages. Returns the tensors in file order with

@@ -23,19 +23,19 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kMagic = "PRUNUS-TENSORS-1";
-constexpr uint64_t kMaxHeaderBytes = uint64_t{64} << 20;
-constexpr std::pair<std::string_view, at::ScalarType> kDtypes[] = {
+constexpr uint64_t kMaxTensorHeaderBytes = uint64_t{64} << 20;
+constexpr std::pair<std::string_view, at::ScalarType> kTensorDtypes[] = {
     {"F32", at::kFloat}, {"F64", at::kDouble}, {"I64", at::kLong}, {"U8", at::kByte}};
 
 std::string_view dtype_name(at::ScalarType dtype) {
-  for (const auto& [name, type] : kDtypes) {
+  for (const auto& [name, type] : kTensorDtypes) {
     if (type == dtype) return name;
   }
   PRUNUS_FAIL(InvalidArgument, "cannot store tensors of dtype ", c10::toString(dtype));
 }
 
 at::ScalarType dtype_of(const std::string& name, const std::string& path) {
-  for (const auto& [known, type] : kDtypes) {
+  for (const auto& [known, type] : kTensorDtypes) {
     if (known == name) return type;
   }
   PRUNUS_FAIL(Corrupt, path, ": unknown dtype '", name, "'");
@@ -74,7 +74,7 @@ std::vector<at::Tensor> read_tensors(std::ifstream& file, const std::string& pat
   uint64_t header_bytes = 0;
   file.read(magic.data(), static_cast<std::streamsize>(magic.size()));
   file.read(reinterpret_cast<char*>(&header_bytes), sizeof header_bytes);
-  PRUNUS_CHECK(file && magic == kMagic && header_bytes <= kMaxHeaderBytes, Corrupt, path,
+  PRUNUS_CHECK(file && magic == kMagic && header_bytes <= kMaxTensorHeaderBytes, Corrupt, path,
                ": not a tensor file of this program, or damaged");
   std::string text(header_bytes, '\0');
   file.read(text.data(), static_cast<std::streamsize>(header_bytes));

@@ -3,7 +3,7 @@
 namespace prunus {
 namespace {
 
-constexpr Option<ProgramOptions> kOptions[] = {
+constexpr Option<ProgramOptions> kProgramOptions[] = {
     {.info = {.key = "json",
               .help = "print the record of the run, as in run.json, to stdout",
               .recorded = Recorded::No},
@@ -22,6 +22,6 @@ constexpr Option<ProgramOptions> kOptions[] = {
 }  // namespace
 
 const OptionTable<ProgramOptions> program_table{
-    .command = "", .options = kOptions, .fresh = +[] { return ProgramOptions(); }};
+    .command = "", .options = kProgramOptions, .fresh = +[] { return ProgramOptions(); }};
 
 }  // namespace prunus

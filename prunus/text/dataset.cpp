@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kPieceBytes = size_t{64} << 10;
 constexpr int64_t kMaxWindowTokens = int64_t{1} << 30;
 
-std::string text_of(const Json& record, const std::string& where) {
+std::string document_text(const Json& record, const std::string& where) {
   PRUNUS_CHECK(record.is_object(), Corrupt, where, ": is ", record.type_name(),
                ", expected an object with a \"text\"");
   const auto text = record.find("text");
@@ -118,7 +118,7 @@ std::vector<std::string> documents_of(const TextFile& file) {
   std::vector<std::string> documents;
   if (file.is_json()) {
     for_each_record(file, [&](const Json& record, const std::string& where) {
-      documents.push_back(text_of(record, where));
+      documents.push_back(document_text(record, where));
     });
   } else {
     documents.push_back(file.content);

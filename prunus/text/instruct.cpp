@@ -45,7 +45,7 @@ std::string alpaca_prompt(const std::string& instruction, const std::string& inp
   return prompt.append(kResponse);
 }
 
-InstructText text_of(const Json& record, const std::string& where) {
+InstructText instruct_text(const Json& record, const std::string& where) {
   check_object(record, where);
   if (record.contains("prompt") && !record.contains("instruction")) {
     const char* answer = record.contains("completion") ? "completion" : "response";
@@ -63,7 +63,7 @@ std::vector<InstructText> instructions_of(const TextFile& file) {
                ": is plain text, expected instruction records as JSON lines or a JSON array");
   std::vector<InstructText> texts;
   for_each_record(file, [&](const Json& record, const std::string& where) {
-    texts.push_back(text_of(record, where));
+    texts.push_back(instruct_text(record, where));
   });
   PRUNUS_CHECK(!texts.empty(), Corrupt, file.path, ": holds no instruction record");
   return texts;

@@ -14,7 +14,7 @@ namespace {
 using Kind = Value::Kind;
 
 template <std::string (*change)(std::string_view)>
-Value changed(const Value& value, Args& args) {
+Value filtered(const Value& value, Args& args) {
   args.allow({});
   std::string result = change(str(value));
   args.budget.bytes(result.size());
@@ -158,7 +158,7 @@ Value length(const Value& value, Args& args) {
 const std::map<std::string_view, FilterCall>& filters() {
   static const std::map<std::string_view, FilterCall> all = {
       {"abs", absolute},
-      {"capitalize", changed<capitalize>},
+      {"capitalize", filtered<capitalize>},
       {"count", length},
       {"d", default_filter},
       {"default", default_filter},
@@ -166,15 +166,15 @@ const std::map<std::string_view, FilterCall>& filters() {
       {"indent", indent},
       {"int", int_filter},
       {"length", length},
-      {"lower", changed<lower>},
+      {"lower", filtered<lower>},
       {"replace", replace_filter},
       {"round", round_filter},
-      {"safe", changed<same>},
-      {"string", changed<same>},
-      {"title", changed<title_filter>},
+      {"safe", filtered<same>},
+      {"string", filtered<same>},
+      {"title", filtered<title_filter>},
       {"tojson", tojson},
       {"trim", trim},
-      {"upper", changed<upper>},
+      {"upper", filtered<upper>},
   };
   return all;
 }

@@ -236,7 +236,7 @@ Value select(const Value& value, Args& args) {
   return Value::iterator(std::move(kept));
 }
 
-const std::map<std::string_view, FilterCall>& filters() {
+const std::map<std::string_view, FilterCall>& list_filters() {
   static const std::map<std::string_view, FilterCall> all = {
       {"dictsort", dictsort},
       {"first", first},
@@ -262,8 +262,8 @@ const std::map<std::string_view, FilterCall>& filters() {
 }  // namespace
 
 FilterCall find_list_filter(std::string_view name) {
-  const auto found = filters().find(name);
-  return found == filters().end() ? nullptr : found->second;
+  const auto found = list_filters().find(name);
+  return found == list_filters().end() ? nullptr : found->second;
 }
 
 }  // namespace prunus::text::jinja

@@ -160,7 +160,6 @@ Value all_are(const Value& self, Args& args) {
   return Value::boolean(!all.empty() && std::all_of(all.begin(), all.end(), is));
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_alpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_alnum(char c) { return is_digit(c) || is_alpha(c); }
 bool is_space(char c) { return is_python_space(static_cast<unsigned char>(c)); }

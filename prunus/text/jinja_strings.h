@@ -7,6 +7,7 @@ namespace prunus::text::jinja {
 
 // Python's string operations on valid UTF-8.
 
+inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
 /// What str.isspace() and \s of Python call white space.
 bool is_python_space(char32_t value);
 /// The characters, each a piece of `text`.

@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 constexpr int kMaxDepth = 64;
-constexpr uint64_t kMaxBytes = uint64_t{256} << 20;
+constexpr uint64_t kMaxFileBytes = uint64_t{256} << 20;
 
 // The parser keeps the last of two equal keys without a word; this does not.
 class Watcher {
@@ -41,7 +41,7 @@ class Watcher {
 }  // namespace
 
 json read_large_json(const std::string& path) {
-  const std::string content = read_file(path, kMaxBytes);
+  const std::string content = read_file(path, kMaxFileBytes);
   check_no_stand_in(content, path);
   try {
     Watcher watcher(path);

@@ -12,7 +12,7 @@
 namespace prunus::text {
 namespace {
 
-constexpr size_t kMaxBytes = 10000;
+constexpr size_t kMaxPatternBytes = 10000;
 // What follows "(?" and means the same to both libraries; flags of the whole expression stand first
 // in Python, where PCRE2 takes them anywhere.
 constexpr std::string_view kGroups[] = {":", "=", "!", "<=", "<!", "P<", "P=", ">", "i)", "i:"};
@@ -23,7 +23,7 @@ class Checker {
   Checker(const std::string& pattern, const std::string& where) : in_(pattern), where_(where) {}
 
   std::string run() {
-    require(in_.size() <= kMaxBytes, "too many characters");
+    require(in_.size() <= kMaxPatternBytes, "too many characters");
     require(in_.find('\0') == std::string::npos, "a NUL");
     while (at_ < in_.size()) {
       if (in_[at_] == '\\') {

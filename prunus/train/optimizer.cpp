@@ -15,7 +15,7 @@ namespace {
 
 using Kind = OptimizerOptions::Kind;
 
-constexpr std::pair<std::string_view, Kind> kNames[] = {
+constexpr std::pair<std::string_view, Kind> kOptimizerNames[] = {
     {"adamw", Kind::AdamW},
     {"muon", Kind::Muon},
 };
@@ -94,9 +94,11 @@ void check_restorable(const at::Tensor& from, const at::Tensor& to) {
 
 }  // namespace
 
-Kind parse_optimizer(std::string_view name) { return parse_named(kNames, name, "--optimizer"); }
+Kind parse_optimizer(std::string_view name) {
+  return parse_named(kOptimizerNames, name, "--optimizer");
+}
 
-std::string_view optimizer_name(Kind kind) { return name_of(kNames, kind); }
+std::string_view optimizer_name(Kind kind) { return name_of(kOptimizerNames, kind); }
 
 Optimizer::Optimizer(std::vector<Parameter> parameters, OptimizerOptions options)
     : parameters_(std::move(parameters)), options_(options) {

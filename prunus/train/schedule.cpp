@@ -10,7 +10,7 @@
 namespace prunus {
 namespace {
 
-constexpr std::pair<std::string_view, ScheduleKind> kNames[] = {
+constexpr std::pair<std::string_view, ScheduleKind> kScheduleNames[] = {
     {"constant", ScheduleKind::Constant},
     {"linear", ScheduleKind::Linear},
     {"cosine", ScheduleKind::Cosine},
@@ -62,10 +62,10 @@ double share_of_peak(const ScheduleOptions& options, int64_t step, int64_t warmu
 }  // namespace
 
 ScheduleKind parse_schedule(std::string_view name) {
-  return parse_named(kNames, name, "--schedule");
+  return parse_named(kScheduleNames, name, "--schedule");
 }
 
-std::string_view schedule_name(ScheduleKind kind) { return name_of(kNames, kind); }
+std::string_view schedule_name(ScheduleKind kind) { return name_of(kScheduleNames, kind); }
 
 double learning_rate(const ScheduleOptions& options, int64_t step) {
   check(options, step);
