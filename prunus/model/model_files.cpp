@@ -14,6 +14,7 @@
 #include "prunus/io/gguf.h"
 #include "prunus/io/hf_directory.h"
 #include "prunus/model/gguf_config.h"
+#include "prunus/text/gguf_tokenizer.h"
 
 namespace prunus {
 namespace fs = std::filesystem;
@@ -27,6 +28,13 @@ std::string made_folder() {
   PRUNUS_CHECK(::mkdtemp(path.data()) != nullptr, Io, path,
                ": cannot make a temporary folder: ", std::strerror(errno));
   return path;
+}
+
+// Models without a vocabulary have none.
+std::vector<CompanionFile> tokenizer_files(const GgufFile& file) {
+  const GgufValue* kind = file.find_value("tokenizer.ggml.model");
+  if (kind == nullptr || kind->text() == "none") return {};
+  return gguf_tokenizer_files(file);
 }
 
 }  // namespace
@@ -56,12 +64,24 @@ SideFiles::SideFiles(const std::string& model) : dir_(model) {
   const Json config = gguf_config(*file);
   dir_ = made_folder();
   temporary_ = true;
-  write_file(dir_ + "/config.json", config_text(config));
+  try {
+    write_file(dir_ + "/config.json", config_text(config));
+    for (const CompanionFile& one : tokenizer_files(*file)) {
+      write_file(dir_ + "/" + one.name, one.contents);
+    }
+  } catch (...) {
+    remove();
+    throw;
+  }
+}
+
+void SideFiles::remove() {
+  std::error_code ignored;
+  fs::remove_all(dir_, ignored);
 }
 
 SideFiles::~SideFiles() {
-  std::error_code ignored;
-  if (temporary_) fs::remove_all(dir_, ignored);
+  if (temporary_) remove();
 }
 
 }  // namespace prunus

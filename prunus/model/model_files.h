@@ -35,6 +35,8 @@ class SideFiles {
   const std::string& dir() const { return dir_; }
 
  private:
+  void remove();
+
   std::string dir_;
   bool temporary_ = false;
 };

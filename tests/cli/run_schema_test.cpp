@@ -9,8 +9,9 @@ namespace prunus::test_cli {
 namespace {
 
 /// Commands whose records are looked at below, and those that have none.
-const std::set<std::string> kWithRecord = {"apply", "bench", "compare", "eval",      "inspect",
-                                           "merge", "prune", "recover", "tokenizer", "train"};
+const std::set<std::string> kWithRecord = {"apply",   "bench",     "compare", "eval",
+                                           "import",  "inspect",   "merge",   "prune",
+                                           "recover", "tokenizer", "train"};
 const std::set<std::string> kWithout = {"completion", "families", "generate",
                                         "logits",     "man",      "options"};
 
