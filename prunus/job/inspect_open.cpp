@@ -80,7 +80,7 @@ InspectedModel open_weights(const std::string& dir) {
   Model model = open_model(dir);
   std::string list;
   for (const std::string& name : dtype_names(model)) list += (list.empty() ? "" : ", ") + name;
-  return {std::move(model), dir, list, "weights"};
+  return {std::move(model), dir, list, is_gguf_path(dir) ? "gguf" : "weights"};
 }
 
 }  // namespace

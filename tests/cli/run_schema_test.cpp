@@ -92,6 +92,15 @@ TEST_F(RunSchema, HoldsForRecoverAndMerge) {
   printed({"merge", model, "--adapter", adapter, "--out", out}, out);
 }
 
+TEST_F(RunSchema, HoldsForImport) {
+  const std::string file = test::source_path("tests/model/golden_gguf/qwen2.gguf");
+  const Json record = printed({"import", file, "--out", out, "--dtype", "bf16"}, out);
+  EXPECT_EQ(record.at("source_files").at(0).at("file"), "qwen2.gguf");
+  const Json inspected = printed({"inspect", file});
+  EXPECT_EQ(inspected.at("dtype"), "BF16, F16, F32");
+  EXPECT_EQ(run({"import", model, "--out", dir / "other"}).exit_code, 2);
+}
+
 TEST_F(RunSchema, HoldsForTrainAndTokenizer) {
   printed({"train", "--config", model, "--data", text, "--out", out, "--max-steps", "2", "--batch",
            "4"},
