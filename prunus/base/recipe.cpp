@@ -19,7 +19,7 @@ constexpr uint64_t kMostBytes = uint64_t{1} << 20;
 
 // Those that take recipes.
 constexpr std::string_view kRecipeCommands[] = {"prune", "apply", "recover", "merge",
-                                                "train", "eval",  "bench"};
+                                                "train", "eval",  "bench",   "import"};
 
 enum class Type { Truth, Whole, Real, Text, List, Table, Other };
 

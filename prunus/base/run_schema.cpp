@@ -85,6 +85,12 @@ constexpr Field kApply[] = {{"output_check", Kind::Object, Presence::Always, kCh
                             {kParametersRemoved, Kind::Number},
                             {"result_files", Kind::List, Presence::Always, kFileFields},
                             {kFiles, Kind::List}};
+constexpr Field kImport[] = {{"output_check", Kind::Object, Presence::Always, kCheck},
+                             {kSource, Kind::Object, Presence::Always, kSizes},
+                             {kSourceFiles, Kind::List, Presence::Always, kFileFields},
+                             {kResult, Kind::Object, Presence::Always, kSizes},
+                             {"result_files", Kind::List, Presence::Always, kFileFields},
+                             {kFiles, Kind::List}};
 constexpr Field kMergeRun[] = {{"output_check", Kind::Object, Presence::Always, kCheck},
                                {"merge", Kind::Object, Presence::Always, kMerge},
                                {kSource, Kind::Object, Presence::Always, kSizes},
@@ -240,7 +246,7 @@ struct CommandFields {
 constexpr CommandFields kCommands[] = {
     {"prune", kPrune},     {"apply", kApply},         {"recover", kRecover}, {"merge", kMergeRun},
     {"train", kTrain},     {"tokenizer", kTokenizer}, {"eval", kEval},       {"bench", kBench},
-    {"inspect", kInspect}, {"compare", kCompare}};
+    {"inspect", kInspect}, {"compare", kCompare},     {"import", kImport}};
 
 bool is_of(const Json& value, Kind kind) {
   switch (kind) {

@@ -52,6 +52,7 @@ std::vector<Run> fold(const std::vector<Json>& entries, bool every_layer) {
 std::string origin(const Json& report) {
   const std::string source = word(report, "dtype_source");
   if (source == "weights") return "in " + word(report, "dtype") + ", as stored";
+  if (source == "gguf") return "as they are read; in the file " + word(report, "dtype");
   if (source == "config.json") {
     return "in " + word(report, "dtype") + ", as config.json says; no weights looked at";
   }

@@ -6,6 +6,7 @@
 
 #include "prunus/cli/record_output.h"
 #include "prunus/eval/eval_table.h"
+#include "prunus/job/import.h"
 #include "prunus/job/program_options.h"
 #include "prunus/pipeline/prune_table.h"
 #include "prunus/recover/recover_table.h"
@@ -20,7 +21,7 @@ the same.
 
 ## Recipes
 
-`prunus prune`, `apply`, `recover`, `merge`, `train`, `eval` and `bench` read any of their options from a
+`prunus prune`, `apply`, `recover`, `merge`, `train`, `eval`, `bench` and `import` read any of their options from a
 file: `--config recipe.toml` (also `--recipe`; `train` has `--recipe` alone, since its `--config` is the
 model's). Keys are the options' names with `_` for `-`, `model` for MODEL. They stand at top level, or in
 a table with the command's name, which wins; tables of other commands are passed over, so that one file
@@ -194,6 +195,7 @@ std::vector<CommandOptions> all_options() {
   add(all.back(), eval_output_table);
   all.push_back(options_of(bench_table));
   add(all.back(), bench_output_table);
+  all.push_back(options_of(import_table));
   all.push_back(options_of(program_table));
   return all;
 }

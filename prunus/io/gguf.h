@@ -47,6 +47,11 @@ class GgufFile {
   /// The whole tensor in FP32, of its own shape. Throws as rows().
   at::Tensor read(const GgufTensor& tensor) const;
 
+  /// The tensor's blocks as they are in the file; its rows follow each other.
+  std::span<const std::byte> bytes(const GgufTensor& tensor) const {
+    return map_.bytes().subspan(tensor.begin, tensor.bytes());
+  }
+
   /// Starts reading the tensor's pages in the background.
   void prefetch(const GgufTensor& tensor) const { map_.prefetch(tensor.begin, tensor.end); }
   /// Gives the tensor's pages back; the next access reads them again.

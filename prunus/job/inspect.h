@@ -11,7 +11,7 @@ struct InspectedModel {
   Model model;
   std::string path;          ///< as given by the user
   std::string dtype;         ///< "BF16"; "BF16, F32" where several; "16 bit" where assumed
-  std::string dtype_source;  ///< "weights", "config.json", or "assumed"
+  std::string dtype_source;  ///< "weights", "gguf", "config.json", or "assumed"
 };
 
 /// Opens what `path` names: a model directory (its weights are checked as by open_model), a

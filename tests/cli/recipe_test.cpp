@@ -87,8 +87,10 @@ TEST_F(RecipeCommand, ServesEveryCommand) {
       path_line("adapter", dir / "adapter") + path_line("out", dir / "merged") +
       "[eval]\nppl = [\"" + text + "\"]\n" + path_line("out", dir / "eval.json") +
       "json = true\n[bench]\nprompt_tokens = [3]\nbatch = [1, 2]\nnew_tokens = 2\nrepeat = 1\n" +
-      path_line("out", dir / "bench.json"));
-  for (const char* command : {"prune", "apply", "recover", "merge", "eval", "bench"}) {
+      path_line("out", dir / "bench.json") + "[import]\n" +
+      path_line("model", test::source_path("tests/model/golden_gguf/qwen2.gguf")) +
+      path_line("out", dir / "imported"));
+  for (const char* command : {"prune", "apply", "recover", "merge", "eval", "bench", "import"}) {
     const Outcome done = run({command, "--config", plum});
     EXPECT_EQ(done.exit_code, 0) << done.err;
   }

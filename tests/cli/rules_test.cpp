@@ -37,8 +37,8 @@ class Rules : public CliTest {
 TEST_F(Rules, HelpNamesEveryCommandAndItsOptions) {
   const Outcome help = prunus({"--help"});
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* command : {"apply", "bench", "compare", "eval", "generate", "inspect", "merge",
-                              "prune", "recover", "tokenizer", "train"}) {
+  for (const char* command : {"apply", "bench", "compare", "eval", "generate", "import", "inspect",
+                              "merge", "prune", "recover", "tokenizer", "train"}) {
     EXPECT_THAT(help.out, HasSubstr(command));
     const Outcome more = prunus({command, "--help"});
     EXPECT_EQ(more.exit_code, 0);

@@ -9,8 +9,9 @@ namespace prunus::test_cli {
 namespace {
 
 /// Commands whose records are looked at below, and those that have none.
-const std::set<std::string> kWithRecord = {"apply", "bench", "compare", "eval",      "inspect",
-                                           "merge", "prune", "recover", "tokenizer", "train"};
+const std::set<std::string> kWithRecord = {"apply",   "bench",     "compare", "eval",
+                                           "import",  "inspect",   "merge",   "prune",
+                                           "recover", "tokenizer", "train"};
 const std::set<std::string> kWithout = {"completion", "families", "generate",
                                         "logits",     "man",      "options"};
 
@@ -89,6 +90,15 @@ TEST_F(RunSchema, HoldsForRecoverAndMerge) {
                              dir / "parts");
   EXPECT_FALSE(parts.at("sub_blocks").empty());
   printed({"merge", model, "--adapter", adapter, "--out", out}, out);
+}
+
+TEST_F(RunSchema, HoldsForImport) {
+  const std::string file = test::source_path("tests/model/golden_gguf/qwen2.gguf");
+  const Json record = printed({"import", file, "--out", out, "--dtype", "bf16"}, out);
+  EXPECT_EQ(record.at("source_files").at(0).at("file"), "qwen2.gguf");
+  const Json inspected = printed({"inspect", file});
+  EXPECT_EQ(inspected.at("dtype"), "BF16, F16, F32");
+  EXPECT_EQ(run({"import", model, "--out", dir / "other"}).exit_code, 2);
 }
 
 TEST_F(RunSchema, HoldsForTrainAndTokenizer) {

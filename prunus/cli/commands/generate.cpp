@@ -98,7 +98,8 @@ void run(Options& options) {
 std::function<void()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   GenerateOptions& generate = options->generate;
-  app.add_option("MODEL", options->model_dir, "Hugging Face model directory")->required();
+  app.add_option("MODEL", options->model_dir, "Hugging Face model directory or GGUF file")
+      ->required();
   app.add_option("--prompt", options->prompt, "text to continue")->required();
   app.add_option("--max-tokens", generate.max_tokens, "new tokens at most");
   app.footer(

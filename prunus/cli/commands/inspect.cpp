@@ -43,7 +43,8 @@ void run(const Options& options) {
 std::function<void()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL", options->model,
-                 "model directory, directory with only config.json, or a config.json; weights are "
+                 "model directory, GGUF file, directory with only config.json, or a config.json; "
+                 "weights are "
                  "not needed")
       ->required();
   app.add_flag("--every-layer", options->every_layer,
