@@ -30,6 +30,8 @@ class GgufFile {
 
   /// Metadata by key, sorted. Values live as long as this object.
   const std::map<std::string, GgufValue, std::less<>>& metadata() const { return header_.metadata; }
+  /// The keys of metadata() in the file's own order.
+  std::span<const std::string_view> keys() const { return header_.keys; }
   /// The value of `key`, or nullptr.
   const GgufValue* find_value(std::string_view key) const;
   /// The value of `key`. Throws NotFound naming key and file.
@@ -46,6 +48,11 @@ class GgufFile {
   at::Tensor rows(const GgufTensor& tensor, int64_t begin, int64_t end) const;
   /// The whole tensor in FP32, of its own shape. Throws as rows().
   at::Tensor read(const GgufTensor& tensor) const;
+
+  /// The tensor's blocks as they are in the file; its rows follow each other.
+  std::span<const std::byte> bytes(const GgufTensor& tensor) const {
+    return map_.bytes().subspan(tensor.begin, tensor.bytes());
+  }
 
   /// Starts reading the tensor's pages in the background.
   void prefetch(const GgufTensor& tensor) const { map_.prefetch(tensor.begin, tensor.end); }
