@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "prunus/base/json.h"
 #include "prunus/model/model.h"
 
 namespace prunus {
@@ -21,6 +22,7 @@ struct FormJob {
   std::string source;      ///< what the model was opened from: its config.json, tokenizer, licences
   std::string out;         ///< hf: an empty directory; gguf: a file that does not exist yet
   std::string quant = {};  ///< gguf: "q8_0" …; empty: the dtypes of the model
+  Json* record = nullptr;  ///< where the form notes what it did, for run.json; null: nowhere
 };
 
 /// A form that a model can be written in. One object per file of export/forms/, named after the
