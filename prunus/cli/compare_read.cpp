@@ -9,6 +9,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/run_schema.h"
 #include "prunus/cli/compare_table.h"
+#include "prunus/io/gguf.h"
 #include "prunus/job/inspect.h"
 #include "prunus/model/cost.h"
 
@@ -23,7 +24,7 @@ void add_sizes(CompareTable& table, const std::string& dir) {
   const Json sizes = {{run_key::kParameters, model.parameters()},
                       {run_key::kBytes, model.bytes()},
                       {run_key::kMacs, count_macs(model.config(), 64).total()}};
-  const std::string source = dir + "/config.json";
+  const std::string source = is_gguf_path(dir) ? dir : dir + "/config.json";
   const size_t column = table.column(dir);
   for (const Figure& one : size_figures(sizes, source)) table.add(column, one, source);
 }
@@ -67,6 +68,7 @@ void add_record(CompareTable& table, const Json& record, const std::string& mode
 void add_argument(CompareTable& table, const std::string& path) {
   PRUNUS_CHECK(fs::exists(path), NotFound, path, ": no such file or directory");
   if (fs::is_directory(path)) return add_directory(table, path);
+  if (is_gguf_path(path)) return add_sizes(table, path);
   const std::string folder = fs::path(path).parent_path().string();
   add_record(table, read_json(path, kMaxBytes), folder.empty() ? "." : folder, path);
 }

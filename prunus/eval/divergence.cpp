@@ -14,7 +14,7 @@
 #include "prunus/base/files.h"
 #include "prunus/base/temporary.h"
 #include "prunus/eval/top_k_cache.h"
-#include "prunus/io/checkpoint.h"
+#include "prunus/model/model_files.h"
 
 namespace prunus {
 namespace {
@@ -221,8 +221,8 @@ Divergence measure_divergence(const ScoringModel& dense, const ScoringModel& mod
 }
 
 std::string checkpoint_hash(const std::string& model_dir) {
-  std::string hashes = sha256_file(model_dir + "/config.json");
-  for (const std::string& path : Checkpoint::open(model_dir).files()) hashes += sha256_file(path);
+  std::string hashes = model_config_sha256(model_dir);
+  for (const std::string& path : weight_files(model_dir)) hashes += sha256_file(path);
   return sha256(hashes);
 }
 

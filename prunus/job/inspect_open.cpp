@@ -12,6 +12,7 @@
 #include "prunus/io/safetensors_dtype.h"
 #include "prunus/job/inspect.h"
 #include "prunus/model/cost.h"
+#include "prunus/model/gguf_source.h"
 
 namespace prunus {
 namespace fs = std::filesystem;
@@ -64,14 +65,21 @@ InspectedModel open_config(const Json& json, const std::string& file, const std:
           known ? "config.json" : "assumed"};
 }
 
+// As the files call them; of a GGUF file its own types.
+std::set<std::string> dtype_names(const Model& model) {
+  std::set<std::string> names;
+  const auto* gguf = dynamic_cast<const GgufSource*>(&model.source());
+  for (const TensorInfo& tensor : model.tensors()) {
+    names.insert(gguf != nullptr ? std::string(gguf->place(tensor).tensor->type->name)
+                                 : dtype_name(model.source().dtype(tensor)));
+  }
+  return names;
+}
+
 InspectedModel open_weights(const std::string& dir) {
   Model model = open_model(dir);
-  std::set<std::string> names;
-  for (const TensorInfo& tensor : model.tensors()) {
-    names.insert(dtype_name(model.source().dtype(tensor)));
-  }
   std::string list;
-  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  for (const std::string& name : dtype_names(model)) list += (list.empty() ? "" : ", ") + name;
   return {std::move(model), dir, list, "weights"};
 }
 
@@ -79,6 +87,7 @@ InspectedModel open_weights(const std::string& dir) {
 
 InspectedModel open_for_inspection(const std::string& path) {
   std::error_code ignored;
+  if (is_gguf_path(path)) return open_weights(path);
   if (fs::is_regular_file(path, ignored)) {
     return open_config(read_json(path, kMaxConfigBytes), path, path);
   }

@@ -6,6 +6,7 @@
 
 #include "prunus/base/files.h"
 #include "prunus/io/hf_directory.h"
+#include "prunus/model/model_files.h"
 #include "prunus/text/companion_tokenizer.h"
 
 namespace prunus {
@@ -33,10 +34,11 @@ void SafetensorsSink::tensor(const FileTensor& tensor, const at::Tensor& value) 
 
 void SafetensorsSink::finish(const Model& model) {
   writer_->finish();
-  copy_companions(source_dir_, dir_);
-  const Json config = rewrite_config(read_config(source_dir_), model.config());
+  const SideFiles side(source_dir_);
+  copy_companions(side.dir(), dir_);
+  const Json config = rewrite_config(read_config(side.dir()), model.config());
   write_file(dir_ + "/config.json", config.dump(2) + "\n");
-  keep_stock_tokenizer(source_dir_, dir_);
+  keep_stock_tokenizer(side.dir(), dir_);
 }
 
 }  // namespace prunus

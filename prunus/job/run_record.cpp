@@ -12,8 +12,8 @@
 #include "prunus/base/files.h"
 #include "prunus/base/memory.h"
 #include "prunus/base/run_schema.h"
-#include "prunus/io/checkpoint.h"
 #include "prunus/model/cost.h"
+#include "prunus/model/model_files.h"
 
 namespace prunus {
 
@@ -85,10 +85,8 @@ Json describe_model(const Model& model) {
 }
 
 Json hash_model_files(const std::string& dir) {
-  std::vector<std::string> paths = Checkpoint::open(dir).files();
-  paths.push_back(dir + "/config.json");
   Json files = Json::array();
-  for (const std::string& path : paths) {
+  for (const std::string& path : model_files(dir)) {
     files.push_back({{kFile, std::filesystem::path(path).filename().string()},
                      {kBytes, std::filesystem::file_size(path)},
                      {kSha256, sha256_file(path)}});

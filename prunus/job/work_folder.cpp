@@ -9,7 +9,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/base/progress.h"
-#include "prunus/io/checkpoint.h"
+#include "prunus/model/model_files.h"
 
 namespace prunus {
 namespace {
@@ -55,8 +55,8 @@ Json model_identity(const std::string& model_dir, at::Device device) {
   Json identity = {{"prunus", PRUNUS_VERSION},
                    {"threads", at::get_num_threads()},
                    {"device", device.str()},
-                   {"config_sha256", sha256_file(model_dir + "/config.json")}};
-  for (const std::string& path : Checkpoint::open(model_dir).files()) {
+                   {"config_sha256", model_config_sha256(model_dir)}};
+  for (const std::string& path : weight_files(model_dir)) {
     const auto changed = fs::last_write_time(path).time_since_epoch().count();
     identity["weights"][fs::path(path).filename().string()] = {fs::file_size(path), changed};
   }

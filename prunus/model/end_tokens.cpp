@@ -7,14 +7,16 @@
 #include "prunus/base/error.h"
 #include "prunus/base/json.h"
 #include "prunus/base/whole_number.h"
+#include "prunus/model/model_files.h"
 
 namespace prunus {
 namespace fs = std::filesystem;
 
 std::vector<int64_t> end_tokens(const std::string& model_dir) {
   constexpr const char* kKey = "eos_token_id";
-  fs::path path = fs::path(model_dir) / "generation_config.json";
-  if (!fs::exists(path)) path = fs::path(model_dir) / "config.json";
+  const SideFiles side(model_dir);
+  fs::path path = fs::path(side.dir()) / "generation_config.json";
+  if (!fs::exists(path)) path = fs::path(side.dir()) / "config.json";
   const Json config = read_json(path.string(), uint64_t{1} << 26);
   PRUNUS_CHECK(config.is_object(), Corrupt, path.string(), ": is ", config.type_name(),
                ", expected an object");

@@ -95,6 +95,9 @@ void read_experts(GgufKeys& keys, const GgufArchitecture& architecture, const Fa
     json[std::string(family.renormalised_router.key)] = architecture.renormalised;
   }
   if (family.keys.expert_ffn.empty()) return;
+  PRUNUS_CHECK(!json.contains("layer_intermediate_size"), Unsupported,
+               keys.place("feed_forward_length"),
+               " differs by layer; experts of different sizes are not implemented");
   json[std::string(family.keys.expert_ffn)] =
       keys.integer("expert_feed_forward_length", 1, kMaxSize, std::max<int64_t>(1, ffn / used));
   if (family.shared_ffn_key.empty()) return;
@@ -162,6 +165,16 @@ void read_special_ids(const GgufFile& file, int64_t vocab_size, Json& json) {
                  ", expected the id of one of ", vocab_size, " tokens");
     json[name] = id;
   }
+}
+
+// One name where all matrices have one type that checkpoints have too, else that of what is read.
+const char* read_dtype(const GgufFile& file) {
+  const auto all_are = [&](std::string_view type) {
+    return std::all_of(file.tensors().begin(), file.tensors().end(), [&](const GgufTensor& one) {
+      return one.shape.size() < 2 || one.type->name == type;
+    });
+  };
+  return all_are("BF16") ? "bfloat16" : all_are("F16") ? "float16" : "float32";
 }
 
 // Biases are there where their tensors are.
@@ -237,6 +250,7 @@ Json gguf_config(const GgufFile& file) {
   read_experts(keys, architecture, family, sizes.ffn[0], json);
   read_tied(file, family, json);
   read_special_ids(file, vocab_size, json);
+  json["torch_dtype"] = read_dtype(file);
   keys.must_be("attention.causal", 1);
   keys.must_be("attention.max_alibi_bias", 8);
   keys.must_be("attention.clamp_kqv", 0);

@@ -12,6 +12,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
 #include "prunus/io/hf_directory.h"
+#include "prunus/model/gguf_source.h"
 #include "prunus/model/layout.h"
 
 namespace prunus {
@@ -334,6 +335,7 @@ void CheckpointSource::release(const TensorInfo& tensor) const {
 }
 
 Model open_model(const std::string& dir) {
+  if (is_gguf_path(dir)) return open_gguf_model(dir);
   ModelConfig config = parse_config(read_config(dir), dir + "/config.json");
   Checkpoint checkpoint = Checkpoint::open(dir);
   TensorNames names(checkpoint.names(), *config.family, dir);

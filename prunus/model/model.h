@@ -102,12 +102,13 @@ class CheckpointSource : public WeightSource {
   TensorNames names_;
 };
 
-/// Opens a Hugging Face directory: config.json, then every tensor's presence, dtype and shape.
-/// No weight is read, but for one thing: where the config ties the head to the embedding and the
-/// checkpoint has both, their bytes are compared, and if they differ the model is untied, as
-/// transformers does. A tied model that stores its head alone has that as its embedding.
-/// Throws as parse_config and Checkpoint::open; NotFound for a missing tensor; Corrupt for a wrong
-/// shape; Unsupported for a tensor the family's table does not know, or one it calls absent.
+/// Opens a GGUF file (open_gguf_model()), or a Hugging Face directory: config.json, then every
+/// tensor's presence, dtype and shape. No weight is read, but for one thing: where the config ties
+/// the head to the embedding and the checkpoint has both, their bytes are compared, and if they
+/// differ the model is untied, as transformers does. A tied model that stores its head alone has
+/// that as its embedding. Throws as parse_config and Checkpoint::open; NotFound for a missing
+/// tensor; Corrupt for a wrong shape; Unsupported for a tensor the family's table does not know, or
+/// one it calls absent.
 Model open_model(const std::string& dir);
 
 /// Throws Corrupt naming `what` if the tensor holds NaN or infinity. One pass over memory.

@@ -18,6 +18,7 @@
 #include "prunus/job/output.h"
 #include "prunus/job/run_record.h"
 #include "prunus/job/work_folder.h"
+#include "prunus/model/model_files.h"
 #include "prunus/model/positions.h"
 #include "prunus/pipeline/masks.h"
 #include "prunus/pipeline/plan_state.h"
@@ -267,7 +268,7 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
                            : plan_by(model, {.mask_dir = out.masks()}, recipe);
   });
   if (planned.plan.mask && work != nullptr) copy_masks(masks_of(work->path()), out.masks());
-  planned.plan.config_sha256 = sha256_file(job.model_dir + "/config.json");
+  planned.plan.config_sha256 = model_config_sha256(job.model_dir);
   record.set("ratio", planned.ratio);
   note_untouched(planned, recipe, record);
   if (work != nullptr) record.set("calibration_loss", planned.calibration_loss);
@@ -316,8 +317,7 @@ Json run_apply(const ApplyJob& job) {
   const Model model = open_model(job.model_dir);
   const Plan plan = plan_from_json(read_json(job.plan_file), job.plan_file);
   check_plan(plan, model);
-  if (!plan.config_sha256.empty() &&
-      plan.config_sha256 != sha256_file(job.model_dir + "/config.json")) {
+  if (!plan.config_sha256.empty() && plan.config_sha256 != model_config_sha256(job.model_dir)) {
     log_warning(
         job.plan_file +
         ": the plan was made for a model with another config.json; sizes fit, so it is applied");
