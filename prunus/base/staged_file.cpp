@@ -104,7 +104,7 @@ void StagedFile::commit() {
       rename_path(entry.path().string(), beside(path_, name));
     }
   }
-  rename_path(result, path_);
+  if (exists(result)) rename_path(result, path_);
   clean_up();
   sync_path(parent_of(path_));
 }

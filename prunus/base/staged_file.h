@@ -7,10 +7,10 @@
 
 namespace prunus {
 
-/// A result that is one file, with records beside it, that appears under its name complete or not at
-/// all. Until commit() everything lies in "<path>.partial/out", beside a lock that keeps a second run
-/// off the same output. What is called NAME there stands beside the result afterwards: run.json of
-/// small.gguf as small.run.json. Folders in it are not taken over.
+/// A result that is one file, with records beside it, that appears under its name complete or not
+/// at all. Until commit() everything lies in "<path>.partial/out", beside a lock that keeps a
+/// second run off the same output. What is called NAME there stands beside the result afterwards:
+/// run.json of small.gguf as small.run.json. Folders in it are not taken over.
 class StagedFile {
  public:
   struct Options {
@@ -19,9 +19,9 @@ class StagedFile {
     std::vector<std::string> inputs =
         {};  ///< files and directories the run reads; empty names: none
   };
-  /// Throws InvalidArgument: `path` is empty, a directory or an input; it exists, or a record beside
-  /// it does, and `replace` is not given; another run is writing it. Io where the staging folder
-  /// cannot be made.
+  /// Throws InvalidArgument: `path` is empty, a directory or an input; it exists, or a record
+  /// beside it does, and `replace` is not given; another run is writing it. Io where the staging
+  /// folder cannot be made.
   explicit StagedFile(Options options);
   /// Without commit: removes what was staged.
   ~StagedFile();
@@ -32,7 +32,8 @@ class StagedFile {
   const std::string& staging_path() const { return staging_; }
   /// The result itself, in that folder.
   std::string file_path() const;
-  /// Flushes every file to the disk and gives them their names, the result last.
+  /// Flushes every file to the disk and gives them their names, the result last; records
+  /// alone where there is no result.
   /// Throws Io, InvalidArgument.
   void commit();
 

@@ -1,5 +1,7 @@
 #include "prunus/export/gguf_file.h"
 
+#include <algorithm>
+
 #include <ATen/ATen.h>
 
 #include <nlohmann/json.hpp>
@@ -110,6 +112,14 @@ class File {
     return 0;
   }
 
+  bool holds_exactly(const GgufBlockType& type, const GgufOutput& output) const {
+    if (type.name == "F32") return true;
+    return type.elements == 1 &&
+           std::all_of(output.parts.begin(), output.parts.end(), [&](const GgufOutput::Part& part) {
+             return type_of(model_.source().dtype(*part.tensor)) == type.name;
+           });
+  }
+
   std::vector<std::byte> blocks(const GgufOutput& output, const GgufTensorPlan& plan) {
     const GgufBlockType& type = *plan.type;
     if (auto bytes = copied_blocks(output, model_, type)) {
@@ -118,6 +128,7 @@ class File {
     }
     const GgufBlockType* source = source_type(output, model_);
     if (source != nullptr && source->elements > 1) report_.requantised.push_back(output.name);
+    report_.exact = report_.exact && holds_exactly(type, output);
     const at::Tensor value = gguf_value(output, model_);
     TORCH_INTERNAL_ASSERT(value.sizes() == output.shape);
     std::vector<std::byte> bytes(plan.bytes());
@@ -145,6 +156,8 @@ std::vector<std::string> gguf_quant_names() {
   return names;
 }
 
+void check_gguf_quant(const std::string& name) { find_quant(name); }
+
 GgufReport write_gguf(const Model& model, const GgufChoice& choice, const FormJob& job) {
   TORCH_INTERNAL_ASSERT(choice.legal() && choice.architecture != nullptr);
   return File(model, choice, job).write();
@@ -156,6 +169,7 @@ Json to_json(const GgufReport& report) {
     fallbacks.push_back({{"tensor", one.tensor}, {"wanted", one.wanted}, {"got", one.got}});
   }
   return {{"types", report.types},
+          {"exact", report.exact},
           {"blocks_copied", report.copied},
           {"requantised", report.requantised},
           {"fallbacks", std::move(fallbacks)}};

@@ -17,10 +17,11 @@ struct GgufReport {
   struct Fallback {
     std::string tensor, wanted, got;
   };
+  bool exact = true;  ///< every value in the file is the model's: nothing was quantised or rounded
   std::vector<Fallback> fallbacks;  ///< whose rows are no whole blocks of the type asked for
 };
 
-/// For run.json: {"types", "blocks_copied", "requantised", "fallbacks"}.
+/// For run.json: {"types", "exact", "blocks_copied", "requantised", "fallbacks"}.
 Json to_json(const GgufReport& report);
 
 /// What a user should know of it, in a line each; empty where there is nothing.
@@ -28,6 +29,9 @@ std::vector<std::string> remarks(const GgufReport& report);
 
 /// The names that --quant takes, best first: "f32", "f16", …
 std::vector<std::string> gguf_quant_names();
+
+/// Throws InvalidArgument for a name that is none of them.
+void check_gguf_quant(const std::string& name);
 
 /// Writes a model as one GGUF file, one tensor in memory at a time. `choice`: legal, of
 /// model.config(). job.quant: a type for matrices; the head gets Q6_K where the type has fewer

@@ -4,8 +4,12 @@
 #include <string_view>
 #include <vector>
 
+#include <ATen/core/Tensor.h>
+
 #include "prunus/base/staged_directory.h"
 #include "prunus/base/staged_file.h"
+#include "prunus/export/form.h"
+#include "prunus/job/run_record.h"
 
 namespace prunus {
 
@@ -30,5 +34,25 @@ class ModelOutput {
   std::optional<StagedDirectory> directory_;
   std::optional<StagedFile> file_;
 };
+
+/// What is written, besides the model.
+struct WrittenModel {
+  const std::string& source;         ///< FormJob::source
+  std::string quant = {};            ///< FormJob::quant
+  std::vector<int64_t> layers = {};  ///< FormJob::layers
+};
+
+/// What the written model is compared on.
+struct CheckTokens {
+  at::Tensor ids;  ///< int64 [batch, seq]
+  at::Device device;
+};
+
+/// Writes a model in a form into `out`, opens it again and compares the logits. Sets
+/// `output_check`, and `gguf` of a GGUF file, in the record. Where something was rounded or
+/// quantised on the way, the difference is recorded, not judged. Throws as OutputForm::write() and
+/// check_output().
+void write_and_check(const Model& model, const OutputForm& form, const ModelOutput& out,
+                     const WrittenModel& written, RunRecord& record, const CheckTokens& tokens);
 
 }  // namespace prunus
