@@ -83,6 +83,11 @@ Json block_of(const ModelConfig& config, const LayerShape& layer, bool multiples
 Json config_of(const Json& source, const StockClass& stock) {
   Json json = remote_config(stock_config(source, stock), stock.config);
   json.erase("per_layer_config");
+  // mlx-lm reads the older spelling of the rotary embedding alone.
+  Json scaling = json.at("rope_parameters");
+  json["rope_theta"] = scaling.at("rope_theta");
+  scaling.erase("rope_theta");
+  if (scaling.at("rope_type") != "default") json["rope_scaling"] = scaling;
   json["architectures"] = {"DeciLMForCausalLM"};
   json["model_type"] = kBlockConfigType;
   json["auto_map"] = {{"AutoConfig", "configuration_prunus.PrunusBlockConfig"},
