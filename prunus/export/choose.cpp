@@ -47,6 +47,17 @@ const OutputForm* alternative_to(const OutputForm& form, const ModelConfig& conf
   return other;
 }
 
+// The best form that this program opens; those that are made for it come first.
+const OutputForm* best_for(std::string_view software, const ModelConfig& config) {
+  const OutputForm* other = nullptr;
+  for (const OutputForm* form : all_forms()) {
+    if (!opened_by(*form, software, config)) continue;
+    if (form->answers(config).front().software == software) return form;
+    if (other == nullptr) other = form;
+  }
+  return other;
+}
+
 std::string why_not(const OutputForm& form, const ModelConfig& config) {
   std::string why;
   for (const FormAnswer& answer : form.answers(config)) {
@@ -119,11 +130,8 @@ Json legality_table(const ModelConfig& config) {
                   {"legal", answer.yes},
                   {answer.yes ? "how" : "why", answer.text}};
       if (form->on_request) row["on_request"] = true;
-      for (const OutputForm* other : all_forms()) {
-        if (answer.yes || !opened_by(*other, answer.software, config)) continue;
-        row["alternative"] = quoted_command(*other);
-        break;
-      }
+      const OutputForm* other = answer.yes ? nullptr : best_for(answer.software, config);
+      if (other != nullptr) row["alternative"] = quoted_command(*other);
       table.push_back(row);
     }
   }

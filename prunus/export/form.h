@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,6 +22,9 @@ struct FormJob {
   std::string source;      ///< what the model was opened from: its config.json, tokenizer, licences
   std::string out;         ///< hf: an empty directory; gguf: a file that does not exist yet
   std::string quant = {};  ///< gguf: "q8_0" …; empty: the dtypes of the model
+  /// Which layers of the source are left, where some were dropped: lists of its config.json with an
+  /// entry for each layer follow. Empty: all.
+  std::vector<int64_t> layers = {};
 };
 
 /// A form that a model can be written in. One object per file of export/forms/, named after the
@@ -32,6 +36,10 @@ struct OutputForm {
   int rank = 0;                  ///< among legal forms of a format the lowest is the best
   bool on_request = false;       ///< never chosen without --form: it costs something
   std::string_view description;  ///< what it is, in half a line, for --help and docs
+
+  /// What the logits of the reopened model may differ by, as a share of the largest: more than
+  /// rounding where the products' shapes are others, so that their sums have another order.
+  double tolerance = 1e-5;
 
   /// One answer for each program that the form is meant for, in the order of a table. The form is
   /// legal where one of them is yes.

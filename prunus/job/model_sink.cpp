@@ -10,8 +10,8 @@
 
 namespace prunus {
 
-SafetensorsSink::SafetensorsSink(std::string source_dir, std::string dir)
-    : source_dir_(std::move(source_dir)), dir_(std::move(dir)) {}
+SafetensorsSink::SafetensorsSink(std::string source_dir, std::string dir, Config config)
+    : source_dir_(std::move(source_dir)), dir_(std::move(dir)), config_(std::move(config)) {}
 
 std::vector<const FileTensor*> SafetensorsSink::begin(const Model& model,
                                                       std::span<const FileTensor> tensors) {
@@ -34,7 +34,8 @@ void SafetensorsSink::tensor(const FileTensor& tensor, const at::Tensor& value) 
 void SafetensorsSink::finish(const Model& model) {
   writer_->finish();
   copy_companions(source_dir_, dir_);
-  const Json config = rewrite_config(read_config(source_dir_), model.config());
+  const Json original = read_config(source_dir_);
+  const Json config = config_ ? config_(original, model) : rewrite_config(original, model.config());
   write_file(dir_ + "/config.json", config.dump(2) + "\n");
   keep_stock_tokenizer(source_dir_, dir_);
 }

@@ -32,6 +32,16 @@ TEST(ChooseForm, NamesTheNearestKnownWord) {
                [&] { choose_form("onnx", "", config); });
 }
 
+TEST(LegalityTable, NamesTheFormThatIsMadeForTheProgram) {
+  for (const Json& row : legality_table(uneven())) {
+    if (row.at("legal") == true) continue;
+    const bool vllm = row.at("software") == "vLLM";
+    if (row.at("form") != "stock") continue;
+    EXPECT_EQ(row.at("alternative"),
+              vllm ? "--format hf --form deci-lm" : "--format hf --form remote-code");
+  }
+}
+
 TEST(LegalityTable, HasARowForEachFormAndProgram) {
   for (const ModelConfig& config : {tiny_model({}).config(), uneven()}) {
     const Json table = legality_table(config);

@@ -1,25 +1,31 @@
-#include "prunus/export/form.h"
-#include "prunus/job/output.h"
+#include <nlohmann/json.hpp>
+
+#include "prunus/export/answers.h"
+#include "prunus/export/hf_directory.h"
+#include "prunus/export/stock_class.h"
+#include "prunus/model/stock_fields.h"
 
 namespace prunus::forms {
 namespace {
 
 std::vector<FormAnswer> answers(const ModelConfig& config) {
-  std::string why;
-  for (const std::string& obstacle : stock_obstacles(config)) {
-    why += (why.empty() ? "" : "; ") + obstacle;
-  }
-  std::vector<FormAnswer> all;
-  for (const std::string_view software : {"transformers", "vLLM"}) {
-    const bool yes = why.empty();
-    const std::string how =
-        software == "vLLM" ? "vllm serve OUT" : "AutoModelForCausalLM.from_pretrained(\"OUT\")";
-    all.push_back({software, yes, yes ? how : why});
-  }
-  return all;
+  const StockClass stock = stock_class(config);
+  // Families that transformers has no class of come with their own code.
+  const bool own_code = stock_fields(stock.config.family->model_type) == nullptr;
+  const std::string as = stock.renamed ? c10::str(" (a ", config.family->model_type, " written as ",
+                                                  stock.config.family->model_type, ")")
+                                       : "";
+  std::vector<std::string> vllm = stock.obstacles;
+  vllm.insert(vllm.end(), stock.vllm.begin(), stock.vllm.end());
+  return {answer("transformers", stock.obstacles, load_in_transformers(own_code) + as),
+          answer("vLLM", vllm, load_in_vllm(own_code) + as)};
 }
 
-void write(const Model& model, const FormJob& job) { write_model(model, job.source, job.out); }
+void write(const Model& model, const FormJob& job) {
+  const StockClass stock = stock_class(model.config());
+  write_directory(in_stock_class(model, stock), job,
+                  [&](const Json& source) { return stock_config(source, stock); });
+}
 
 }  // namespace
 
@@ -27,7 +33,7 @@ void write(const Model& model, const FormJob& job) { write_model(model, job.sour
 extern const OutputForm hf_stock{
     .name = "stock",
     .format = "hf",
-    .description = "config and tensors of the stock class, no code",
+    .description = "config and tensors of a stock class; no code, nothing padded",
     .answers = answers,
     .write = write,
 };
