@@ -7,8 +7,8 @@ import pathlib
 import re
 import sys
 
-ORDER = ["base", "dist", "io", "text", "model", "graph", "calib", "job", "eval", "criteria",
-         "budget", "adapter", "train", "solve", "pipeline", "recover", "export", "report", "cli"]
+ORDER = ["base", "dist", "io", "text", "model", "graph", "calib", "job", "export", "eval",
+         "criteria", "budget", "adapter", "train", "solve", "pipeline", "recover", "report", "cli"]
 SIBLINGS = {"criteria", "budget", "solve"}  # joined by pipeline, never by each other
 ONLY = {"report": {"base", "report"}}
 INCLUDE = re.compile(r'\s*#\s*include\s+"prunus/([a-z_]+)/')

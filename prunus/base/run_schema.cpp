@@ -57,6 +57,20 @@ constexpr Field kMerge[] = {{"sparse_weights", Kind::Whole},
                             {"update_norm", Kind::Number},
                             {"masked_norm", Kind::Number}};
 
+// A program and a form: whether it opens the model so.
+constexpr Field kForms[] = {{"software", Kind::Word},
+                            {"format", Kind::Word},
+                            {"form", Kind::Word},
+                            {"legal", Kind::Truth},
+                            {"how", Kind::Word, kMaybe},
+                            {"why", Kind::Word, kMaybe},
+                            {"on_request", Kind::Truth, kMaybe},
+                            {"alternative", Kind::Word, kMaybe}};
+constexpr Field kGguf[] = {{"types", Kind::Object},       {"exact", Kind::Truth},
+                           {"blocks_copied", Kind::List}, {"requantised", Kind::List},
+                           {"fallbacks", Kind::List},     {"architecture", Kind::Word}};
+constexpr Field kForm[] = {{"format", Kind::Word}, {"form", Kind::Word}};
+
 constexpr Field kCalibration[] = {{kFile, Kind::Word},         {kSha256, Kind::Word},
                                   {kBytes, Kind::Whole},       {"format", Kind::Word},
                                   {"compression", Kind::Word}, {"windows", Kind::List}};
@@ -70,18 +84,22 @@ constexpr Field kPrune[] = {{"calibration", Kind::Object, kMaybe, kCalibration},
                             {"calibration_loss", Kind::Number, kMaybe},
                             {"resumed", Kind::Truth, kMaybe},
                             {"output_check", Kind::Object, kMaybe, kCheck},
+                            {"gguf", Kind::Object, kMaybe, kGguf},
                             {"mask", Kind::Object, kMaybe, kMask},
                             {kSource, Kind::Object, Presence::Always, kSizes},
                             {kSourceFiles, Kind::List, Presence::Always, kFileFields},
                             {kResult, Kind::Object, Presence::Always, kSizes},
+                            {"forms", Kind::List, kMaybe, kForms},
                             {kParametersRemoved, Kind::Number},
                             {"result_files", Kind::List, kMaybe, kFileFields},
                             {kFiles, Kind::List}};
 constexpr Field kApply[] = {{"output_check", Kind::Object, Presence::Always, kCheck},
+                            {"gguf", Kind::Object, kMaybe, kGguf},
                             {"mask", Kind::Object, kMaybe, kMask},
                             {kSource, Kind::Object, Presence::Always, kSizes},
                             {kSourceFiles, Kind::List, Presence::Always, kFileFields},
                             {kResult, Kind::Object, Presence::Always, kSizes},
+                            {"forms", Kind::List, kMaybe, kForms},
                             {kParametersRemoved, Kind::Number},
                             {"result_files", Kind::List, Presence::Always, kFileFields},
                             {kFiles, Kind::List}};
@@ -91,6 +109,15 @@ constexpr Field kImport[] = {{"output_check", Kind::Object, Presence::Always, kC
                              {kResult, Kind::Object, Presence::Always, kSizes},
                              {"result_files", Kind::List, Presence::Always, kFileFields},
                              {kFiles, Kind::List}};
+constexpr Field kExport[] = {{"form", Kind::Object, Presence::Always, kForm},
+                             {"forms", Kind::List, Presence::Always, kForms},
+                             {kSource, Kind::Object, Presence::Always, kSizes},
+                             {kSourceFiles, Kind::List, kMaybe, kFileFields},
+                             {"output_check", Kind::Object, kMaybe, kCheck},
+                             {"gguf", Kind::Object, kMaybe, kGguf},
+                             {kResult, Kind::Object, kMaybe, kSizes},
+                             {"result_files", Kind::List, kMaybe, kFileFields},
+                             {kFiles, Kind::List, kMaybe}};
 constexpr Field kMergeRun[] = {{"output_check", Kind::Object, Presence::Always, kCheck},
                                {"merge", Kind::Object, Presence::Always, kMerge},
                                {kSource, Kind::Object, Presence::Always, kSizes},
@@ -229,12 +256,13 @@ constexpr Field kBench[] = {{kDevice, Kind::Word},
                             {kRatios, Kind::List, kMaybe, kRatio},
                             {kPeakDeviceBytes, Kind::Whole, kMaybe}};
 
-constexpr Field kInspect[] = {
-    {kModel, Kind::Word},    {"family", Kind::Word},       {"architecture", Kind::Word},
-    {"dtype", Kind::Word},   {"dtype_source", Kind::Word}, {kParameters, Kind::Whole},
-    {kBytes, Kind::Whole},   {"config", Kind::Object},     {"parts", Kind::List},
-    {"layers", Kind::List},  {"groups", Kind::List},       {"macs", Kind::Object},
-    {"memory", Kind::Object}};
+constexpr Field kInspect[] = {{kModel, Kind::Word},         {"family", Kind::Word},
+                              {"architecture", Kind::Word}, {"dtype", Kind::Word},
+                              {"dtype_source", Kind::Word}, {kParameters, Kind::Whole},
+                              {kBytes, Kind::Whole},        {"config", Kind::Object},
+                              {"parts", Kind::List},        {"layers", Kind::List},
+                              {"groups", Kind::List},       {"macs", Kind::Object},
+                              {"memory", Kind::Object},     {"forms", Kind::List, kMaybe, kForms}};
 
 constexpr Field kRow[] = {{"figure", Kind::Word}, {"values", Kind::List}};
 constexpr Field kCompare[] = {{kModels, Kind::List}, {kRows, Kind::List, Presence::Always, kRow}};
@@ -246,7 +274,7 @@ struct CommandFields {
 constexpr CommandFields kCommands[] = {
     {"prune", kPrune},     {"apply", kApply},         {"recover", kRecover}, {"merge", kMergeRun},
     {"train", kTrain},     {"tokenizer", kTokenizer}, {"eval", kEval},       {"bench", kBench},
-    {"inspect", kInspect}, {"compare", kCompare},     {"import", kImport}};
+    {"inspect", kInspect}, {"compare", kCompare},     {"import", kImport},   {"export", kExport}};
 
 bool is_of(const Json& value, Kind kind) {
   switch (kind) {

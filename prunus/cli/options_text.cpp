@@ -6,6 +6,7 @@
 
 #include "prunus/cli/record_output.h"
 #include "prunus/eval/eval_table.h"
+#include "prunus/export/export_job.h"
 #include "prunus/job/import.h"
 #include "prunus/job/program_options.h"
 #include "prunus/pipeline/prune_table.h"
@@ -21,7 +22,7 @@ the same.
 
 ## Recipes
 
-`prunus prune`, `apply`, `recover`, `merge`, `train`, `eval`, `bench` and `import` read any of their options from a
+`prunus prune`, `apply`, `export`, `recover`, `merge`, `train`, `eval`, `bench` and `import` read any of their options from a
 file: `--config recipe.toml` (also `--recipe`; `train` has `--recipe` alone, since its `--config` is the
 model's). Keys are the options' names with `_` for `-`, `model` for MODEL. They stand at top level, or in
 a table with the command's name, which wins; tables of other commands are passed over, so that one file
@@ -188,6 +189,7 @@ std::vector<CommandOptions> all_options() {
   std::vector<CommandOptions> all;
   all.push_back(options_of(prune_table));
   all.push_back(options_of(apply_table));
+  all.push_back(options_of(export_table));
   all.push_back(options_of(recover_table));
   all.push_back(options_of(merge_table));
   all.push_back(options_of(train_table));

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/cli/command.h"
+#include "prunus/cli/forms_text.h"
 
 namespace prunus {
 namespace {
@@ -25,16 +26,15 @@ void print_change(const char* what, const std::string& before, const std::string
 
 }  // namespace
 
-void print_prune_summary(const Json& record) {
-  const Json& before = record.at("source");
-  const Json& after = record.at("result");
+void print_sizes(const Json& before, const Json& after) {
   const auto number = [](const Json& json, const char* key) { return json.at(key).get<int64_t>(); };
-  const auto share = record.at("parameters_removed").get<double>();
-  char removed[32];
-  std::snprintf(removed, sizeof removed, share > 0 ? "  (-%.1f %%)" : "  (none removed)",
-                100 * share);
+  const double share = 1.0 - static_cast<double>(number(after, "parameters")) /
+                                 static_cast<double>(number(before, "parameters"));
+  char change[32];
+  std::snprintf(change, sizeof change, share == 0 ? "  (none removed)" : "  (%+.1f %%)",
+                -100 * share);
   print_change("parameters", human_count(number(before, "parameters")),
-               human_count(number(after, "parameters")) + removed);
+               human_count(number(after, "parameters")) + change);
   print_change("bytes", human_bytes(number(before, "bytes")), human_bytes(number(after, "bytes")));
   for (const auto& [what, key] :
        {std::pair{"layers", "num_hidden_layers"}, std::pair{"hidden size", "hidden_size"},
@@ -52,6 +52,11 @@ void print_prune_summary(const Json& record) {
                sizes_text(after.at("num_key_value_heads")));
   print_change("FFN channels", sizes_text(before.at("intermediate_size")),
                sizes_text(after.at("intermediate_size")));
+}
+
+void print_prune_summary(const Json& record) {
+  const auto number = [](const Json& json, const char* key) { return json.at(key).get<int64_t>(); };
+  print_sizes(record.at("source"), record.at("result"));
   if (record.contains("mask")) {
     const Json& mask = record.at("mask");
     const auto zeros = number(mask, "zeros");
@@ -74,6 +79,7 @@ void print_prune_summary(const Json& record) {
   } else {
     std::printf("%-16s %s (reopened, logits equal)\n", "written", out.c_str());
   }
+  std::printf("%s", forms_text(record.at("forms")).c_str());
 }
 
 }  // namespace prunus

@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "prunus/base/error.h"
+#include "prunus/model/weight_origin.h"
 
 namespace prunus {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 // Slice indices to keep, per dimension of a tensor; undefined = all of them.
 using Cuts = std::array<at::Tensor, 2>;
 
-class ShrunkSource : public WeightSource {
+class ShrunkSource : public WeightSource, public TracedSource {
  public:
   ShrunkSource(std::shared_ptr<const WeightSource> whole,
                std::map<std::string, TensorInfo> originals, std::map<std::string, Cuts> cuts)
@@ -47,6 +48,14 @@ class ShrunkSource : public WeightSource {
     const auto original = originals_.find(tensor.name);
     return original != originals_.end() && whole_->has(original->second);
   }
+  std::optional<WeightOrigin> origin(const TensorInfo& tensor) const override {
+    const TensorInfo& original = originals_.at(tensor.name);
+    auto from = origin_of(*whole_, original);
+    if (!from) return from;
+    from->rows = chosen(from->rows, slices(original, 0));
+    from->columns = chosen(from->columns, slices(original, 1));
+    return from;
+  }
   at::ScalarType dtype(const TensorInfo& tensor) const override {
     return whole_->dtype(originals_.at(tensor.name));
   }
@@ -58,6 +67,11 @@ class ShrunkSource : public WeightSource {
   }
 
  private:
+  // Of a choice the part that is kept; undefined is all.
+  static at::Tensor chosen(const at::Tensor& before, const at::Tensor& kept) {
+    if (!kept.defined()) return before;
+    return before.defined() ? before.index_select(0, kept) : kept;
+  }
   const at::Tensor& slices(const TensorInfo& original, size_t dim) const {
     static const at::Tensor all;
     const auto found = cuts_.find(original.name);

@@ -30,6 +30,8 @@ class GgufFile {
 
   /// Metadata by key, sorted. Values live as long as this object.
   const std::map<std::string, GgufValue, std::less<>>& metadata() const { return header_.metadata; }
+  /// The keys of metadata() in the file's own order.
+  std::span<const std::string_view> keys() const { return header_.keys; }
   /// The value of `key`, or nullptr.
   const GgufValue* find_value(std::string_view key) const;
   /// The value of `key`. Throws NotFound naming key and file.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cctype>
 
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
@@ -247,6 +248,16 @@ const GgufBlockType* find_gguf_block_type(uint32_t id) {
   const auto* found =
       std::find_if(std::begin(kTypes), std::end(kTypes), [&](const auto& t) { return t.id == id; });
   return found == std::end(kTypes) ? nullptr : found;
+}
+
+const GgufBlockType* find_gguf_block_type(std::string_view name) {
+  const auto same = [](char a, char b) { return std::toupper(a) == std::toupper(b); };
+  for (const GgufBlockType& type : kTypes) {
+    if (std::equal(type.name.begin(), type.name.end(), name.begin(), name.end(), same)) {
+      return &type;
+    }
+  }
+  return nullptr;
 }
 
 std::string readable_gguf_types() {

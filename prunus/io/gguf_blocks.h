@@ -27,6 +27,8 @@ std::span<const GgufBlockType> gguf_block_types();
 
 /// The type with that number, or nullptr.
 const GgufBlockType* find_gguf_block_type(uint32_t id);
+/// The type of that name, in any case of letters, or nullptr.
+const GgufBlockType* find_gguf_block_type(std::string_view name);
 
 /// The names of the types with a dequantisation, for messages.
 std::string readable_gguf_types();

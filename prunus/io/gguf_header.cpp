@@ -209,7 +209,8 @@ void read_metadata(Reader& reader, uint64_t count, std::span<const std::byte> fi
     PRUNUS_CHECK(!key.empty(), Corrupt, reader.place(), " has no key");
     reader.enter("metadata " + quote(key));
     PRUNUS_CHECK(!header.metadata.contains(key), Corrupt, reader.place(), ": duplicate key");
-    header.metadata.emplace(std::move(key), read_value(reader, file));
+    const auto added = header.metadata.emplace(std::move(key), read_value(reader, file)).first;
+    header.keys.emplace_back(added->first);
   }
 }
 

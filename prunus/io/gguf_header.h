@@ -30,7 +30,8 @@ struct GgufTensor {
 /// What precedes the tensors' bytes.
 struct GgufHeader {
   std::map<std::string, GgufValue, std::less<>> metadata;
-  std::vector<GgufTensor> tensors;  ///< as listed in the file
+  std::vector<std::string_view> keys;  ///< of `metadata`, as they stand in the file
+  std::vector<GgufTensor> tensors;     ///< as listed in the file
 };
 
 /// Reads and checks the header of a GGUF file, version 3, little-endian, and that every tensor lies

@@ -11,8 +11,8 @@
 
 namespace prunus {
 
-SafetensorsSink::SafetensorsSink(std::string source_dir, std::string dir)
-    : source_dir_(std::move(source_dir)), dir_(std::move(dir)) {}
+SafetensorsSink::SafetensorsSink(std::string source_dir, std::string dir, Config config)
+    : source_dir_(std::move(source_dir)), dir_(std::move(dir)), config_(std::move(config)) {}
 
 std::vector<const FileTensor*> SafetensorsSink::begin(const Model& model,
                                                       std::span<const FileTensor> tensors) {
@@ -36,7 +36,8 @@ void SafetensorsSink::finish(const Model& model) {
   writer_->finish();
   const SideFiles side(source_dir_);
   copy_companions(side.dir(), dir_);
-  const Json config = rewrite_config(read_config(side.dir()), model.config());
+  const Json original = read_config(side.dir());
+  const Json config = config_ ? config_(original, model) : rewrite_config(original, model.config());
   write_file(dir_ + "/config.json", config.dump(2) + "\n");
   keep_stock_tokenizer(side.dir(), dir_);
 }

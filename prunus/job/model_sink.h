@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -6,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "prunus/base/json.h"
 #include "prunus/io/checkpoint_writer.h"
 #include "prunus/model/layout.h"
 #include "prunus/model/model.h"
@@ -39,7 +41,11 @@ class ModelSink {
 /// copied. `dir` exists and is empty.
 class SafetensorsSink : public ModelSink {
  public:
-  SafetensorsSink(std::string source_dir, std::string dir);
+  /// The config.json to write, from that of source_dir.
+  using Config = std::function<Json(const Json& original, const Model& model)>;
+
+  /// Without `config`: rewrite_config().
+  SafetensorsSink(std::string source_dir, std::string dir, Config config = {});
 
   std::vector<const FileTensor*> begin(const Model& model,
                                        std::span<const FileTensor> tensors) override;
@@ -49,6 +55,7 @@ class SafetensorsSink : public ModelSink {
  private:
   std::string source_dir_;
   std::string dir_;
+  Config config_;
   std::optional<CheckpointWriter> writer_;
 };
 

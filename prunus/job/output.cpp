@@ -23,8 +23,6 @@ at::Tensor logits_of(const Model& model, const at::Tensor& ids, at::Device devic
   return LmHead(model, device).logits(hidden[0].to(device).flatten(0, 1)).cpu();
 }
 
-constexpr double kTolerance = 1e-5;
-
 // Keeps the experts of a layer while each is written on its own: reading them joins all of them.
 class LayerOfExperts : public WeightSource {
  public:
@@ -70,7 +68,7 @@ void write_model(const Model& model, const std::string& source_dir, const std::s
 }
 
 OutputCheck check_output(const Model& model, const std::string& dir, const at::Tensor& ids,
-                         at::Device device) {
+                         at::Device device, double tolerance) {
   const Model written = open_model(dir);
   const at::Tensor meant = logits_of(model, ids, device);
   const at::Tensor got = logits_of(written, ids, device);
@@ -82,7 +80,7 @@ OutputCheck check_output(const Model& model, const std::string& dir, const at::T
   PRUNUS_CHECK(meant.sizes() == got.sizes(), OutputCheck, dir, ": logits of shape ", got.sizes(),
                " after reopening, ", meant.sizes(), " before");
   check.max_abs_diff = (meant - got).abs().max().item<double>();
-  PRUNUS_CHECK(check.max_abs_diff <= kTolerance * check.max_abs_logit, OutputCheck, dir,
+  PRUNUS_CHECK(check.max_abs_diff <= tolerance * check.max_abs_logit, OutputCheck, dir,
                ": logits of the reopened model differ by ", check.max_abs_diff, " (largest logit ",
                check.max_abs_logit, "); the files are not what was meant");
   return check;

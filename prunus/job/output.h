@@ -27,10 +27,10 @@ struct OutputCheck {
 Json to_json(const OutputCheck& check);
 
 /// Opens `dir` again from nothing and compares its logits on `ids` (int64 [batch, seq]) with those
-/// of `model`. Throws OutputCheck where they differ by more than 1e-5 of the largest logit, Numeric
-/// where the logits are not finite.
+/// of `model`. Throws OutputCheck where they differ by more than `tolerance` of the largest logit,
+/// Numeric where the logits are not finite.
 OutputCheck check_output(const Model& model, const std::string& dir, const at::Tensor& ids,
-                         at::Device device);
+                         at::Device device, double tolerance = 1e-5);
 
 /// Token ids for checks where no text is at hand: [2, 16], drawn by a fixed seed.
 at::Tensor probe_ids(const ModelConfig& config);

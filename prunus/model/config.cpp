@@ -7,6 +7,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/model/config_parts.h"
+#include "prunus/model/config_spellings.h"
 
 namespace prunus {
 namespace {
@@ -313,7 +314,8 @@ const Rope& ModelConfig::rope_of(int layer) const {
   return local ? local_rope : rope;
 }
 
-ModelConfig parse_config(const Json& json, const std::string& where) {
+ModelConfig parse_config(const Json& original, const std::string& where) {
+  const Json json = in_family_spelling(original, where);
   ConfigFields fields(json, where);
   ModelConfig config;
   config.family = &family_of(fields);

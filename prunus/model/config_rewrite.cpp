@@ -7,6 +7,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/model/config_parts.h"
+#include "prunus/model/config_spellings.h"
 #include "prunus/model/stock_fields.h"
 
 namespace prunus {
@@ -68,6 +69,22 @@ void write_size(Json& json, const ModelConfig& config, const SizeKey& key) {
   if (!config.uniform()) json[key.list] = sizes;
 }
 
+// Whether a family's rule of every n-th layer, where it has one, gives these windows.
+bool by_pattern(const Json& json, const ModelConfig& config) {
+  const bool off = json.contains("sliding_window") && json["sliding_window"].is_null();
+  if (config.family->window != WindowRule::Pattern || off) return true;
+  const Json* stock = stock_fields(config.family->model_type);
+  const bool read = stock == nullptr || stock->contains("sliding_window_pattern");
+  const Json given = read ? json.value("sliding_window_pattern", Json()) : Json();
+  const int64_t pattern =
+      given.is_number_integer() ? given.get<int64_t>() : config.family->default_window_pattern;
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    const bool slides = (static_cast<int64_t>(i) + 1) % pattern != 0;
+    if (slides != config.layers[i].sliding_window.has_value()) return false;
+  }
+  return true;
+}
+
 // What the windows of the layers that are left look like in the family's own keys.
 void write_windows(Json& json, const ModelConfig& config) {
   Json types = Json::array();
@@ -77,7 +94,7 @@ void write_windows(Json& json, const ModelConfig& config) {
     if (!layer.sliding_window && types.size() == static_cast<size_t>(first) + 1) ++first;
   }
   const bool listed = json.contains("layer_types") && json["layer_types"].is_array();
-  if (listed) json["layer_types"] = types;
+  if (listed || !by_pattern(json, config)) json["layer_types"] = types;
   const bool gated = config.family->window == WindowRule::Gated &&
                      json.value("use_sliding_window", false) && !listed;
   if (gated) json["max_window_layers"] = first;
@@ -184,6 +201,8 @@ void write_experts(Json& json, const ModelConfig& config) {
   }
   json["num_experts_per_tok"] = config.experts_per_token;
   const auto dense = std::count_if(config.layers.begin(), config.layers.end(), is_dense);
+  // Without dense layers nothing need be said, unless the file says what made some dense.
+  if (dense == 0 && json.contains("decoder_sparse_step")) json["decoder_sparse_step"] = 1;
   if (dense == 0 && !json.contains("mlp_only_layers")) return;
   Json layers = Json::array();
   for (size_t i = 0; i < config.layers.size(); ++i) {
@@ -242,7 +261,7 @@ std::vector<std::string> stock_obstacles(const ModelConfig& config) {
 }
 
 Json rewrite_config(const Json& original, const ModelConfig& config) {
-  Json json = original;
+  Json json = in_family_spelling(original, "config.json");
   const ConfigKeys& keys = config.family->keys;
   write_value(json, keys.hidden_size, config.hidden_size);
   write_value(json, keys.layers, static_cast<int64_t>(config.layers.size()));

@@ -7,6 +7,7 @@
 #include "prunus/io/gguf.h"
 #include "prunus/model/gguf_names.h"
 #include "prunus/model/model.h"
+#include "prunus/model/weight_origin.h"
 
 namespace prunus {
 
@@ -26,7 +27,7 @@ struct GgufPlace {
 /// A GGUF file as a source of weights, dequantised as they are read. Values are those of the file:
 /// weights of F16 and BF16 keep their type, all others are FP32. Only the rows that are asked for
 /// are dequantised. One thread at a time, as any source.
-class GgufSource : public WeightSource {
+class GgufSource : public WeightSource, public TracedSource {
  public:
   /// `config`: of this file. Throws Corrupt: a tensor is missing, or has another shape than the
   /// config asks for. Throws Unsupported: a tensor that has no place in the model (leaving it out
@@ -38,6 +39,9 @@ class GgufSource : public WeightSource {
   at::Tensor read_rows(const TensorInfo& tensor, int64_t begin, int64_t count) const override;
   at::Tensor select_rows(const TensorInfo& tensor, const at::Tensor& rows) const override;
   bool has(const TensorInfo& tensor) const override;
+  std::optional<WeightOrigin> origin(const TensorInfo& tensor) const override {
+    return WeightOrigin{.source = this, .tensor = tensor};
+  }
   at::ScalarType dtype(const TensorInfo& tensor) const override;
   void prefetch(const TensorInfo& tensor) const override;
   void release(const TensorInfo& tensor) const override;

@@ -92,6 +92,12 @@ at::Tensor MaskedSource::select_rows(const TensorInfo& tensor, const at::Tensor&
   return kept == nullptr ? value : value.masked_fill(kept->index_select(0, rows).logical_not(), 0);
 }
 
+std::optional<WeightOrigin> MaskedSource::origin(const TensorInfo& tensor) const {
+  auto from = origin_of(*base_, tensor);
+  if (from && find(tensor) != nullptr) from->same_values = false;
+  return from;
+}
+
 Model masked(const Model& model, const std::string& folder) {
   Model result(model.config(), std::make_shared<MaskedSource>(model, folder));
   result.set_precision(model.precision());

@@ -27,7 +27,7 @@ std::string sha256_of_masks(const Model& model, const LayerFiles& masks);
 
 /// A model's weights with those that a mask leaves out set to zero; matrices without a mask are as
 /// they were. One layer's masks are in memory at a time.
-class MaskedSource : public WeightSource {
+class MaskedSource : public WeightSource, public TracedSource {
  public:
   /// `folder`: of the model's mask_files().
   MaskedSource(Model model, std::string folder)
@@ -42,6 +42,7 @@ class MaskedSource : public WeightSource {
   at::Tensor read_rows(const TensorInfo& tensor, int64_t begin, int64_t count) const override;
   at::Tensor select_rows(const TensorInfo& tensor, const at::Tensor& rows) const override;
   bool has(const TensorInfo& tensor) const override { return base_->has(tensor); }
+  std::optional<WeightOrigin> origin(const TensorInfo& tensor) const override;
   at::ScalarType dtype(const TensorInfo& tensor) const override { return base_->dtype(tensor); }
   void prefetch(const TensorInfo& tensor) const override { base_->prefetch(tensor); }
   void release(const TensorInfo& tensor) const override { base_->release(tensor); }

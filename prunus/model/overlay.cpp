@@ -90,6 +90,13 @@ bool OverlaySource::has(const TensorInfo& tensor) const {
   return base_->has(tensor) || find(tensor) != nullptr;
 }
 
+std::optional<WeightOrigin> OverlaySource::origin(const TensorInfo& tensor) const {
+  if (!base_->has(tensor)) return std::nullopt;
+  auto from = origin_of(*base_, tensor);
+  if (from && find(tensor) != nullptr) from->same_values = false;
+  return from;
+}
+
 at::ScalarType OverlaySource::dtype(const TensorInfo& tensor) const {
   if (base_->has(tensor)) return base_->dtype(tensor);
   const at::Tensor* own = find(tensor);

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "prunus/model/model.h"
+#include "prunus/model/weight_origin.h"
 
 namespace prunus {
 
@@ -44,7 +45,7 @@ bool is_overlay_file(const std::string& file_name);
 /// model's configuration calls for and the source below lacks (a bias). What is replaced keeps the
 /// file's dtype, rounded when it is read; what is added has the dtype that it is given in.
 /// Source of shrink, merge, repair, masks and solvers: all are views like this one.
-class OverlaySource : public WeightSource {
+class OverlaySource : public WeightSource, public TracedSource {
  public:
   /// `tensors` by TensorInfo::name.
   OverlaySource(std::shared_ptr<const WeightSource> base,
@@ -56,6 +57,7 @@ class OverlaySource : public WeightSource {
   at::Tensor read_rows(const TensorInfo& tensor, int64_t begin, int64_t count) const override;
   at::Tensor select_rows(const TensorInfo& tensor, const at::Tensor& rows) const override;
   bool has(const TensorInfo& tensor) const override;
+  std::optional<WeightOrigin> origin(const TensorInfo& tensor) const override;
   at::ScalarType dtype(const TensorInfo& tensor) const override;
   void prefetch(const TensorInfo& tensor) const override;
   void release(const TensorInfo& tensor) const override;

@@ -132,7 +132,7 @@ constexpr Row kOptions[] = {
               .recorded = Recorded::Yes},
      .member = PRUNUS_MEMBER(PruneJob, model_dir)},
     {.info = {.key = "out",
-              .help = "directory to write; new, or empty",
+              .help = "directory to write; new, or empty; FILE.gguf for a GGUF file",
               .required = true,
               .recorded = Recorded::Yes},
      .member = PRUNUS_MEMBER(PruneJob, out_dir)},
@@ -366,8 +366,25 @@ constexpr Row kOptions[] = {
               .help = "go on where an interrupted or killed run of the same command stopped",
               .recorded = Recorded::No},
      .member = PRUNUS_MEMBER(PruneJob, resume)},
+    {.info = {.key = "form",
+              .help = "write it as `prunus export --form` would: stock, shell, remote-code "
+                      "or deci-lm; of a GGUF file stock, deci, openelm or shell (layers of "
+                      "different sizes: a form that only Prunus "
+                      "reads)",
+              .recorded = Recorded::Yes},
+     .member = PRUNUS_MEMBER(PruneJob, form)},
+    {.info = {.key = "remote-code",
+              .help = "the same as --form remote-code: modeling_prunus.py beside the model",
+              .excludes = "form",
+              .recorded = Recorded::No},
+     .member =
+         FlagMember<PruneJob>{+[](PruneJob& job, bool on) {
+                                if (on) job.form = "remote-code";
+                              },
+                              +[](const PruneJob& job) { return job.form == "remote-code"; }}},
     {.info = {.key = "dry-run",
-              .help = "write OUT/plan.json and stop; see `prunus apply`",
+              .help = "write OUT/plan.json, show who would open the result, and stop; see `prunus "
+                      "apply`",
               .recorded = Recorded::Yes},
      .member = PRUNUS_MEMBER(PruneJob, dry_run)},
     {.info = {.key = "force",
@@ -389,11 +406,27 @@ constexpr Option<ApplyJob> kApplyOptions[] = {
               .recorded = Recorded::Yes},
      .member = PRUNUS_MEMBER(ApplyJob, plan_file)},
     {.info = {.key = "out",
-              .help = "directory to write; new, or empty",
+              .help = "directory to write; new, or empty; FILE.gguf for a GGUF file",
               .required = true,
               .recorded = Recorded::Yes},
      .member = PRUNUS_MEMBER(ApplyJob, out_dir)},
     PRUNUS_RECIPE_OPTION(ApplyJob, "config", "recipe"),
+    {.info = {.key = "form",
+              .help = "write it as `prunus export --form` would: stock, shell, remote-code "
+                      "or deci-lm; of a GGUF file stock, deci, openelm or shell (layers of "
+                      "different sizes: a form that only Prunus "
+                      "reads)",
+              .recorded = Recorded::Yes},
+     .member = PRUNUS_MEMBER(ApplyJob, form)},
+    {.info = {.key = "remote-code",
+              .help = "the same as --form remote-code: modeling_prunus.py beside the model",
+              .excludes = "form",
+              .recorded = Recorded::No},
+     .member =
+         FlagMember<ApplyJob>{+[](ApplyJob& job, bool on) {
+                                if (on) job.form = "remote-code";
+                              },
+                              +[](const ApplyJob& job) { return job.form == "remote-code"; }}},
     {.info = {.key = "force",
               .help = "replace OUT where it is an earlier result",
               .recorded = Recorded::No},

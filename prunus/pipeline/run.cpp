@@ -13,7 +13,9 @@
 #include "prunus/base/progress.h"
 #include "prunus/base/quantity.h"
 #include "prunus/base/rng.h"
-#include "prunus/base/staged_directory.h"
+#include "prunus/export/choose.h"
+#include "prunus/export/hf_directory.h"
+#include "prunus/export/model_output.h"
 #include "prunus/io/checkpoint.h"
 #include "prunus/job/output.h"
 #include "prunus/job/run_record.h"
@@ -118,10 +120,12 @@ double fraction(int64_t part, int64_t whole) {
 // Where a run reads, writes, and says what it did.
 struct Output {
   const std::string& model_dir;
-  const std::string& staging;
+  const ModelOutput& target;
+  const std::string& form;
   RunRecord& record;
 
-  std::string masks() const { return masks_of(staging); }
+  const std::string& staging() const { return target.staging_path(); }
+  std::string masks() const { return masks_of(staging()); }
 };
 
 // Takes over the masks of a plan from the folder of where it was made.
@@ -135,12 +139,40 @@ void copy_masks(const std::string& from, const std::string& to) {
   PRUNUS_CHECK(!error, Io, to, ": cannot write the masks: ", error.message());
 }
 
+// Numbers of the layers that are left; empty: all.
+std::vector<int64_t> layers_of(const Plan& plan) {
+  for (const PlanEntry& entry : plan.entries) {
+    if (entry.keep.label == AxisLabel::Layer) return entry.keep.units;
+  }
+  return {};
+}
+
+void write(const Model& pruned, const Plan& plan, const Output& out) {
+  const FormJob job{
+      .source = out.model_dir, .out = out.staging(), .quant = {}, .layers = layers_of(plan)};
+  if (out.form.empty()) {
+    write_directory(pruned, job,
+                    [&](const Json& source) { return rewrite_config(source, pruned.config()); });
+  } else {
+    choose_form("hf", out.form, pruned.config()).write(pruned, job);
+  }
+}
+
 // Writes and checks; fills the record. `ids` are the check's tokens.
-void execute(const Model& pruned, const Output& out, const at::Tensor& ids, at::Device device) {
-  require_space(out.staging, static_cast<uint64_t>(pruned.bytes()), "the pruned model");
-  out.record.stage("write", [&] { write_model(pruned, out.model_dir, out.staging); });
-  const OutputCheck check =
-      out.record.stage("check", [&] { return check_output(pruned, out.staging, ids, device); });
+void execute(const Model& pruned, const Plan& plan, const Output& out, const at::Tensor& ids,
+             at::Device device) {
+  require_space(out.staging(), static_cast<uint64_t>(pruned.bytes()), "the pruned model");
+  if (out.target.format() == "gguf") {
+    write_and_check(pruned, choose_form("gguf", out.form, pruned.config()), out.target,
+                    {.source = out.model_dir, .quant = {}, .layers = layers_of(plan)}, out.record,
+                    {.ids = ids, .device = device});
+    return;
+  }
+  out.record.stage("write", [&] { write(pruned, plan, out); });
+  const double tolerance =
+      out.form.empty() ? 1e-5 : choose_form("hf", out.form, pruned.config()).tolerance;
+  const OutputCheck check = out.record.stage(
+      "check", [&] { return check_output(pruned, out.staging(), ids, device, tolerance); });
   out.record.set("output_check", to_json(check));
 }
 
@@ -157,14 +189,15 @@ void finish(const Model& model, const Model& pruned, const Plan& plan, const Out
   record.set("source", describe_model(model));
   record.stage("hash", [&] { record.set("source_files", hash_model_files(out.model_dir)); });
   record.set("result", describe_model(pruned));
+  record.set("forms", legality_table(pruned.config()));
   record.set("parameters_removed", 1.0 - fraction(pruned.parameters(), model.parameters()));
   if (plan.mask) {
     const MaskSummary summary = count_masks(pruned, mask_files(pruned, out.masks()));
     record.set("mask", mask_json(*plan.mask, summary));
   }
-  if (weights_written) record.set("result_files", hash_model_files(out.staging));
-  write_file(out.staging + "/plan.json", to_json(plan).dump() + "\n");
-  record.write(out.staging);
+  if (weights_written) record.set("result_files", hash_model_files(out.target.model_path()));
+  write_file(out.staging() + "/plan.json", to_json(plan).dump() + "\n");
+  record.write(out.staging());
 }
 
 // Sets that keep all their units although a ratio above 0 was asked of them.
@@ -200,6 +233,14 @@ void check_windows(const PruneJob& job, const PruneRecipe& recipe, const Model& 
   PRUNUS_CHECK(!needs_calibration(recipe) || job.calib_tokens <= context, InvalidArgument,
                "--calib-tokens ", job.calib_tokens, " is beyond the model's context of ", context,
                " tokens");
+}
+
+// Hours may lie between here and writing. What cannot hold the model now will not hold what is left
+// of it, but for `stock`: a second cut may bring back what stock keys can say.
+// A GGUF file needs some form at least.
+void check_form(const ModelOutput& out, const std::string& form, const Model& model) {
+  if (form == "stock" || (form.empty() && out.format() == "hf")) return;
+  choose_form(out.format(), form, model.config());
 }
 
 PruneRecipe resolved(const PruneJob& job, const Model& model) {
@@ -274,8 +315,11 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
   if (work != nullptr) record.set("calibration_loss", planned.calibration_loss);
   if (work != nullptr && work->resumed()) record.set("resumed", true);
   const Model pruned = result_of(model, planned.plan, out.masks());
+  const std::string_view format = out.target.format();
+  if (!job.form.empty() || format == "gguf") choose_form(format, job.form, pruned.config());
   if (!job.dry_run) {
-    execute(pruned, out, check_ids(calibration.batches(0), model.config()), recipe.device);
+    execute(pruned, planned.plan, out, check_ids(calibration.batches(0), model.config()),
+            recipe.device);
   }
   finish(model, pruned, planned.plan, out, !job.dry_run);
   return record.json();
@@ -284,7 +328,7 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
 }  // namespace
 
 Json run_prune(const PruneJob& job) {
-  StagedDirectory out(
+  ModelOutput out(
       {.path = job.out_dir,
        .replace = job.force,
        .inputs = {job.model_dir, job.calib_file, work_path(job.out_dir, job.work_dir)}});
@@ -292,6 +336,7 @@ Json run_prune(const PruneJob& job) {
   const PruneRecipe recipe = resolved(job, model);
   check_space(job, recipe, model, out.staging_path());
   check_windows(job, recipe, model);
+  check_form(out, job.form, model);
   RunRecord record("prune", options_json(recorded(prune_table, job, recipe)));
   std::unique_ptr<WorkFolder> work;
   return with_last_words(work, [&] {
@@ -301,7 +346,7 @@ Json run_prune(const PruneJob& job) {
       work = work_folder(job, recipe, model, calibration, out.staging_path());
     }
     const Json result = prune_into(job, recipe, model, calibration, work.get(),
-                                   {job.model_dir, out.staging_path(), record});
+                                   {job.model_dir, out, job.form, record});
     out.commit();
     if (work) work->discard();
     return result;
@@ -312,7 +357,7 @@ Json run_apply(const ApplyJob& job) {
   RunRecord record("apply", options_json(recorded(apply_table, job)));
   const std::string masks =
       masks_of(std::filesystem::absolute(job.plan_file).parent_path().string());
-  StagedDirectory out(
+  ModelOutput out(
       {.path = job.out_dir, .replace = job.force, .inputs = {job.model_dir, job.plan_file, masks}});
   const Model model = open_model(job.model_dir);
   const Plan plan = plan_from_json(read_json(job.plan_file), job.plan_file);
@@ -323,10 +368,10 @@ Json run_apply(const ApplyJob& job) {
         ": the plan was made for a model with another config.json; sizes fit, so it is applied");
   }
   return with_last_words(nullptr, [&] {
-    const Output to{job.model_dir, out.staging_path(), record};
+    const Output to{job.model_dir, out, job.form, record};
     const Model pruned = result_of(model, plan, masks);
     if (plan.mask) copy_masks(masks, to.masks());
-    execute(pruned, to, probe_ids(model.config()), job.device);
+    execute(pruned, plan, to, probe_ids(model.config()), job.device);
     finish(model, pruned, plan, to, true);
     out.commit();
     return record.json();

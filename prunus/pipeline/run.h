@@ -20,6 +20,7 @@ struct PruneJob {
   std::string ram;            ///< for hidden states; empty: half of what is free
   std::string work_dir;       ///< for spilled states and resuming; empty: OUT.work
   bool resume = false;        ///< go on where an interrupted run of the same job stopped
+  std::string form = {};      ///< as `prunus export --form`; empty: what Prunus reads best
   bool dry_run = false;       ///< write plan.json and run.json only
   bool force = false;         ///< replace what stands at out_dir
   std::string recipe = {};    ///< file that options were read from, for the record
@@ -30,6 +31,7 @@ struct ApplyJob {
   std::string model_dir;
   std::string plan_file;
   std::string out_dir;
+  std::string form = {};  ///< as PruneJob's
   at::Device device = at::Device(at::kCPU);
   bool force = false;
   std::string recipe = {};  ///< as PruneJob's

@@ -9,9 +9,9 @@ namespace prunus::test_cli {
 namespace {
 
 /// Commands whose records are looked at below, and those that have none.
-const std::set<std::string> kWithRecord = {"apply",   "bench",     "compare", "eval",
-                                           "import",  "inspect",   "merge",   "prune",
-                                           "recover", "tokenizer", "train"};
+const std::set<std::string> kWithRecord = {"apply",  "bench",   "compare",   "eval",
+                                           "export", "import",  "inspect",   "merge",
+                                           "prune",  "recover", "tokenizer", "train"};
 const std::set<std::string> kWithout = {"completion", "families", "generate",
                                         "logits",     "man",      "options"};
 
@@ -76,6 +76,14 @@ TEST_F(RunSchema, HoldsForPruneAndApply) {
   EXPECT_TRUE(
       printed({"prune", model, "--out", sparse, "--method", "l1", "--structure", "weight"}, sparse)
           .contains("mask"));
+}
+
+TEST_F(RunSchema, HoldsForExport) {
+  const Json written = printed({"export", model, "--form", "shell", "--out", out}, out);
+  EXPECT_EQ(written.at("form").at("form"), "shell");
+  const Json dry = printed({"export", model, "--out", dir / "dry", "--dry-run"});
+  EXPECT_FALSE(dry.contains("result"));
+  EXPECT_FALSE(fs::exists(dir / "dry"));
 }
 
 TEST_F(RunSchema, HoldsForRecoverAndMerge) {

@@ -368,6 +368,32 @@ TEST(RewriteConfig, KeepsTheTypeOfEveryLayerThatIsLeft) {
   EXPECT_EQ(parse_config(none, "c").layers, without(config, {0, 2}).layers);
 }
 
+TEST(RewriteConfig, NamesTheTypesOfLayersWhereAPatternNoLongerSays) {
+  Json original = tiny_config({.family = "gemma2", .layers = 4});
+  original["sliding_window"] = 8;  // layers 0 and 2
+  const ModelConfig config = parse_config(original, "c");
+  EXPECT_FALSE(rewrite_config(original, without(config, {2, 3})).contains("layer_types"));
+  const Json json = rewrite_config(original, without(config, {1}));
+  const char* slides = "sliding_attention";
+  EXPECT_EQ(json.at("layer_types"), Json({slides, slides, "full_attention"}));
+  EXPECT_EQ(parse_config(json, "c").layers, without(config, {1}).layers);
+  original["sliding_window"] = nullptr;
+  EXPECT_FALSE(
+      rewrite_config(original, without(parse_config(original, "c"), {1})).contains("layer_types"));
+}
+
+TEST(RewriteConfig, ForgetsTheStepOfDenseLayersWithTheLastOfThem) {
+  Json original = tiny_config({.family = "qwen2_moe", .layers = 4});
+  original.update({{"num_experts", 4},
+                   {"moe_intermediate_size", 4},
+                   {"shared_expert_intermediate_size", 4},
+                   {"decoder_sparse_step", 2}});
+  const ModelConfig config = parse_config(original, "c");
+  EXPECT_EQ(config.layers[0].experts, 0);
+  const ModelConfig left = without(config, {0, 2});
+  EXPECT_EQ(parse_config(rewrite_config(original, left), "c").layers, left.layers);
+}
+
 // Three of four pairs stay, others in each layer.
 ModelConfig cut_heads(const Json& original) {
   ModelConfig config = parse_config(original, "c");

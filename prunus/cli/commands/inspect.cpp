@@ -10,7 +10,9 @@
 
 #include "prunus/base/error.h"
 #include "prunus/cli/command.h"
+#include "prunus/cli/forms_text.h"
 #include "prunus/cli/inspect_text.h"
+#include "prunus/export/choose.h"
 
 namespace prunus::commands {
 namespace {
@@ -26,7 +28,9 @@ void run(const Options& options) {
   start(options.common);
   const Json report = [&] {
     try {
-      return run_inspect(options.model);
+      Json record = run_inspect(options.model);
+      record["forms"] = legality_table(open_for_inspection(options.model).model.config());
+      return record;
     } catch (const Error& error) {
       // What the files say can be shown of any checkpoint; why no more, main() says.
       if (error.kind() == ErrorKind::Unsupported) std::cout << list_tensors(options.model);
@@ -36,7 +40,8 @@ void run(const Options& options) {
   if (options.json) {
     print_json(report);
   } else {
-    std::cout << inspect_text(report, options.every_layer);
+    std::cout << inspect_text(report, options.every_layer) << "\n"
+              << forms_text(report.at("forms"));
   }
 }
 

@@ -1,0 +1,48 @@
+#include "prunus/cli/forms_text.h"
+
+#include <cstdio>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/cli/command.h"
+#include "prunus/cli/summary.h"
+#include "prunus/cli/text_table.h"
+
+namespace prunus {
+namespace {
+
+std::string word(const Json& json, const char* key) { return json.at(key).get<std::string>(); }
+
+std::string said(const Json& row) {
+  if (row.at("legal") == true) {
+    return "yes: " + word(row, "how") + (row.contains("on_request") ? "  [on request]" : "");
+  }
+  return "no: " + word(row, "why") +
+         (row.contains("alternative") ? "; instead " + word(row, "alternative") : "");
+}
+
+}  // namespace
+
+std::string forms_text(const Json& table) {
+  using Align = TextTable::Align;
+  TextTable text({{"opened by", Align::Left}, {"form", Align::Left}, {"", Align::Left}});
+  for (const Json& row : table) {
+    text.add({word(row, "software"), word(row, "format") + " " + word(row, "form"), said(row)});
+  }
+  return text.text();
+}
+
+void print_export_summary(const Json& record) {
+  const Json& form = record.at("form");
+  std::printf("%-16s %s %s\n", "form", word(form, "format").c_str(), word(form, "form").c_str());
+  if (record.contains("result")) {
+    print_sizes(record.at("source"), record.at("result"));
+    std::printf("%-16s %s (reopened, logits equal)\n", "written",
+                record.at("options").at("out").get<std::string>().c_str());
+  } else {
+    std::printf("%-16s nothing written\n", "dry run");
+  }
+  std::printf("%s", forms_text(record.at("forms")).c_str());
+}
+
+}  // namespace prunus

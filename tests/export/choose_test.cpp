@@ -1,0 +1,58 @@
+#include "prunus/export/choose.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "support/expect_error.h"
+#include "support/tiny_model.h"
+
+namespace prunus::test {
+namespace {
+
+ModelConfig uneven() {
+  ModelConfig config = tiny_model({}).config();
+  config.layers[1].intermediate_size -= 2;
+  return config;
+}
+
+TEST(ChooseForm, AUniformModelIsStock) {
+  EXPECT_EQ(choose_form("hf", "", tiny_model({}).config()).name, "stock");
+}
+
+TEST(ChooseForm, SaysWhyAFormCannotHoldAModelAndWhichCan) {
+  expect_error(ErrorKind::Unsupported, "layers of different sizes",
+               [] { choose_form("hf", "stock", uneven()); });
+}
+
+TEST(ChooseForm, NamesTheNearestKnownWord) {
+  const ModelConfig config = tiny_model({}).config();
+  expect_error(ErrorKind::InvalidArgument, "did you mean 'stock'",
+               [&] { choose_form("hf", "stok", config); });
+  expect_error(ErrorKind::InvalidArgument, "--format 'onnx' is not known",
+               [&] { choose_form("onnx", "", config); });
+}
+
+TEST(LegalityTable, NamesTheFormThatIsMadeForTheProgram) {
+  for (const Json& row : legality_table(uneven())) {
+    if (row.at("legal") == true) continue;
+    const bool vllm = row.at("software") == "vLLM";
+    if (row.at("form") != "stock") continue;
+    EXPECT_EQ(row.at("alternative"),
+              vllm ? "--format hf --form deci-lm" : "--format hf --form remote-code");
+  }
+}
+
+TEST(LegalityTable, HasARowForEachFormAndProgram) {
+  for (const ModelConfig& config : {tiny_model({}).config(), uneven()}) {
+    const Json table = legality_table(config);
+    size_t answers = 0;
+    for (const OutputForm* form : forms::all()) answers += form->answers(config).size();
+    ASSERT_EQ(table.size(), answers);
+    for (const Json& row : table) {
+      EXPECT_TRUE(row.contains(row.at("legal") == true ? "how" : "why")) << row;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace prunus::test
