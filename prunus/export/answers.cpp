@@ -11,8 +11,7 @@ FormAnswer answer(std::string_view software, const std::vector<std::string>& obs
 }
 
 std::string load_in_transformers(bool code) {
-  return std::string("AutoModelForCausalLM.from_pretrained(\"OUT\"") +
-         (code ? ", trust_remote_code=True)" : ")");
+  return std::string("from_pretrained(\"OUT\"") + (code ? ", trust_remote_code=True)" : ")");
 }
 
 std::string load_in_vllm(bool code) {

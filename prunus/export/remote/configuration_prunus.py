@@ -39,6 +39,9 @@ class PrunusBlockConfig(PrunusConfig):
             SimpleNamespace(attention=SimpleNamespace(**block["attention"]),
                             ffn=SimpleNamespace(**block["ffn"]))
             for block in block_configs or []]
+        # The rotary embedding once more, for software that knows no rope_parameters.
+        for older in ("rope_theta", "rope_scaling"):
+            fields.pop(older, None)
         super().__init__(**fields)
 
     def layer_sizes(self, layer_idx):
