@@ -6,6 +6,7 @@
 
 #include "prunus/base/files.h"
 #include "prunus/io/hf_directory.h"
+#include "prunus/model/text_part.h"
 #include "prunus/text/companion_tokenizer.h"
 
 namespace prunus {
@@ -33,8 +34,10 @@ void SafetensorsSink::tensor(const FileTensor& tensor, const at::Tensor& value) 
 
 void SafetensorsSink::finish(const Model& model) {
   writer_->finish();
-  copy_companions(source_dir_, dir_);
-  const Json config = rewrite_config(read_config(source_dir_), model.config());
+  const Json original = read_config(source_dir_);
+  const bool multimodal = text_part(original, source_dir_ + "/config.json").has_value();
+  copy_companions(source_dir_, dir_, multimodal ? Companions::OfText : Companions::All);
+  const Json config = rewrite_config(original, model.config());
   write_file(dir_ + "/config.json", config.dump(2) + "\n");
   keep_stock_tokenizer(source_dir_, dir_);
 }

@@ -292,6 +292,7 @@ Json run_prune(const PruneJob& job) {
   check_space(job, recipe, model, out.staging_path());
   check_windows(job, recipe, model);
   RunRecord record("prune", options_json(recorded(prune_table, job, recipe)));
+  record.set_places({{"model", job.model_dir}});
   std::unique_ptr<WorkFolder> work;
   return with_last_words(work, [&] {
     const Calibration calibration =
@@ -309,6 +310,7 @@ Json run_prune(const PruneJob& job) {
 
 Json run_apply(const ApplyJob& job) {
   RunRecord record("apply", options_json(recorded(apply_table, job)));
+  record.set_places({{"model", job.model_dir}});
   const std::string masks =
       masks_of(std::filesystem::absolute(job.plan_file).parent_path().string());
   StagedDirectory out(

@@ -11,6 +11,7 @@
 #include "prunus/base/error.h"
 #include "prunus/cli/command.h"
 #include "prunus/cli/inspect_text.h"
+#include "prunus/job/job_options.h"
 
 namespace prunus::commands {
 namespace {
@@ -29,7 +30,8 @@ void run(const Options& options) {
       return run_inspect(options.model);
     } catch (const Error& error) {
       // What the files say can be shown of any checkpoint; why no more, main() says.
-      if (error.kind() == ErrorKind::Unsupported) std::cout << list_tensors(options.model);
+      if (error.kind() == ErrorKind::Unsupported)
+        std::cout << list_tensors(locate_model(options.model).path);
       throw;
     }
   }();
@@ -43,8 +45,9 @@ void run(const Options& options) {
 std::function<void()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL", options->model,
-                 "model directory, directory with only config.json, or a config.json; weights are "
-                 "not needed")
+                 std::string(kModelHelp) +
+                     "; also a directory with only config.json, or a config.json: weights are not "
+                     "needed")
       ->required();
   app.add_flag("--every-layer", options->every_layer,
                "one row per layer, instead of one per run of equal layers");
