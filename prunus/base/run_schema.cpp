@@ -30,14 +30,12 @@ constexpr Presence kOrNull = Presence::MaybeNull;
 
 constexpr Field kStageFields[] = {
     {kName, Kind::Word}, {kSeconds, Kind::Number}, {kPeakMemoryBytes, Kind::Whole}};
-constexpr Field kHead[] = {{kFormat, Kind::Word},
-                           {kVersion, Kind::Whole},
-                           {kPrunus, Kind::Word},
-                           {kCommand, Kind::Word},
-                           {kOptions, Kind::Object},
-                           {kThreads, Kind::Whole},
-                           {kStages, Kind::List, Presence::Always, kStageFields},
-                           {kPeakMemoryBytes, Kind::Whole}};
+constexpr Field kHead[] = {
+    {kFormat, Kind::Word},           {kVersion, Kind::Whole},
+    {kPrunus, Kind::Word},           {kCommand, Kind::Word},
+    {kOptions, Kind::Object},        {kThreads, Kind::Whole},
+    {kPlaces, Kind::Object, kMaybe}, {kStages, Kind::List, Presence::Always, kStageFields},
+    {kPeakMemoryBytes, Kind::Whole}};
 
 constexpr Field kFileFields[] = {{kFile, Kind::Word}, {kBytes, Kind::Whole}, {kSha256, Kind::Word}};
 constexpr Field kSizes[] = {{kParameters, Kind::Whole},
@@ -264,6 +262,36 @@ constexpr Field kInspect[] = {{kModel, Kind::Word},         {"family", Kind::Wor
                               {"groups", Kind::List},       {"macs", Kind::Object},
                               {"memory", Kind::Object},     {"forms", Kind::List, kMaybe, kForms}};
 
+constexpr Field kWorst[] = {{"sequence", Kind::Whole},
+                            {"place", Kind::Whole},
+                            {"id", Kind::Whole},
+                            {"logit", Kind::Number},
+                            {"other", Kind::Number}};
+constexpr Field kTokenizers[] = {{"tokens", Kind::Whole},
+                                 {"other_tokens", Kind::Whole},
+                                 {"same_ids", Kind::Truth, kOrNull},
+                                 {"first_difference", Kind::Whole, kMaybe}};
+constexpr Field kVerification[] = {{"tokens", Kind::Whole},
+                                   {"ids", Kind::Whole},
+                                   {"max_abs_diff", Kind::Number},
+                                   {"mean_abs_diff", Kind::Number},
+                                   {"max_abs_logit", Kind::Number},
+                                   {"max_relative_diff", Kind::Number},
+                                   {"mean_kl", Kind::Number},
+                                   {"max_kl", Kind::Number},
+                                   {"top1_agreement", Kind::Number},
+                                   {"nll", Kind::Number},
+                                   {"other_nll", Kind::Number},
+                                   {"worst", Kind::Object, Presence::Always, kWorst},
+                                   {"seqlen", Kind::Whole},
+                                   {"text", Kind::Word},
+                                   {"text_sha256", Kind::Word, kMaybe},
+                                   {"vocab_size", Kind::List},
+                                   {"tokenizer", Kind::Object, kMaybe, kTokenizers},
+                                   {"passed", Kind::Truth, kOrNull}};
+constexpr Field kVerifyRun[] = {{kVerify, Kind::Object, Presence::Always, kVerification},
+                                {kModels, Kind::List}};
+
 constexpr Field kRow[] = {{"figure", Kind::Word}, {"values", Kind::List}};
 constexpr Field kCompare[] = {{kModels, Kind::List}, {kRows, Kind::List, Presence::Always, kRow}};
 
@@ -274,7 +302,8 @@ struct CommandFields {
 constexpr CommandFields kCommands[] = {
     {"prune", kPrune},     {"apply", kApply},         {"recover", kRecover}, {"merge", kMergeRun},
     {"train", kTrain},     {"tokenizer", kTokenizer}, {"eval", kEval},       {"bench", kBench},
-    {"inspect", kInspect}, {"compare", kCompare},     {"import", kImport},   {"export", kExport}};
+    {"inspect", kInspect}, {"compare", kCompare},     {"import", kImport},   {"export", kExport},
+    {"verify", kVerifyRun}};
 
 bool is_of(const Json& value, Kind kind) {
   switch (kind) {

@@ -23,6 +23,7 @@ inline constexpr const char* kPrunus = "prunus";
 inline constexpr const char* kCommand = "command";
 inline constexpr const char* kOptions = "options";
 inline constexpr const char* kThreads = "threads";
+inline constexpr const char* kPlaces = "places";
 inline constexpr const char* kStages = "stages";
 inline constexpr const char* kFiles = "files";
 inline constexpr const char* kPeakMemoryBytes = "peak_memory_bytes";
@@ -57,6 +58,8 @@ inline constexpr const char* kModels = "models";
 inline constexpr const char* kCases = "cases";
 inline constexpr const char* kRatios = "ratios";
 inline constexpr const char* kPeakDeviceBytes = "peak_device_bytes";
+// Of verify.
+inline constexpr const char* kVerify = "verify";
 // Of compare.
 inline constexpr const char* kRows = "rows";
 }  // namespace run_key

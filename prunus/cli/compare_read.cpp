@@ -10,6 +10,7 @@
 #include "prunus/base/run_schema.h"
 #include "prunus/cli/compare_table.h"
 #include "prunus/io/gguf.h"
+#include "prunus/io/model_place.h"
 #include "prunus/job/inspect.h"
 #include "prunus/model/cost.h"
 
@@ -19,20 +20,20 @@ namespace {
 
 constexpr uint64_t kMaxBytes = uint64_t{1} << 28;
 
-void add_sizes(CompareTable& table, const std::string& dir) {
+void add_sizes(CompareTable& table, const std::string& dir, const std::string& asked) {
   const Model model = open_for_inspection(dir).model;
   const Json sizes = {{run_key::kParameters, model.parameters()},
                       {run_key::kBytes, model.bytes()},
                       {run_key::kMacs, count_macs(model.config(), 64).total()}};
   const std::string source = is_gguf_path(dir) ? dir : dir + "/config.json";
-  const size_t column = table.column(dir);
+  const size_t column = table.column(asked);
   for (const Figure& one : size_figures(sizes, source)) table.add(column, one, source);
 }
 
-void add_directory(CompareTable& table, const std::string& dir) {
+void add_directory(CompareTable& table, const std::string& dir, const std::string& asked) {
   const std::string run_file = dir + "/run.json";
-  if (fs::exists(dir + "/config.json") || !fs::exists(run_file)) add_sizes(table, dir);
-  if (fs::exists(run_file)) add_record(table, read_json(run_file, kMaxBytes), dir, run_file);
+  if (fs::exists(dir + "/config.json") || !fs::exists(run_file)) add_sizes(table, dir, asked);
+  if (fs::exists(run_file)) add_record(table, read_json(run_file, kMaxBytes), asked, run_file);
 }
 
 // A model that was measured before, beside another one say, has other speeds now. All speeds of
@@ -65,10 +66,10 @@ void add_record(CompareTable& table, const Json& record, const std::string& mode
   }
 }
 
-void add_argument(CompareTable& table, const std::string& path) {
-  PRUNUS_CHECK(fs::exists(path), NotFound, path, ": no such file or directory");
-  if (fs::is_directory(path)) return add_directory(table, path);
-  if (is_gguf_path(path)) return add_sizes(table, path);
+void add_argument(CompareTable& table, const std::string& asked) {
+  const std::string path = locate_model(asked).path;
+  if (fs::is_directory(path)) return add_directory(table, path, asked);
+  if (is_gguf_path(path)) return add_sizes(table, path, asked);
   const std::string folder = fs::path(path).parent_path().string();
   add_record(table, read_json(path, kMaxBytes), folder.empty() ? "." : folder, path);
 }

@@ -46,10 +46,10 @@ class CompareTable {
   std::vector<Row> rows_;
 };
 
-/// What an argument of `prunus compare` tells: a model directory (sizes from config.json, the rest
-/// from run.json where there is one), or a file that eval, bench or a run has written.
+/// What an argument of `prunus compare` tells: a model (io/model_place.h; sizes from config.json,
+/// the rest from run.json where there is one), or a file that eval, bench or a run has written.
 /// Throws NotFound; Corrupt for a file of another kind or one that contradicts itself; as add().
-void add_argument(CompareTable& table, const std::string& path);
+void add_argument(CompareTable& table, const std::string& asked);
 
 /// The figures of one record. `model` and `source` as in figures_of(). Throws as that, and as
 /// add().

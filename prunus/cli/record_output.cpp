@@ -34,5 +34,7 @@ const OptionTable<RecordOutput> eval_output_table{
     .command = "eval", .options = kEvalOptions, .fresh = +[] { return RecordOutput(); }};
 const OptionTable<RecordOutput> bench_output_table{
     .command = "bench", .options = kBenchOptions, .fresh = +[] { return RecordOutput(); }};
+const OptionTable<RecordOutput> verify_output_table{
+    .command = "verify", .options = kBenchOptions, .fresh = +[] { return RecordOutput(); }};
 
 }  // namespace prunus

@@ -15,5 +15,6 @@ struct RecordOutput {
 
 extern const OptionTable<RecordOutput> eval_output_table;
 extern const OptionTable<RecordOutput> bench_output_table;
+extern const OptionTable<RecordOutput> verify_output_table;
 
 }  // namespace prunus

@@ -44,11 +44,13 @@ std::string dtype_text(at::ScalarType dtype) {
 // One of the models measured.
 struct Subject {
   std::string dir;
+  std::string name;  // as asked for
   Model model;
   LatencyProbe probe;
 
   Subject(const std::string& path, ResidentDtype dtype, at::Device device)
       : dir(path),
+        name(path),
         model(open_model(path)),
         probe(model, device, resident_dtype(model, dtype, device)) {}
 };
@@ -123,7 +125,7 @@ Json ratios_json(const std::vector<std::unique_ptr<Subject>>& subjects, const La
 }
 
 Json subject_json(const Subject& subject) {
-  return {{kModel, subject.dir},
+  return {{kModel, subject.name},
           {kParameters, subject.model.parameters()},
           {kBytes, subject.model.bytes()},
           {"resident_dtype", dtype_text(subject.probe.model().dtype())},
@@ -146,8 +148,11 @@ using Subjects = std::vector<std::unique_ptr<Subject>>;
 
 Subjects open_all(const BenchJob& job) {
   Subjects subjects;
-  for (const std::string& dir : {job.model_dir, job.other_dir}) {
-    if (!dir.empty()) subjects.push_back(std::make_unique<Subject>(dir, job.dtype, job.device));
+  for (const auto& [dir, asked] :
+       {std::pair(job.model_dir, job.model_asked), std::pair(job.other_dir, job.other_asked)}) {
+    if (dir.empty()) continue;
+    subjects.push_back(std::make_unique<Subject>(dir, job.dtype, job.device));
+    if (!asked.empty()) subjects.back()->name = asked;
   }
   for (const auto& subject : subjects) {
     for (const LatencyCase& one : cases(job)) subject->probe.check(one);
@@ -176,6 +181,7 @@ Json measure(const Subjects& subjects, const BenchJob& job, Json& models) {
 
 Json bench(const BenchJob& job) {
   RunRecord record("bench", options_json(recorded(bench_table, job)));
+  record.set_places({{"model", job.model_dir}, {"vs", job.other_dir}});
   record.set(kDevice, job.device.str());
   const Subjects subjects = record.stage("open", [&] { return open_all(job); });
   Json models = Json::array();

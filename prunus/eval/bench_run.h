@@ -34,6 +34,9 @@ struct BenchJob {
   ResidentDtype dtype = ResidentDtype::Auto;
   at::Device device = at::kCPU;
   std::string recipe = {};  ///< file that options were read from, for the record
+  std::string model_asked =
+      {};  ///< the model as it was asked for, for the record; empty: model_dir
+  std::string other_asked = {};  ///< likewise
 };
 
 /// Measures. → run.json's content (docs/formats/run.md, docs/bench.md); writes nothing.

@@ -21,11 +21,8 @@ constexpr const char* kEvalOthers[] = {"json",    "threads", "quiet", "out",
 constexpr const char* kBenchOthers[] = {"json", "threads", "quiet", "out", "force"};
 
 constexpr Option<EvalJob> kEvalOptions[] = {
-    {.info = {.key = "model",
-              .help = "Hugging Face model directory",
-              .positional = "MODEL",
-              .required = true},
-     .member = PRUNUS_MEMBER(EvalJob, model_dir)},
+    {.info = {.key = "model", .help = kModelHelp, .positional = "MODEL", .required = true},
+     .member = PRUNUS_MODEL(EvalJob, model_dir, model_asked)},
     PRUNUS_RECIPE_OPTION(EvalJob, "config", "recipe"),
     {.info = {.key = "ppl",
               .group = kPerplexity,
@@ -80,7 +77,7 @@ constexpr Option<EvalJob> kEvalOptions[] = {
               .group = kDivergence,
               .help = "the unpruned model: measure KL(it || MODEL) and how often the likeliest "
                       "token is the same"},
-     .member = PRUNUS_MEMBER(EvalJob, dense_dir)},
+     .member = PRUNUS_MODEL(EvalJob, dense_dir, dense_asked)},
     {.info = {.key = "text", .group = kDivergence, .help = "text to measure it on, as for --ppl"},
      .member = PRUNUS_MEMBER(EvalJob, kl_text)},
     {.info = {.key = "kl-top-k",
@@ -95,16 +92,13 @@ constexpr Option<EvalJob> kEvalOptions[] = {
     PRUNUS_DEVICE_OPTION(EvalJob, device)};
 
 constexpr Option<BenchJob> kBenchOptions[] = {
-    {.info = {.key = "model",
-              .help = "Hugging Face model directory",
-              .positional = "MODEL",
-              .required = true},
-     .member = PRUNUS_MEMBER(BenchJob, model_dir)},
+    {.info = {.key = "model", .help = kModelHelp, .positional = "MODEL", .required = true},
+     .member = PRUNUS_MODEL(BenchJob, model_dir, model_asked)},
     PRUNUS_RECIPE_OPTION(BenchJob, "config", "recipe"),
     {.info = {.key = "vs",
               .help = "a second model, measured in turn with the first; prints how much faster it "
                       "is"},
-     .member = PRUNUS_MEMBER(BenchJob, other_dir)},
+     .member = PRUNUS_MODEL(BenchJob, other_dir, other_asked)},
     {.info = {.key = "prompt-tokens",
               .help = "lengths of the prompt, comma-separated",
               .range = kCase,
@@ -132,6 +126,36 @@ constexpr Option<BenchJob> kBenchOptions[] = {
      .member = PRUNUS_WORD(BenchJob, dtype, parse_resident_dtype, resident_dtype_name)},
     PRUNUS_DEVICE_OPTION(BenchJob, device)};
 
+constexpr Option<VerifyJob> kVerifyOptions[] = {
+    {.info = {.key = "model", .help = kModelHelp, .positional = "MODEL", .required = true},
+     .member = PRUNUS_MODEL(VerifyJob, model_dir, model_asked)},
+    {.info = {.key = "other",
+              .help = "the model to compare it with",
+              .positional = "OTHER",
+              .required = true},
+     .member = PRUNUS_MODEL(VerifyJob, other_dir, other_asked)},
+    PRUNUS_RECIPE_OPTION(VerifyJob, "config", "recipe"),
+    {.info = {.key = "data",
+              .help = "text to compare on: plain, or JSON lines with \"text\"; also .gz, .zst "
+                      "(default: a page of its own in several scripts)",
+              .excludes = "random"},
+     .member = PRUNUS_MEMBER(VerifyJob, data)},
+    {.info = {.key = "random",
+              .help = "compare on ids drawn by --seed: for models without a tokenizer"},
+     .member = PRUNUS_MEMBER(VerifyJob, random)},
+    {.info = {.key = "tokens", .help = "compare at most so many", .range = {.least = 2}},
+     .member = PRUNUS_MEMBER(VerifyJob, tokens)},
+    {.info = {.key = "seqlen",
+              .help = "tokens a sequence (512, or the shorter context)",
+              .range = {.least = 2}},
+     .member = PRUNUS_MEMBER(VerifyJob, seqlen)},
+    {.info = {.key = "seed", .help = "of --random"}, .member = PRUNUS_MEMBER(VerifyJob, seed)},
+    {.info = {.key = "tolerance",
+              .help = "exit 6 where two logits differ by more, or vocabularies or tokenizers "
+                      "differ"},
+     .member = PRUNUS_MEMBER(VerifyJob, tolerance)},
+    PRUNUS_DEVICE_OPTION(VerifyJob, device)};
+
 }  // namespace
 
 const OptionTable<EvalJob> eval_table{.command = "eval",
@@ -143,5 +167,10 @@ const OptionTable<BenchJob> bench_table{.command = "bench",
                                         .options = kBenchOptions,
                                         .fresh = +[] { return BenchJob(); },
                                         .others = kBenchOthers};
+
+const OptionTable<VerifyJob> verify_table{.command = "verify",
+                                          .options = kVerifyOptions,
+                                          .fresh = +[] { return VerifyJob(); },
+                                          .others = kBenchOthers};
 
 }  // namespace prunus

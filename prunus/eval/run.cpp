@@ -107,7 +107,7 @@ Json divergence(const Subject& subject, const EvalJob& job) {
   if (!settings.cache.empty()) settings.dense_hash = checkpoint_hash(job.dense_dir);
   const Divergence result =
       measure_divergence({dense, subject.device}, {subject.model, subject.device}, text, settings);
-  json["dense"] = job.dense_dir;
+  json["dense"] = job.dense_asked.empty() ? job.dense_dir : job.dense_asked;
   json["tokens"] = result.tokens;
   json["top_k"] = result.top_k;
   json["exact"] = result.exact;
@@ -193,10 +193,11 @@ Json figures(const Subject& subject, const EvalJob& job, RunRecord& record) {
 
 Json measure(const EvalJob& job) {
   RunRecord record("eval", options_json(recorded(eval_table, job)));
+  record.set_places({{"model", job.model_dir}, {"kl_to", job.dense_dir}});
   const Model model = open_model(job.model_dir);
   const auto tokenizer = load_tokenizer(job.model_dir);
   const Subject subject{model, *tokenizer, job.device};
-  record.set(kModel, job.model_dir);
+  record.set(kModel, job.model_asked.empty() ? job.model_dir : job.model_asked);
   record.set(kParameters, model.parameters());
   const Json measured = figures(subject, job, record);
   for (const auto& [key, value] : measured.items()) record.set(key, value);

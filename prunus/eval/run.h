@@ -28,6 +28,9 @@ struct EvalJob {
   DivergenceOptions divergence = {};  ///< but for dense_hash, which the run fills in
   at::Device device = at::kCPU;
   std::string recipe = {};  ///< file that options were read from, for the record
+  std::string model_asked =
+      {};  ///< the model as it was asked for, for the record; empty: model_dir
+  std::string dense_asked = {};  ///< likewise
   /// Called with true before tasks are scored and with false behind them, however that ends: for a
   /// program that wants other settings of its process meanwhile. Must not throw. Empty: nothing.
   std::function<void(bool)> around_tasks = {};

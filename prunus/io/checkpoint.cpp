@@ -9,6 +9,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
 #include "prunus/io/hf_directory.h"
+#include "prunus/io/model_place.h"
 #include "prunus/io/quote.h"
 #include "prunus/io/safetensors_dtype.h"
 #include "prunus/io/safetensors_index.h"
@@ -29,6 +30,34 @@ bool exists(const std::string& path) {
   return fs::exists(path, ignored);
 }
 
+// A word of a shell's command line.
+std::string shell_word(const std::string& text) {
+  std::string word = "'";
+  for (const char c : text) word += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return word + "'";
+}
+
+// How to get what a snapshot of the Hugging Face cache lacks.
+std::string resume_hint(const std::string& dir) {
+  const ModelPlace place = place_of(dir);
+  return place.commit.empty() ? "" : " " + download_command(place.hub_name, place.commit);
+}
+
+bool is_pickle(const std::string& name) {
+  return name.starts_with("pytorch_model") && name.find(".bin") != std::string::npos;
+}
+
+// One line that makes a directory with safetensors of one without.
+std::string conversion(const std::string& dir) {
+  std::string from = dir;
+  while (from.size() > 1 && from.back() == '/') from.pop_back();
+  const std::string out = (fs::path(from).filename().string()) + "-safetensors";
+  return "python3 -c \"import sys; from transformers import AutoModelForCausalLM as M, "
+         "AutoTokenizer as T; d, o = sys.argv[1:]; M.from_pretrained(d, "
+         "dtype='auto').save_pretrained(o); T.from_pretrained(d).save_pretrained(o)\" " +
+         shell_word(from) + " " + shell_word(out);
+}
+
 [[noreturn]] void fail_without_weights(const std::string& dir) {
   constexpr size_t kShown = 12;
   const auto names = regular_files(dir);
@@ -37,13 +66,17 @@ bool exists(const std::string& path) {
     found += (i == 0 ? "" : ", ") + quote(names[i]);
   }
   if (names.size() > kShown) found += c10::str(" and ", names.size() - kShown, " more");
-  const bool pickle = std::any_of(names.begin(), names.end(), [](const std::string& name) {
-    return name.starts_with("pytorch_model") && name.find(".bin") != std::string::npos;
-  });
+  std::string hint;
+  if (std::any_of(names.begin(), names.end(), is_pickle)) {
+    hint =
+        ". pytorch_model.bin is a pickle, which can run code when read, so Prunus does not read "
+        "it; this writes the model with safetensors: " +
+        conversion(dir);
+  } else if (const std::string command = resume_hint(dir); !command.empty()) {
+    hint = ". Not all of it was downloaded:" + command;
+  }
   PRUNUS_FAIL(NotFound, dir, ": has neither ", kSingleFile, " nor ", kIndexFile, "; found ", found,
-              pickle ? ". pytorch_model.bin is a pickle, which can run code when read, so Prunus "
-                       "does not read it: convert it to safetensors first"
-                     : "");
+              hint);
 }
 
 // Every tensor of a file stands in the index, and in this file.
@@ -94,7 +127,7 @@ Checkpoint Checkpoint::open(const std::string& dir) {
   for (const auto& shard : shards) {
     const std::string path = joined(dir, shard);
     PRUNUS_CHECK(exists(path), NotFound, path, ": no such file, although ", kIndexFile,
-                 " lists it; incomplete download?");
+                 " lists it; incomplete download?", resume_hint(dir));
     auto file = SafetensorsFile::open(path);
     check_against_index(*file, shard, weight_map);
     checkpoint.add(std::move(file));
@@ -134,6 +167,11 @@ at::Tensor Checkpoint::read(std::string_view name) const {
                " has dtype ", entry->dtype_name,
                ", expected F32, F16 or BF16; quantised models "
                "must be converted back first");
+  return file->view(*entry);
+}
+
+at::Tensor Checkpoint::read_stored(std::string_view name) const {
+  const auto& [file, entry] = place(name);
   return file->view(*entry);
 }
 

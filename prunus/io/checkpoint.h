@@ -33,6 +33,10 @@ class Checkpoint {
   /// Throws NotFound; Unsupported for any other dtype, naming tensor and dtype.
   at::Tensor read(std::string_view name) const;
 
+  /// As read(), of any dtype that torch has: for who knows what to make of 8 bits.
+  /// Throws NotFound; Unsupported where torch has no such dtype.
+  at::Tensor read_stored(std::string_view name) const;
+
   /// Starts reading the tensor's pages in the background. Throws NotFound.
   void prefetch(std::string_view name) const;
   /// Gives the tensor's pages back to the operating system; tensors from read() stay valid.

@@ -45,6 +45,13 @@ constexpr const char* kCompanions[] = {
 constexpr std::pair<const char*, const char*> kCompanionFolders[] = {
     {"additional_chat_templates", "*.jinja"}};
 
+// Those that only a model with images needs.
+constexpr const char* kOfImages[] = {"preprocessor_config.json", "processor_config.json"};
+
+bool is_of_images(const std::string& name) {
+  return std::find(std::begin(kOfImages), std::end(kOfImages), name) != std::end(kOfImages);
+}
+
 bool is_companion(const std::string& name) {
   return std::any_of(std::begin(kCompanions), std::end(kCompanions),
                      [&](const char* glob) { return ::fnmatch(glob, name.c_str(), 0) == 0; });
@@ -105,8 +112,9 @@ std::vector<std::string> companion_files(const std::string& dir) {
   return names;
 }
 
-void copy_companions(const std::string& from_dir, const std::string& to_dir) {
+void copy_companions(const std::string& from_dir, const std::string& to_dir, Companions which) {
   for (const auto& name : companion_files(from_dir)) {
+    if (which == Companions::OfText && is_of_images(name)) continue;
     const fs::path from = fs::path(from_dir) / name;
     const fs::path to = fs::path(to_dir) / name;
     std::error_code error;

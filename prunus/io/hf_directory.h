@@ -23,8 +23,14 @@ Json read_config(const std::string& dir);
 /// README belong to the model as it was. Throws NotFound, Io.
 std::vector<std::string> companion_files(const std::string& dir);
 
+enum class Companions {
+  All,
+  OfText,  ///< but for what says how images are prepared: of a model that loses their part
+};
+
 /// Copies companion_files(from_dir) into `to_dir`, which exists; replaces files of the same name.
 /// The copies are writable by their owner. Throws NotFound, Io.
-void copy_companions(const std::string& from_dir, const std::string& to_dir);
+void copy_companions(const std::string& from_dir, const std::string& to_dir,
+                     Companions which = Companions::All);
 
 }  // namespace prunus

@@ -8,6 +8,7 @@
 
 #include "prunus/base/run_schema.h"
 #include "prunus/graph/groups.h"
+#include "prunus/io/model_place.h"
 #include "prunus/job/run_record.h"
 #include "prunus/model/cost.h"
 
@@ -195,8 +196,10 @@ Json inspect(const InspectedModel& inspected) {
           {"memory", memory_json(config)}};
 }
 
-Json run_inspect(const std::string& path) {
-  RunRecord record("inspect", {{kModel, path}});
+Json run_inspect(const std::string& asked) {
+  RunRecord record("inspect", {{kModel, asked}});
+  const std::string path = locate_model(asked).path;
+  record.set_places({{"model", path}});
   const InspectedModel inspected = record.stage("open", [&] { return open_for_inspection(path); });
   const Json report = record.stage("inspect", [&] { return inspect(inspected); });
   for (const auto& [key, value] : report.items()) record.set(key, value);

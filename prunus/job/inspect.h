@@ -27,6 +27,6 @@ Json inspect(const InspectedModel& inspected);
 
 /// The same of what `path` names, as run.json's content: what `prunus inspect --json` prints.
 /// Throws as the two above.
-Json run_inspect(const std::string& path);
+Json run_inspect(const std::string& asked);
 
 }  // namespace prunus

@@ -13,6 +13,7 @@
 #include "prunus/job/inspect.h"
 #include "prunus/model/cost.h"
 #include "prunus/model/gguf_source.h"
+#include "prunus/model/text_part.h"
 
 namespace prunus {
 namespace fs = std::filesystem;
@@ -58,7 +59,8 @@ at::ScalarType config_dtype(const Json& config) {
 InspectedModel open_config(const Json& json, const std::string& file, const std::string& path) {
   ModelConfig config = parse_config(json, file);
   count_parameters(config);  // refuses sizes that would overflow what follows
-  const at::ScalarType said = config_dtype(json);
+  const std::optional<TextPart> text = text_part(json, file);
+  const at::ScalarType said = config_dtype(text ? text->config() : json);
   const bool known = said != at::ScalarType::Undefined;
   auto source = std::make_shared<ShapesOnly>(known ? said : at::kBFloat16);
   return {Model(std::move(config), source), path, known ? dtype_name(said) : "16 bit",

@@ -4,6 +4,7 @@
 #include <c10/core/Device.h>
 
 #include "prunus/base/option.h"
+#include "prunus/io/model_place.h"
 
 namespace prunus {
 
@@ -12,6 +13,21 @@ namespace prunus {
 /// "cpu", "cuda" or "cuda:N". Throws InvalidArgument beginning with `where` for anything else, and
 /// where this libtorch sees no CUDA device.
 at::Device parse_device(const std::string& text, const std::string& where);
+
+/// Help of an option that names a model.
+inline constexpr const char* kModelHelp =
+    "a Hugging Face model directory, or the Hub's name of a downloaded one: org/name[@revision]";
+
+/// The member of an option that names a model: `place` becomes where it lies (io/model_place.h),
+/// and `given`, for the record, what was asked for.
+#define PRUNUS_MODEL(Job, place, given)                                           \
+  ::prunus::WordMember<Job> {                                                     \
+    +[](Job& job, const std::string& text, const std::string&) {                  \
+      job.place = ::prunus::locate_model(text).path;                              \
+      job.given = text;                                                           \
+    },                                                                            \
+        +[](const Job& job) { return job.given.empty() ? job.place : job.given; } \
+  }
 
 /// The row of --device for a job with a member `device`, by its path from the job.
 #define PRUNUS_DEVICE_OPTION(Job, path)                                  \

@@ -7,6 +7,7 @@
 #include "prunus/base/files.h"
 #include "prunus/io/hf_directory.h"
 #include "prunus/model/model_files.h"
+#include "prunus/model/text_part.h"
 #include "prunus/text/companion_tokenizer.h"
 
 namespace prunus {
@@ -35,8 +36,9 @@ void SafetensorsSink::tensor(const FileTensor& tensor, const at::Tensor& value) 
 void SafetensorsSink::finish(const Model& model) {
   writer_->finish();
   const SideFiles side(source_dir_);
-  copy_companions(side.dir(), dir_);
   const Json original = read_config(side.dir());
+  const bool multimodal = text_part(original, source_dir_ + "/config.json").has_value();
+  copy_companions(side.dir(), dir_, multimodal ? Companions::OfText : Companions::All);
   const Json config = config_ ? config_(original, model) : rewrite_config(original, model.config());
   write_file(dir_ + "/config.json", config.dump(2) + "\n");
   keep_stock_tokenizer(side.dir(), dir_);

@@ -12,6 +12,8 @@
 #include "prunus/base/files.h"
 #include "prunus/base/memory.h"
 #include "prunus/base/run_schema.h"
+#include "prunus/io/checkpoint.h"
+#include "prunus/io/model_place.h"
 #include "prunus/model/cost.h"
 #include "prunus/model/model_files.h"
 
@@ -45,6 +47,21 @@ RunRecord::StageClock::~StageClock() {
 }
 
 void RunRecord::set(const std::string& key, Json value) { (*json_)[key] = std::move(value); }
+
+void RunRecord::set_places(std::initializer_list<std::pair<const char*, std::string>> paths) {
+  Json places = Json::object();
+  for (const auto& [option, path] : paths) {
+    if (path.empty()) continue;
+    std::error_code ignored;
+    const ModelPlace place = place_of(path);
+    Json& json = places[option];
+    json["path"] = std::filesystem::absolute(path, ignored).lexically_normal().string();
+    if (place.commit.empty()) continue;
+    json["hub_name"] = place.hub_name;
+    json["commit"] = place.commit;
+  }
+  set(kPlaces, std::move(places));
+}
 
 Json RunRecord::json() const {
   Json copy = *json_;

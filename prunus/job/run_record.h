@@ -1,7 +1,9 @@
 #pragma once
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "prunus/base/json.h"
@@ -25,6 +27,10 @@ class RunRecord {
   }
   /// Sets a top-level field.
   void set(const std::string& key, Json value);
+  /// Sets `places`: where each model lies that an option names, its commit where it is a snapshot
+  /// of the Hugging Face cache. Pairs of the option's name in the record and the path; empty paths
+  /// are left out.
+  void set_places(std::initializer_list<std::pair<const char*, std::string>> paths);
   /// The record so far, with peak memory as of now.
   Json json() const;
   /// Writes run.json into `dir`, the last file of an output: its "files" names all that are there,

@@ -8,6 +8,8 @@
 #include "prunus/base/error.h"
 #include "prunus/model/config_parts.h"
 #include "prunus/model/config_spellings.h"
+#include "prunus/model/quantization.h"
+#include "prunus/model/text_part.h"
 
 namespace prunus {
 namespace {
@@ -246,12 +248,6 @@ void ignore_inert(ConfigFields& fields) {
                  "unsloth_fixed"});
 }
 
-void check_no_quantisation(const ConfigFields& fields) {
-  PRUNUS_CHECK(!fields.has("quantization_config"), Unsupported, fields.where(),
-               ": field 'quantization_config': the weights are quantised; Prunus reads F32, F16 "
-               "and BF16 checkpoints");
-}
-
 }  // namespace
 
 std::vector<std::string> alternatives_of(std::string_view alternatives) {
@@ -314,13 +310,15 @@ const Rope& ModelConfig::rope_of(int layer) const {
   return local ? local_rope : rope;
 }
 
-ModelConfig parse_config(const Json& original, const std::string& where) {
-  const Json json = in_family_spelling(original, where);
+ModelConfig parse_config(const Json& whole, const std::string& where) {
+  const std::optional<TextPart> text = text_part(whole, where);
+  const Json json = in_family_spelling(text ? text->config() : whole, where);
   ConfigFields fields(json, where);
   ModelConfig config;
   config.family = &family_of(fields);
   const Family& family = *config.family;
-  check_no_quantisation(fields);
+  quantization_of(json, where);  // refuses what cannot be turned back
+  fields.ignore({"quantization_config"});
   check_fixed(fields, family);
   config.vocab_size = size_at(fields, family.keys.vocab_size, int64_t{1} << 31);
   config.hidden_size = size_at(fields, family.keys.hidden_size, kMaxSize);

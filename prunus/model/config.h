@@ -103,6 +103,7 @@ std::string config_key(const Json& json, std::string_view alternatives);
 std::vector<std::string> alternatives_of(std::string_view alternatives);
 
 /// Reads config.json (v4 and v5 spellings of the rope fields). `where` names the file in messages.
+/// Of a multimodal model: its language model (model/text_part.h).
 /// Fields that the family's stock class does not read are passed over with a warning, once a run.
 /// Per-layer sizes: lists under layer_num_attention_heads, layer_num_key_value_heads,
 /// layer_intermediate_size (docs/formats/config.md).
@@ -120,7 +121,8 @@ std::vector<std::string> stock_obstacles(const ModelConfig& config);
 /// and o); else all parts of a fused tensor.
 std::set<Role> with_added_biases(const ModelConfig& config, const std::set<Role>& added);
 
-/// The original config.json with the sizes of `config`. A uniform model stays a stock model: scalar
+/// The original config.json (of a multimodal model: its language model's) with the sizes of
+/// `config`. A uniform model stays a stock model: scalar
 /// sizes, explicit head_dim, v4 rope fields kept as they were. Otherwise the scalars hold the
 /// largest layer's sizes and the lists hold the truth.
 Json rewrite_config(const Json& original, const ModelConfig& config);

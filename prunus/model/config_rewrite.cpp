@@ -9,6 +9,7 @@
 #include "prunus/model/config_parts.h"
 #include "prunus/model/config_spellings.h"
 #include "prunus/model/stock_fields.h"
+#include "prunus/model/text_part.h"
 
 namespace prunus {
 namespace {
@@ -246,6 +247,16 @@ void write_architecture(Json& json, const Family& family) {
   if (list[0].get<std::string>().ends_with("Model")) list = {family.architecture};
 }
 
+// Weights that were quantised are read, and so written, as BF16.
+void write_dequantized(Json& json) {
+  if (!json.contains("quantization_config")) return;
+  const bool quantized = !json["quantization_config"].is_null();
+  json.erase("quantization_config");
+  for (const char* key : {"torch_dtype", "dtype"}) {
+    if (quantized && json.contains(key)) json[key] = "bfloat16";
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> stock_obstacles(const ModelConfig& config) {
@@ -261,7 +272,9 @@ std::vector<std::string> stock_obstacles(const ModelConfig& config) {
 }
 
 Json rewrite_config(const Json& original, const ModelConfig& config) {
-  Json json = in_family_spelling(original, "config.json");
+  const std::optional<TextPart> text = text_part(original, "config.json");
+  Json json = in_family_spelling(text ? text->config() : original, "config.json");
+  write_dequantized(json);
   const ConfigKeys& keys = config.family->keys;
   write_value(json, keys.hidden_size, config.hidden_size);
   write_value(json, keys.layers, static_cast<int64_t>(config.layers.size()));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 #include <set>
 
 #include <ATen/ATen.h>
@@ -14,6 +15,7 @@
 #include "prunus/io/hf_directory.h"
 #include "prunus/model/gguf_source.h"
 #include "prunus/model/layout.h"
+#include "prunus/model/text_part.h"
 
 namespace prunus {
 namespace {
@@ -89,6 +91,7 @@ void check_tensors(const CheckpointSource& source, const Model& model) {
   for (const FileTensor& tensor : file_tensors(model.tensors())) {
     const std::string name = source.name_in_file(tensor.name);
     known.insert(name);
+    for (std::string& other : source.stored().beside(name)) known.insert(std::move(other));
     const TensorEntry& entry = stored_entry(source, model, tensor.name);
     PRUNUS_CHECK(entry.shape == tensor.shape, Corrupt, checkpoint.dir(), ": tensor '", name,
                  "' has shape ", shape_text(entry.shape), ", config.json asks for ",
@@ -101,8 +104,11 @@ void check_tensors(const CheckpointSource& source, const Model& model) {
   }
   for (const std::string& name : checkpoint.names()) {
     const bool adapter = name.find(".lora_") != std::string::npos;
-    PRUNUS_CHECK(known.contains(name) || is_derived_buffer(family, name), Unsupported,
-                 checkpoint.dir(), ": tensor '", name, "' has no place in a ", family.model_type,
+    const bool passed_over =
+        source.names().passed_over().contains(name) || source.stored().is_about_activations(name);
+    PRUNUS_CHECK(known.contains(name) || passed_over || is_derived_buffer(family, name),
+                 Unsupported, checkpoint.dir(), ": tensor '", name, "' has no place in a ",
+                 family.model_type,
                  " model with this config.json; leaving it out would change the mathematics",
                  adapter ? ". It belongs to an adapter that was saved unmerged: merge it with PEFT "
                            "(merge_and_unload), or save it on its own and use `prunus merge`"
@@ -114,7 +120,7 @@ bool same_bytes(const Checkpoint& checkpoint, const std::string& one, const std:
   constexpr size_t kPiece = size_t{1} << 24;
   const TensorEntry &left = checkpoint.entry(one), &right = checkpoint.entry(other);
   if (left.dtype_name != right.dtype_name || left.shape != right.shape) return false;
-  const at::Tensor a = checkpoint.read(one), b = checkpoint.read(other);
+  const at::Tensor a = checkpoint.read_stored(one), b = checkpoint.read_stored(other);
   const auto* x = static_cast<const std::byte*>(a.const_data_ptr());
   const auto* y = static_cast<const std::byte*>(b.const_data_ptr());
   bool same = true;
@@ -124,6 +130,38 @@ bool same_bytes(const Checkpoint& checkpoint, const std::string& one, const std:
   checkpoint.release(one);
   checkpoint.release(other);
   return same;
+}
+
+// Once a run for each directory: a run opens its model several times.
+bool is_new(const std::string& line) {
+  static std::mutex mutex;
+  static std::set<std::string> said;
+  const std::lock_guard lock(mutex);
+  return said.insert(line).second;
+}
+
+void say_dequantized(const CheckpointSource& source, const Model& model) {
+  int64_t count = 0;
+  const std::vector<FileTensor> tensors = file_tensors(model.tensors());
+  for (const FileTensor& tensor : tensors) {
+    count += source.stored().quantized(source.name_in_file(tensor.name)) ? 1 : 0;
+  }
+  if (count == 0) return;
+  const std::string line =
+      c10::str(source.checkpoint().dir(), ": ", count, " of ", tensors.size(),
+               " tensors are quantised (", source.stored().quantization()->method,
+               "): they are read as BF16, and what is written is BF16 without "
+               "quantization_config");
+  if (is_new(line)) log_info(line);
+}
+
+void say_text_only(const TextPart& text, const TensorNames& names, const ModelConfig& config,
+                   const std::string& dir) {
+  const std::string line = c10::str(
+      dir, ": of this ", text.multimodal->model_type, " model the language model is used, a ",
+      config.family->model_type, "; its other parts (", names.passed_over().size(),
+      " tensors) are passed over, and what is written is a text model");
+  if (is_new(line)) log_info(line);
 }
 
 // What a tied model's checkpoint shows of its head, as transformers takes it.
@@ -304,49 +342,51 @@ int64_t Model::bytes() const {
 at::Tensor CheckpointSource::read(const TensorInfo& tensor) const {
   const std::vector<std::string> names = file_names(tensor);
   if (tensor.stored.experts == 0) {
-    const at::Tensor stored = checkpoint_.read(name_in_file(names[0]));
+    const at::Tensor stored = stored_.read(name_in_file(names[0]));
     return tensor.stored.plain() ? stored : part_of(stored, tensor);
   }
   std::vector<at::Tensor> experts;
-  for (const std::string& name : names) experts.push_back(checkpoint_.read(name_in_file(name)));
+  for (const std::string& name : names) experts.push_back(stored_.read(name_in_file(name)));
   return at::cat(experts, tensor.stored.expert_dim);
 }
 
 bool CheckpointSource::has(const TensorInfo& tensor) const {
-  return checkpoint_.contains(name_in_file(file_names(tensor)[0]));
+  return checkpoint().contains(name_in_file(file_names(tensor)[0]));
 }
 
 at::ScalarType CheckpointSource::dtype(const TensorInfo& tensor) const {
-  const std::string name = name_in_file(file_names(tensor)[0]);
-  const TensorEntry& entry = checkpoint_.entry(name);
-  const bool readable =
-      entry.dtype == at::kFloat || entry.dtype == at::kHalf || entry.dtype == at::kBFloat16;
-  PRUNUS_CHECK(readable, Unsupported, checkpoint_.dir(), ": tensor '", name, "' has dtype ",
-               entry.dtype_name, "; Prunus reads F32, F16 and BF16");
-  return entry.dtype;
+  return stored_.dtype(name_in_file(file_names(tensor)[0]));
 }
 
 void CheckpointSource::prefetch(const TensorInfo& tensor) const {
-  for (const std::string& name : file_names(tensor)) checkpoint_.prefetch(name_in_file(name));
+  for (const std::string& name : file_names(tensor)) stored_.prefetch(name_in_file(name));
 }
 
 void CheckpointSource::release(const TensorInfo& tensor) const {
-  for (const std::string& name : file_names(tensor)) checkpoint_.release(name_in_file(name));
+  for (const std::string& name : file_names(tensor)) stored_.release(name_in_file(name));
 }
 
 Model open_model(const std::string& dir) {
   if (is_gguf_path(dir)) return open_gguf_model(dir);
-  ModelConfig config = parse_config(read_config(dir), dir + "/config.json");
+  const Json json = read_config(dir);
+  const std::string where = dir + "/config.json";
+  const std::optional<TextPart> text = text_part(json, where);
+  ModelConfig config = parse_config(text ? text->config() : json, where);
   Checkpoint checkpoint = Checkpoint::open(dir);
-  TensorNames names(checkpoint.names(), *config.family, dir);
+  TensorNames names(checkpoint.names(), *config.family, dir, text.has_value());
+  if (text) say_text_only(*text, names, config, dir);
   if (!names.wrappers().empty()) {
     log_info(c10::str(dir, ": tensor names carry ", names.wrappers(),
                       " of a wrapper; read, and written, without"));
   }
   settle_head(checkpoint, names, config);
-  auto source = std::make_shared<CheckpointSource>(std::move(checkpoint), std::move(names));
+  std::optional<Quantization> quantization = quantization_of(text ? text->config() : json, where);
+  const bool quantized = quantization.has_value();
+  auto source = std::make_shared<CheckpointSource>(std::move(checkpoint), std::move(names),
+                                                   std::move(quantization));
   Model model(std::move(config), source);
   check_tensors(*source, model);
+  if (quantized) say_dequantized(*source, model);
   return model;
 }
 

@@ -10,6 +10,7 @@
 
 #include "prunus/io/checkpoint.h"
 #include "prunus/model/config.h"
+#include "prunus/model/stored_tensors.h"
 #include "prunus/model/tensor_names.h"
 #include "prunus/model/weights.h"
 
@@ -86,19 +87,23 @@ std::vector<TensorInfo> tensors_of(const ModelConfig& config);
 class CheckpointSource : public WeightSource {
  public:
   /// `names`: what the checkpoint calls the tensors of the family's table.
-  explicit CheckpointSource(Checkpoint checkpoint, TensorNames names = {})
-      : checkpoint_(std::move(checkpoint)), names_(std::move(names)) {}
+  /// `quantization`: how its weights are quantised, where they are; they are read as BF16.
+  explicit CheckpointSource(Checkpoint checkpoint, TensorNames names = {},
+                            std::optional<Quantization> quantization = std::nullopt)
+      : stored_(std::move(checkpoint), std::move(quantization)), names_(std::move(names)) {}
   at::Tensor read(const TensorInfo& tensor) const override;
   bool has(const TensorInfo& tensor) const override;
   at::ScalarType dtype(const TensorInfo& tensor) const override;
   void prefetch(const TensorInfo& tensor) const override;
   void release(const TensorInfo& tensor) const override;
-  const Checkpoint& checkpoint() const { return checkpoint_; }
+  const Checkpoint& checkpoint() const { return stored_.checkpoint(); }
+  const StoredTensors& stored() const { return stored_; }
+  const TensorNames& names() const { return names_; }
   /// What a tensor of the family's table is called in this checkpoint.
   std::string name_in_file(const std::string& name) const { return names_.in_file(name); }
 
  private:
-  Checkpoint checkpoint_;
+  StoredTensors stored_;
   TensorNames names_;
 };
 
@@ -106,9 +111,11 @@ class CheckpointSource : public WeightSource {
 /// tensor's presence, dtype and shape. No weight is read, but for one thing: where the config ties
 /// the head to the embedding and the checkpoint has both, their bytes are compared, and if they
 /// differ the model is untied, as transformers does. A tied model that stores its head alone has
-/// that as its embedding. Throws as parse_config and Checkpoint::open; NotFound for a missing
-/// tensor; Corrupt for a wrong shape; Unsupported for a tensor the family's table does not know, or
-/// one it calls absent.
+/// that as its embedding. Quantised weights that can be turned back are (model/quantization.h),
+/// tensor by tensor as they are read, and a line says so. Of a multimodal model the language model
+/// is opened (model/text_part.h), and a line says so. Throws as parse_config and Checkpoint::open;
+/// NotFound for a missing tensor; Corrupt for a wrong shape; Unsupported for a tensor the family's
+/// table does not know, or one it calls absent.
 Model open_model(const std::string& dir);
 
 /// Throws Corrupt naming `what` if the tensor holds NaN or infinity. One pass over memory.

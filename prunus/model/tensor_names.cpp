@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "prunus/base/error.h"
+#include "prunus/model/text_part.h"
 
 namespace prunus {
 namespace {
@@ -45,12 +46,18 @@ std::string TensorNames::unwrapped(std::string name, std::set<std::string>& foun
 }
 
 TensorNames::TensorNames(const std::vector<std::string>& stored, const Family& family,
-                         const std::string& dir) {
+                         const std::string& dir, bool multimodal) {
   const std::string prefix = base_prefix(family);
   std::set<std::string> found;
   std::map<std::string, std::string> plain;
   for (const std::string& name : stored) {
-    const auto [other, added] = plain.emplace(unwrapped(name, found), name);
+    std::string own = unwrapped(name, found);
+    if (multimodal) own = text_tensor_name(own);
+    if (own.empty()) {
+      passed_over_.insert(name);
+      continue;
+    }
+    const auto [other, added] = plain.emplace(std::move(own), name);
     PRUNUS_CHECK(added, Corrupt, dir, ": tensors '", other->second, "' and '", name,
                  "' are both called '", other->first, "' once what wrappers left is taken off");
   }

@@ -15,9 +15,11 @@ namespace prunus {
 class TensorNames {
  public:
   TensorNames() = default;
-  /// Of a checkpoint that holds tensors of these names.
+  /// Of a checkpoint that holds tensors of these names. `multimodal`: the model is the language
+  /// model of a multimodal one (model/text_part.h), whose other parts are passed over.
   /// Throws Corrupt where two of them stand for the same tensor of the table.
-  TensorNames(const std::vector<std::string>& stored, const Family& family, const std::string& dir);
+  TensorNames(const std::vector<std::string>& stored, const Family& family, const std::string& dir,
+              bool multimodal = false);
 
   /// The name in the checkpoint, which need not have it.
   std::string in_file(const std::string& name) const;
@@ -25,12 +27,15 @@ class TensorNames {
   void substitute(const std::string& name, const std::string& other);
   /// What wrappers left, in words: "module., _orig_mod."; empty where nothing.
   const std::string& wrappers() const { return wrappers_; }
+  /// Names in the checkpoint of tensors of other parts of a multimodal model.
+  const std::set<std::string>& passed_over() const { return passed_over_; }
 
  private:
   std::string unwrapped(std::string name, std::set<std::string>& found) const;
 
   std::map<std::string, std::string> stored_;  // the table's name → the checkpoint's, if another
   std::string wrappers_;
+  std::set<std::string> passed_over_;
 };
 
 }  // namespace prunus

@@ -126,11 +126,11 @@ constexpr const char* kCalibration = "Calibration";
 
 constexpr Row kOptions[] = {
     {.info = {.key = "model",
-              .help = "Hugging Face model directory",
+              .help = kModelHelp,
               .positional = "MODEL",
               .required = true,
               .recorded = Recorded::Yes},
-     .member = PRUNUS_MEMBER(PruneJob, model_dir)},
+     .member = PRUNUS_MODEL(PruneJob, model_dir, model_asked)},
     {.info = {.key = "out",
               .help = "directory to write; new, or empty; FILE.gguf for a GGUF file",
               .required = true,
@@ -395,11 +395,11 @@ constexpr Row kOptions[] = {
 
 constexpr Option<ApplyJob> kApplyOptions[] = {
     {.info = {.key = "model",
-              .help = "Hugging Face model directory",
+              .help = kModelHelp,
               .positional = "MODEL",
               .required = true,
               .recorded = Recorded::Yes},
-     .member = PRUNUS_MEMBER(ApplyJob, model_dir)},
+     .member = PRUNUS_MODEL(ApplyJob, model_dir, model_asked)},
     {.info = {.key = "plan",
               .help = "plan.json of `prunus prune`, edited or not",
               .required = true,

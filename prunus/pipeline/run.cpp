@@ -338,6 +338,7 @@ Json run_prune(const PruneJob& job) {
   check_windows(job, recipe, model);
   check_form(out, job.form, model);
   RunRecord record("prune", options_json(recorded(prune_table, job, recipe)));
+  record.set_places({{"model", job.model_dir}});
   std::unique_ptr<WorkFolder> work;
   return with_last_words(work, [&] {
     const Calibration calibration =
@@ -355,6 +356,7 @@ Json run_prune(const PruneJob& job) {
 
 Json run_apply(const ApplyJob& job) {
   RunRecord record("apply", options_json(recorded(apply_table, job)));
+  record.set_places({{"model", job.model_dir}});
   const std::string masks =
       masks_of(std::filesystem::absolute(job.plan_file).parent_path().string());
   ModelOutput out(

@@ -24,6 +24,8 @@ struct PruneJob {
   bool dry_run = false;       ///< write plan.json and run.json only
   bool force = false;         ///< replace what stands at out_dir
   std::string recipe = {};    ///< file that options were read from, for the record
+  std::string model_asked =
+      {};  ///< the model as it was asked for, for the record; empty: model_dir
 };
 
 /// One whole `prunus apply`: execute a saved plan.
@@ -34,7 +36,8 @@ struct ApplyJob {
   std::string form = {};  ///< as PruneJob's
   at::Device device = at::Device(at::kCPU);
   bool force = false;
-  std::string recipe = {};  ///< as PruneJob's
+  std::string recipe = {};       ///< as PruneJob's
+  std::string model_asked = {};  ///< as PruneJob's
 };
 
 /// Runs the job. The output directory appears complete or not at all: weights, config.json,

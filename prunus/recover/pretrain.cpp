@@ -168,6 +168,7 @@ Json run_pretrain(PretrainJob job) {
                        .inputs = {config_file(job.config), tokenizer_dir(job), job.data,
                                   job.valid_file, work_path(job.out_dir, job.work_dir)}});
   RunRecord record("train", options_json(recorded(train_table, job)));
+  record.set_places({{"tokenizer", tokenizer_dir(job)}});
   const Json json = model_json(job);
   ModelConfig config = parse_config(json, config_file(job.config));
   const auto tokenizer = load_tokenizer(tokenizer_dir(job));

@@ -61,7 +61,8 @@ struct PretrainJob {
   bool force = false;
   bool ignore_memory = false;
   at::Device device = at::Device(at::kCPU);
-  std::string recipe;  ///< file that options were read from, for the record
+  std::string recipe;           ///< file that options were read from, for the record
+  std::string tokenizer_asked;  ///< as it was asked for, for the record; empty: tokenizer_dir
 };
 
 /// The directory of the tokenizer that the job uses.

@@ -16,10 +16,12 @@
 #include "prunus/base/progress.h"
 #include "prunus/base/staged_directory.h"
 #include "prunus/io/checkpoint.h"
+#include "prunus/io/hf_directory.h"
 #include "prunus/job/output.h"
 #include "prunus/job/run_record.h"
 #include "prunus/job/work_folder.h"
 #include "prunus/model/overlay.h"
+#include "prunus/model/text_part.h"
 #include "prunus/recover/dense_layers.h"
 #include "prunus/recover/recover_job.h"
 #include "prunus/recover/recover_table.h"
@@ -37,6 +39,18 @@ bool is_recovery_state(const std::string& file_name) {
   return is_training_state(file_name) || is_overlay_file(file_name);
 }
 
+// An adapter names the tensors of the model that it is for, and those of a multimodal one are
+// called otherwise.
+void check_adapter_fits(const RecoverJob& job) {
+  if (!job.adapter_only) return;
+  const auto text = text_part(read_config(job.model_dir), job.model_dir + "/config.json");
+  PRUNUS_CHECK(!text, Unsupported, job.model_dir, ": is a ",
+               text ? text->multimodal->model_type : "",
+               " model, of which the language model is trained: an adapter alone would not fit it. "
+               "Leave --adapter-only out, or write the language model first: prunus prune MODEL "
+               "--out TEXT --method l1 --ratio 0");
+}
+
 class Recovery {
  public:
   // `work` is set as soon as there is a folder: it outlives what fails here.
@@ -47,6 +61,8 @@ class Recovery {
         model_(open_model(job.model_dir)),
         tokenizer_(load_tokenizer(job.model_dir)),
         record_("recover", options_json(recorded(recover_table, job))) {
+    record_.set_places({{"model", job.model_dir}, {"teacher", job.teacher_dir}});
+    check_adapter_fits(job);
     if (!job.teacher_dir.empty()) open_teacher();
     if (job.mode == RecoverMode::Lora) open_adapter();
     work_ = std::make_unique<WorkFolder>(
@@ -290,6 +306,7 @@ Json run_merge(const MergeJob& job) {
   StagedDirectory out(
       {.path = job.out_dir, .replace = job.force, .inputs = {job.model_dir, job.adapter_dir}});
   RunRecord record("merge", options_json(recorded(merge_table, job)));
+  record.set_places({{"model", job.model_dir}});
   const Model model = open_model(job.model_dir);
   const Model apart = untied(model);
   LoraAdapter adapter = read_peft(job.adapter_dir, apart);

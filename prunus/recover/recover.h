@@ -50,7 +50,9 @@ struct RecoverJob {
   bool ignore_memory = false;  ///< start although the plan exceeds what is free
   uint64_t seed = 0;           ///< of data split, order, adapter, dropout, self data
   at::Device device = at::Device(at::kCPU);
-  std::string recipe;  ///< file that options were read from, for the record
+  std::string recipe;         ///< file that options were read from, for the record
+  std::string model_asked;    ///< the model as it was asked for, for the record; empty: model_dir
+  std::string teacher_asked;  ///< likewise
 };
 
 /// Defaults of a mode, or of a published recipe over them: "" or "llm-pruner" (adapters r 8, α 16,
@@ -76,7 +78,8 @@ struct MergeJob {
   std::string out_dir;
   bool force = false;
   at::Device device = at::Device(at::kCPU);
-  std::string recipe = {};  ///< as RecoverJob's
+  std::string recipe = {};       ///< as RecoverJob's
+  std::string model_asked = {};  ///< as RecoverJob's
 };
 Json run_merge(const MergeJob& job);
 

@@ -29,7 +29,7 @@ constexpr Option<RecoverJob> kRecoverOptions[] = {
               .positional = "MODEL",
               .required = true,
               .recorded = Recorded::Yes},
-     .member = PRUNUS_MEMBER(RecoverJob, model_dir)},
+     .member = PRUNUS_MODEL(RecoverJob, model_dir, model_asked)},
     {.info =
          {.key = "out", .help = "directory to write", .required = true, .recorded = Recorded::Yes},
      .member = PRUNUS_MEMBER(RecoverJob, out_dir)},
@@ -361,7 +361,7 @@ constexpr Option<RecoverJob> kRecoverOptions[] = {
               .group = kTeacher,
               .help = "the unpruned model: learn its distribution (forward KL), not the text alone",
               .recorded = Recorded::Yes},
-     .member = PRUNUS_MEMBER(RecoverJob, teacher_dir)},
+     .member = PRUNUS_MODEL(RecoverJob, teacher_dir, teacher_asked)},
     {.info = {.key = "kd-weight",
               .group = kTeacher,
               .help = "of KL(teacher ‖ model) (1 with a teacher)",

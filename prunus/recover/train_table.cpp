@@ -23,7 +23,7 @@ constexpr Option<MergeJob> kMergeOptions[] = {
               .help = "the model the adapter belongs to",
               .positional = "MODEL",
               .required = true},
-     .member = PRUNUS_MEMBER(MergeJob, model_dir)},
+     .member = PRUNUS_MODEL(MergeJob, model_dir, model_asked)},
     {.info = {.key = "adapter", .help = "LoRA or DoRA adapter in PEFT's format", .required = true},
      .member = PRUNUS_MEMBER(MergeJob, adapter_dir)},
     {.info = {.key = "out", .help = "directory to write", .required = true},
@@ -43,9 +43,11 @@ constexpr Option<PretrainJob> kTrainOptions[] = {
     {.info = {.key = "tokenizer",
               .help = "directory with the tokenizer (default: beside the configuration)",
               .recorded = Recorded::Yes},
-     .member = PRUNUS_MEMBER(PretrainJob, tokenizer_dir),
-     .resolved = +[](const PretrainJob& job, const PretrainJob&,
-                     Json& value) { value = tokenizer_dir(job); }},
+     .member = PRUNUS_MODEL(PretrainJob, tokenizer_dir, tokenizer_asked),
+     .resolved =
+         +[](const PretrainJob& job, const PretrainJob&, Json& value) {
+           value = job.tokenizer_asked.empty() ? tokenizer_dir(job) : job.tokenizer_asked;
+         }},
     {.info = {.key = "data",
               .help =
                   "text to train on: plain, or JSON lines with \"text\"; also .gz, .zst, a pipe",

@@ -158,15 +158,23 @@ const Registered* registered(std::string_view model_type) {
       Registered{"glm4", ""},
       Registered{"gpt2", "GPT2Tokenizer"},
       Registered{"gpt_neox", "GPTNeoXTokenizer"},
+      Registered{"internvl", "Qwen2Tokenizer"},
+      Registered{"llava", "", true},
+      Registered{"llava_next", "", true},
       Registered{"mistral", ""},
+      Registered{"mistral3", ""},
       Registered{"mixtral", ""},
       Registered{"olmo2", ""},
       Registered{"opt", "GPT2Tokenizer"},
       Registered{"phi3", "", true},
       Registered{"qwen2", "Qwen2Tokenizer", true},
+      Registered{"qwen2_5_vl", "Qwen2Tokenizer"},
       Registered{"qwen2_moe", "Qwen2Tokenizer"},
+      Registered{"qwen2_vl", "Qwen2Tokenizer"},
       Registered{"qwen3", "Qwen2Tokenizer"},
       Registered{"qwen3_moe", "Qwen2Tokenizer"},
+      Registered{"qwen3_vl", "Qwen2Tokenizer"},
+      Registered{"smolvlm", "", true},
   };
   const auto* found = std::find_if(kTypes.begin(), kTypes.end(), [&](const Registered& type) {
     return type.model_type == model_type;

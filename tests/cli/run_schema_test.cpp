@@ -9,9 +9,9 @@ namespace prunus::test_cli {
 namespace {
 
 /// Commands whose records are looked at below, and those that have none.
-const std::set<std::string> kWithRecord = {"apply",  "bench",   "compare",   "eval",
-                                           "export", "import",  "inspect",   "merge",
-                                           "prune",  "recover", "tokenizer", "train"};
+const std::set<std::string> kWithRecord = {"apply",     "bench",   "compare", "eval",  "export",
+                                           "import",    "inspect", "merge",   "prune", "recover",
+                                           "tokenizer", "train",   "verify"};
 const std::set<std::string> kWithout = {"completion", "families", "generate",
                                         "logits",     "man",      "options"};
 
@@ -152,6 +152,11 @@ TEST_F(RunSchema, HoldsForBenchInspectAndCompare) {
   printed({"inspect", model + "/config.json"});
   const Json table = printed({"compare", model, dir / "b.json", "--format", "json"});
   EXPECT_EQ(table.at("models").size(), 1U);
+}
+
+TEST_F(RunSchema, HoldsForVerify) {
+  EXPECT_EQ(printed({"verify", model, model}).at("stages").size(), 3U);
+  printed({"verify", model, model, "--random", "--tokens", "8", "--tolerance", "1"});
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ TEST(ParseConfig, RefusesFieldsThatChangeTheMathsByName) {
   expect_refused(remote, ErrorKind::Unsupported, "field 'use_rope' = false may change");
   expect_refused(with("hidden_act", "xielu"), ErrorKind::Unsupported, "hidden_act");
   expect_refused(with("quantization_config", {{"bits", 4}}), ErrorKind::Unsupported,
-                 "quantization_config");
+                 "the weights are quantised (of no known method)");
   expect_refused(with("rope_scaling", {{"rope_type", "spiral"}, {"factor", 2.0}}),
                  ErrorKind::Unsupported, "rope_type");
   expect_refused(with("model_type", "mamba"), ErrorKind::Unsupported, "model_type");

@@ -13,6 +13,7 @@
 #include "prunus/cli/compare_table.h"
 #include "prunus/cli/output_file.h"
 #include "prunus/eval/perplexity.h"
+#include "prunus/io/model_place.h"
 #include "prunus/job/run_record.h"
 
 namespace prunus::commands {
@@ -57,7 +58,8 @@ std::string rendered(const CompareTable& table, Format format, RunRecord& record
 }
 
 // As an evaluation's file, so that it stands in the rows of one.
-Json measured(const std::string& dir, const std::string& file, at::Device device) {
+Json measured(const std::string& asked, const std::string& file, at::Device device) {
+  const std::string dir = locate_model(asked).path;
   const Model model = open_model(dir);
   const auto tokenizer = load_tokenizer(dir);
   const EvalText text =
@@ -69,7 +71,7 @@ Json measured(const std::string& dir, const std::string& file, at::Device device
                      {"protocol", text.protocol},
                      {"ppl", result.ppl()},
                      {"tokens", result.tokens}});
-  return {{"model", dir}, {"results", results}};
+  return {{"model", asked}, {"results", results}};
 }
 
 std::vector<std::string> inputs_of(const Options& options) {
@@ -83,7 +85,7 @@ std::vector<std::string> inputs_of(const Options& options) {
 void add_measures(CompareTable& table, const Options& options, at::Device device) {
   for (const std::string& measure : options.measures) {
     for (const std::string& argument : options.arguments) {
-      if (!std::filesystem::is_directory(argument)) continue;
+      if (!std::filesystem::is_directory(locate_model(argument).path)) continue;
       add_record(table, measured(argument, measure.substr(kPerplexity.size()), device), argument,
                  "--measure " + measure);
     }
@@ -116,7 +118,8 @@ void run(const Options& options) {
 std::function<void()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL_OR_FILE", options->arguments,
-                 "model directories, and files that eval --json, bench --out or a run has written; "
+                 "models (directories, or the Hub's names of downloaded ones), and files that eval "
+                 "--json, bench --out or a run has written; "
                  "what is known of one model stands in one column")
       ->required();
   app.add_option("--measure", options->measures,

@@ -12,6 +12,7 @@
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/cli/command.h"
+#include "prunus/job/job_options.h"
 #include "prunus/model/end_tokens.h"
 #include "prunus/text/tokenizer.h"
 
@@ -64,12 +65,13 @@ const char* reason(const std::vector<int64_t>& ids, const GenerateOptions& optio
 
 void run(Options& options) {
   const at::Device device = start(options.common);
-  const Model model = open_model(options.model_dir);
-  const auto tokenizer = load_tokenizer(options.model_dir);
+  const std::string model_dir = locate_model(options.model_dir).path;
+  const Model model = open_model(model_dir);
+  const auto tokenizer = load_tokenizer(model_dir);
   std::vector<int64_t> prompt = tokenizer->encode(options.prompt);
   const std::vector<int64_t> prefix = tokenizer->prefix_ids();
   prompt.insert(prompt.begin(), prefix.begin(), prefix.end());
-  options.generate.stop_ids = end_tokens(options.model_dir);
+  options.generate.stop_ids = end_tokens(model_dir);
   if (options.generate.stop_ids.empty() && tokenizer->eos_id()) {
     options.generate.stop_ids = {*tokenizer->eos_id()};
   }
@@ -98,8 +100,7 @@ void run(Options& options) {
 std::function<void()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   GenerateOptions& generate = options->generate;
-  app.add_option("MODEL", options->model_dir, "Hugging Face model directory or GGUF file")
-      ->required();
+  app.add_option("MODEL", options->model_dir, kModelHelp)->required();
   app.add_option("--prompt", options->prompt, "text to continue")->required();
   app.add_option("--max-tokens", generate.max_tokens, "new tokens at most");
   app.footer(

@@ -13,6 +13,7 @@
 #include "prunus/cli/forms_text.h"
 #include "prunus/cli/inspect_text.h"
 #include "prunus/export/choose.h"
+#include "prunus/job/job_options.h"
 
 namespace prunus::commands {
 namespace {
@@ -33,7 +34,8 @@ void run(const Options& options) {
       return record;
     } catch (const Error& error) {
       // What the files say can be shown of any checkpoint; why no more, main() says.
-      if (error.kind() == ErrorKind::Unsupported) std::cout << list_tensors(options.model);
+      if (error.kind() == ErrorKind::Unsupported)
+        std::cout << list_tensors(locate_model(options.model).path);
       throw;
     }
   }();
@@ -48,9 +50,9 @@ void run(const Options& options) {
 std::function<void()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("MODEL", options->model,
-                 "model directory, GGUF file, directory with only config.json, or a config.json; "
-                 "weights are "
-                 "not needed")
+                 std::string(kModelHelp) +
+                     "; also a directory with only config.json, or a config.json: weights are not "
+                     "needed")
       ->required();
   app.add_flag("--every-layer", options->every_layer,
                "one row per layer, instead of one per run of equal layers");

@@ -12,6 +12,7 @@
 #include "prunus/base/error.h"
 #include "prunus/calib/stream.h"
 #include "prunus/cli/command.h"
+#include "prunus/job/job_options.h"
 #include "prunus/model/lm_head.h"
 #include "prunus/model/positions.h"
 
@@ -64,7 +65,7 @@ void run(const Options& options) {
   const at::Device device = start(options.common);
   const at::NoGradGuard no_grad;
   const at::Tensor ids = parse_ids(options.ids);
-  const Model model = open_model(options.model);
+  const Model model = open_model(locate_model(options.model).path);
   const int64_t context = longest_sequence(model.config());
   PRUNUS_CHECK(ids.size(1) <= context, InvalidArgument, "--ids: rows of ", ids.size(1),
                " ids are beyond the model's context of ", context);
@@ -90,7 +91,7 @@ void run(const Options& options) {
 
 std::function<void()> declare(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  app.add_option("MODEL", options->model, "model directory")->required();
+  app.add_option("MODEL", options->model, kModelHelp)->required();
   app.add_option("--ids", options->ids, "token ids, e.g. 1,5,7; ';' separates rows of equal length")
       ->required();
   add_common_options(app, options->common);
