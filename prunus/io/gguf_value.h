@@ -46,6 +46,8 @@ class GgufValue {
   bool is_array() const { return array_; }
   /// Values of an array; 1 for a scalar.
   uint64_t count() const { return count_; }
+  /// The values as they stand in the file, strings with their lengths.
+  std::span<const std::byte> bytes() const { return bytes_; }
 
   /// A scalar of an integer type. Throws Corrupt where it is something else, Unsupported where it
   /// is 2^63 or more.
