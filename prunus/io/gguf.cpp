@@ -1,6 +1,7 @@
 #include "prunus/io/gguf.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include <ATen/ATen.h>
 
@@ -9,6 +10,11 @@
 #include "prunus/io/quote.h"
 
 namespace prunus {
+
+bool is_gguf_path(const std::string& path) {
+  std::error_code ignored;
+  return path.ends_with(".gguf") && !std::filesystem::is_directory(path, ignored);
+}
 
 std::shared_ptr<GgufFile> GgufFile::open(const std::string& path) {
   auto map = MappedFile::open(path);

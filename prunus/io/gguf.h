@@ -60,4 +60,7 @@ class GgufFile {
   std::map<std::string_view, size_t> by_name_;
 };
 
+/// Whether a path names a GGUF file: its name ends in ".gguf", and it is no directory.
+bool is_gguf_path(const std::string& path);
+
 }  // namespace prunus

@@ -60,6 +60,10 @@ GgufEntry GgufEntry::booleans(std::string key, const std::vector<bool>& values) 
   return {std::move(key), GgufValueType::Bool, true, values.size(), std::move(bytes)};
 }
 
+GgufEntry GgufEntry::uint8s(std::string key, std::string_view bytes) {
+  return {std::move(key), GgufValueType::U8, true, bytes.size(), std::string(bytes)};
+}
+
 GgufEntry GgufEntry::int32s(std::string key, const std::vector<int32_t>& values) {
   return {std::move(key), GgufValueType::I32, true, values.size(), bytes_of<uint32_t>(values)};
 }

@@ -18,6 +18,7 @@ class GgufEntry {
   static GgufEntry float32(std::string key, float value);
   static GgufEntry text(std::string key, std::string_view value);
   static GgufEntry booleans(std::string key, const std::vector<bool>& values);
+  static GgufEntry uint8s(std::string key, std::string_view bytes);
   static GgufEntry int32s(std::string key, const std::vector<int32_t>& values);
   static GgufEntry uint32s(std::string key, const std::vector<uint32_t>& values);
   static GgufEntry float32s(std::string key, const std::vector<float>& values);

@@ -6,37 +6,13 @@
 #include <utf8proc.h>
 
 #include "prunus/base/error.h"
+#include "prunus/text/base64.h"
 #include "prunus/text/utf8.h"
 
 namespace prunus::text {
 namespace {
 
 constexpr size_t kLongestCluster = 5;  // bytes of a cluster that is looked up whole
-
-int base64_digit(char c) {
-  if (c >= 'A' && c <= 'Z') return c - 'A';
-  if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-  if (c >= '0' && c <= '9') return c - '0' + 52;
-  return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-std::string decode_base64(std::string_view text, const std::string& where) {
-  while (text.ends_with('=')) text.remove_suffix(1);
-  std::string bytes;
-  bytes.reserve(text.size() / 4 * 3 + 2);
-  uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    const int digit = base64_digit(c);
-    PRUNUS_CHECK(digit >= 0, Corrupt, where, ": is not base64");
-    bits = bits << 6 | static_cast<uint32_t>(digit);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    bytes += static_cast<char>(bits >> count & 0xFF);
-  }
-  return bytes;
-}
 
 // One unit of the double array. Source: Darts-clone 0.32, darts.h.
 uint32_t label_of(uint32_t unit) { return unit & (uint32_t{1} << 31 | 0xFF); }

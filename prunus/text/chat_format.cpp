@@ -9,6 +9,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/text/chat_spans.h"
+#include "prunus/text/gguf_tokenizer_json.h"
 #include "prunus/text/json_tokenizer.h"
 #include "prunus/text/stock_tokens.h"
 
@@ -66,14 +67,23 @@ Sources config_templates(const text::SidecarFiles& files) {
   return sources;
 }
 
-Sources find_sources(const std::string& model_dir, const text::SidecarFiles& files) {
+Sources model_sources(const std::string& model_dir, const text::SidecarFiles& files) {
   Sources sources = jinja_files(model_dir);
-  if (sources.empty()) sources = config_templates(files);
+  return sources.empty() ? config_templates(files) : sources;
+}
+
+Sources find_sources(const std::string& model_dir, const text::SidecarFiles& files) {
+  Sources sources = model_sources(model_dir, files);
   PRUNUS_CHECK(!sources.empty(), NotFound, model_dir,
-               ": has no chat template (chat_template.jinja, or chat_template of "
-               "tokenizer_config.json), which conversations are written by; give one with "
+               ": has no chat template (chat_template.jinja, chat_template of "
+               "tokenizer_config.json, or tokenizer.chat_template of a GGUF file), which "
+               "conversations are written by; give one with "
                "--chat-template FILE, or --chat-template chatml");
   return sources;
+}
+
+text::SidecarFiles files_beside(const std::string& model) {
+  return is_gguf_path(model) ? text::gguf_sidecar_files(model) : text::SidecarFiles(model);
 }
 
 // What a template may name: all that is given of the seven and of the model's own.
@@ -155,9 +165,17 @@ std::vector<std::pair<size_t, size_t>> found(const Conversation& conversation,
 
 }  // namespace
 
+std::map<std::string, std::string> text::chat_template_texts(const std::string& model_dir) {
+  std::map<std::string, std::string> texts;
+  for (const auto& [name, source] : model_sources(model_dir, files_beside(model_dir))) {
+    texts[name] = source.text;
+  }
+  return texts;
+}
+
 ChatFormat::ChatFormat(const std::string& model_dir, const std::string& instead)
     : tokens_(Json::object()) {
-  const text::SidecarFiles files(model_dir);
+  const text::SidecarFiles files = files_beside(model_dir);
   Sources sources;
   if (instead == "chatml") {
     sources[kDefault] = {kChatMl, "chatml"};

@@ -25,10 +25,10 @@ struct ChatText {
 class ChatFormat {
  public:
   /// As transformers 5.24 finds it: chat_template.jinja and additional_chat_templates/, else
-  /// chat_template of tokenizer_config.json (a text, or a list of named ones). `instead`, unless
-  /// empty, takes its place: "chatml", or the path of a template file.
-  /// Throws NotFound where the model has no template, as read_file, Corrupt, and what ChatTemplate
-  /// throws.
+  /// chat_template of tokenizer_config.json (a text, or a list of named ones);
+  /// tokenizer.chat_template where `model_dir` is a GGUF file. `instead`, unless empty, takes its
+  /// place: "chatml", or the path of a template file. Throws NotFound where the model has no
+  /// template, as read_file, Corrupt, and what ChatTemplate throws.
   explicit ChatFormat(const std::string& model_dir, const std::string& instead = "");
 
   /// The text of a conversation, without a prompt for the next turn: by the template "tool_use"
@@ -51,4 +51,11 @@ class ChatFormat {
   Json description_;
 };
 
+namespace text {
+
+/// The texts of a model's chat templates by name ("default"), where ChatFormat finds them; empty
+/// where it has none. Throws as read_file, Corrupt.
+std::map<std::string, std::string> chat_template_texts(const std::string& model_dir);
+
+}  // namespace text
 }  // namespace prunus

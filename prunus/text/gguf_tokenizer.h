@@ -15,8 +15,8 @@ struct CompanionFile {
 };
 
 /// The tokenizer of a GGUF file as the files of a Hugging Face directory: tokenizer.json,
-/// tokenizer_config.json, special_tokens_map.json, generation_config.json (ids that end a text),
-/// and chat_template.jinja where the file has a template. Read by load_tokenizer or by
+/// tokenizer_config.json, generation_config.json (the ids that end a text), and chat_template.jinja
+/// where the file has a template. Read by load_tokenizer or by
 /// AutoTokenizer of transformers they give the same ids. Formats and choices:
 /// docs/formats/tokenizers.md. Untrusted input.
 /// Throws NotFound where the file has no tokenizer; Corrupt for entries of the wrong type or

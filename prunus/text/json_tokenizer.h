@@ -1,6 +1,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -66,6 +67,17 @@ std::optional<nlohmann::json> generic_tokenizer_json(const std::string& model_di
 
 /// Whether the tokenizer.json in `model_dir` has a ByteLevel part; false where there is none.
 bool has_byte_level_part(const std::string& model_dir);
+
+/// A tokenizer.json, read or put together, and the tokenizer it makes with the files beside it.
+struct JsonTokenizerFile {
+  std::shared_ptr<nlohmann::json> document;
+  std::unique_ptr<JsonTokenizer> tokenizer;
+  std::map<std::string, std::string> named;  ///< "bos_token": "<s>", …
+};
+
+/// tokenizer.json in `model_dir`, else vocab.json and merges.txt; nothing where neither is there.
+/// Throws as load_tokenizer.
+std::optional<JsonTokenizerFile> read_json_tokenizer(const std::string& model_dir);
 
 /// tokenizer.json in `model_dir`.
 std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& model_dir);

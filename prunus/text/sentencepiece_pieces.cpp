@@ -1,8 +1,12 @@
 #include "prunus/text/sentencepiece_pieces.h"
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "prunus/base/error.h"
+#include "prunus/io/little_endian.h"
 #include "prunus/text/utf8.h"
 
 namespace prunus::text {
@@ -66,22 +70,53 @@ class Fields {
   std::string_view bytes_;
 };
 
+Piece read_piece(std::string_view message, const std::string& where) {
+  Piece piece;
+  for (Fields fields(message, where); fields.next();) {
+    if (fields.number() == 1) piece.text = fields.bytes();
+    if (fields.number() == 2 && fields.bytes().size() == 4) {
+      const auto* bytes = reinterpret_cast<const std::byte*>(fields.bytes().data());
+      piece.score = std::bit_cast<float>(load_little<uint32_t>(bytes));
+    }
+    if (fields.number() == 3) piece.type = static_cast<int>(fields.value() & 0xFF);
+  }
+  return piece;
+}
+
+void read_trainer(std::string_view message, const std::string& where, PieceModel& model) {
+  for (Fields fields(message, where); fields.next();) {
+    if (fields.number() != 3) continue;
+    model.unigram = fields.value() == 1;
+    model.words_or_characters = fields.value() > 2;
+  }
+}
+
+void read_normalizer(std::string_view message, const std::string& where, PieceModel& model) {
+  for (Fields fields(message, where); fields.next();) {
+    if (fields.number() == 2) model.charsmap = fields.bytes();
+    if (fields.number() == 3) model.adds_space = fields.value() != 0;
+    if (fields.number() == 4) model.removes_spaces = fields.value() != 0;
+  }
+}
+
 }  // namespace
 
-std::vector<Piece> read_pieces(std::string_view content, const std::string& where) {
-  std::vector<Piece> pieces;
-  for (Fields model(content, where); model.next();) {
-    if (model.number() != 1) continue;
-    Piece piece;
-    for (Fields fields(model.bytes(), where); fields.next();) {
-      if (fields.number() == 1) piece.text = fields.bytes();
-      if (fields.number() == 3) piece.type = static_cast<int>(fields.value() & 0xFF);
-    }
-    PRUNUS_CHECK(!first_invalid_utf8(piece.text), Corrupt, where, ": piece ", pieces.size(),
+PieceModel read_piece_model(std::string_view content, const std::string& where) {
+  PieceModel model;
+  for (Fields fields(content, where); fields.next();) {
+    if (fields.number() == 2) read_trainer(fields.bytes(), where, model);
+    if (fields.number() == 3) read_normalizer(fields.bytes(), where, model);
+    if (fields.number() != 1) continue;
+    Piece piece = read_piece(fields.bytes(), where);
+    PRUNUS_CHECK(!first_invalid_utf8(piece.text), Corrupt, where, ": piece ", model.pieces.size(),
                  " is not valid UTF-8");
-    pieces.push_back(std::move(piece));
+    model.pieces.push_back(std::move(piece));
   }
-  return pieces;
+  return model;
+}
+
+std::vector<Piece> read_pieces(std::string_view content, const std::string& where) {
+  return read_piece_model(content, where).pieces;
 }
 
 }  // namespace prunus::text

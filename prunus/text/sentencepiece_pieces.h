@@ -10,12 +10,26 @@ struct Piece {
   enum Type { Normal = 1, Unknown = 2, Control = 3, UserDefined = 4, Unused = 5, Byte = 6 };
   std::string text;
   int type = Normal;
+  float score = 0;
 };
 
-/// The pieces of a sentencepiece model file in the order of their ids, read from the protocol
-/// buffer itself, as the library does not tell user-defined pieces from others.
+/// What a sentencepiece model file says.
+struct PieceModel {
+  std::vector<Piece> pieces;         ///< in the order of their ids
+  bool unigram = true;               ///< else the pair with the best score is joined first (BPE)
+  bool words_or_characters = false;  ///< neither of the two
+  bool adds_space = true;            ///< in front of a text
+  bool removes_spaces = true;        ///< several become one, those at the ends none
+  std::string charsmap;              ///< of the normalizer, may be empty
+};
+
+/// Reads the protocol buffer itself, as the library does not tell all of it.
 /// Throws Corrupt, naming `where`, for a file that breaks the format.
-/// Source: sentencepiece_model.proto, messages ModelProto and SentencePiece.
+/// Source: sentencepiece_model.proto, messages ModelProto, SentencePiece, TrainerSpec and
+/// NormalizerSpec.
+PieceModel read_piece_model(std::string_view content, const std::string& where);
+
+/// The pieces alone.
 std::vector<Piece> read_pieces(std::string_view content, const std::string& where);
 
 }  // namespace prunus::text

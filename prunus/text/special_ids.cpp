@@ -105,8 +105,16 @@ SidecarFiles::SidecarFiles(std::string model_dir)
       added_(read_if_there(inside(dir_, "added_tokens.json"))),
       model_(read_if_there(inside(dir_, "config.json"))) {}
 
+SidecarFiles::SidecarFiles(std::string source, json config)
+    : dir_(std::move(source)),
+      in_memory_(true),
+      config_(std::make_shared<const json>(std::move(config))),
+      map_(std::make_shared<const json>(json::object())),
+      added_(map_),
+      model_(map_) {}
+
 JsonView SidecarFiles::view(const std::shared_ptr<const json>& file, const char* name) const {
-  return {*file, inside(dir_, name)};
+  return {*file, in_memory_ ? dir_ : inside(dir_, name)};
 }
 
 JsonView SidecarFiles::config() const { return view(config_, kConfig); }
@@ -117,6 +125,10 @@ JsonView SidecarFiles::model() const { return view(model_, "config.json"); }
 std::vector<std::string> SidecarFiles::config_keys() const {
   std::vector<std::string> keys;
   if (config_->empty()) return keys;
+  if (in_memory_) {
+    for (const auto& [key, value] : config_->items()) keys.push_back(key);
+    return keys;
+  }
   const auto watch = [&keys](int depth, json::parse_event_t event, const json& parsed) {
     if (event == json::parse_event_t::key && depth == 1) keys.push_back(parsed.get<std::string>());
     return event != json::parse_event_t::key;  // values are not kept

@@ -21,13 +21,15 @@ using IdOf = std::function<std::optional<int64_t>(std::string_view)>;
 class SidecarFiles {
  public:
   explicit SidecarFiles(std::string model_dir);
+  /// As if `config` alone stood beside a tokenizer; `source` names it in messages.
+  SidecarFiles(std::string source, nlohmann::json config);
 
   const std::string& dir() const { return dir_; }
   JsonView config() const;  ///< tokenizer_config.json, {} where missing
   JsonView map() const;     ///< special_tokens_map.json, {} where missing
   JsonView added() const;   ///< added_tokens.json, {} where missing
   JsonView model() const;   ///< config.json, {} where missing
-  /// Keys of tokenizer_config.json as they stand in the file.
+  /// Keys of tokenizer_config.json as they stand in the file; sorted where there is no file.
   std::vector<std::string> config_keys() const;
 
   /// `tokenizer_class` of tokenizer_config.json, else of config.json, without a trailing "Fast";
@@ -48,6 +50,7 @@ class SidecarFiles {
   JsonView view(const std::shared_ptr<const nlohmann::json>& file, const char* name) const;
 
   std::string dir_;
+  bool in_memory_ = false;
   std::shared_ptr<const nlohmann::json> config_;
   std::shared_ptr<const nlohmann::json> map_;
   std::shared_ptr<const nlohmann::json> added_;

@@ -5,27 +5,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include "prunus/text/json_parts.h"
+#include "prunus/text/utf8.h"
+
 namespace prunus::text {
 namespace {
 
 using nlohmann::json;
-
-constexpr const char* kQwen2Words =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-json byte_level(bool add_prefix_space, bool use_regex) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"use_regex", use_regex}};
-}
-
-json sequence(const char* key, json parts) {
-  json whole = {{"type", "Sequence"}};
-  whole[key] = std::move(parts);
-  return whole;
-}
-
-json replace(const char* from, const char* to) {
-  return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
-}
 
 json model_options(bool spelled_in_bytes) {
   return {{"dropout", nullptr},
@@ -35,13 +21,6 @@ json model_options(bool spelled_in_bytes) {
           {"fuse_unk", !spelled_in_bytes},
           {"byte_fallback", !spelled_in_bytes},
           {"ignore_merges", false}};
-}
-
-// As sentencepiece writes: U+2581 for a space, bytes as <0x0A>.
-json marks_decoder(bool strips) {
-  json parts = json::array({replace("▁", " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
-  if (strips) parts.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
-  return sequence("decoders", std::move(parts));
 }
 
 json metaspace(const char* scheme) {
@@ -56,7 +35,7 @@ json llama_parts(const SidecarFiles& files) {
           {"pre_tokenizer", metaspace(!prefix  ? "never"
                                       : legacy ? "always"
                                                : "first")},
-          {"decoder", marks_decoder(prefix)},
+          {"decoder", marks_decoder_part(prefix)},
           {"model", model_options(false)}};
 }
 
@@ -64,20 +43,20 @@ json code_llama_parts(const SidecarFiles& files) {
   const bool prefix = files.flag("add_prefix_space").value_or(true);
   json parts = {{"normalizer", nullptr},
                 {"pre_tokenizer", metaspace(prefix ? "first" : "never")},
-                {"decoder", marks_decoder(true)},
+                {"decoder", marks_decoder_part(true)},
                 {"model", model_options(false)}};
   parts["model"]["unk_token"] = "<unk>";
   return parts;
 }
 
 json gemma_parts(const SidecarFiles&) {
-  json parts = {{"normalizer", replace(" ", "▁")},
+  json parts = {{"normalizer", replace_part(" ", kSpaceMark)},
                 {"pre_tokenizer",
                  {{"type", "Split"},
                   {"pattern", {{"String", " "}}},
                   {"behavior", "MergedWithPrevious"},
                   {"invert", false}}},
-                {"decoder", marks_decoder(false)},
+                {"decoder", marks_decoder_part(false)},
                 {"model", model_options(false)}};
   parts["model"]["unk_token"] = "<unk>";
   return parts;
@@ -86,8 +65,8 @@ json gemma_parts(const SidecarFiles&) {
 json gpt2_parts(const SidecarFiles& files) {
   const bool prefix = files.flag("add_prefix_space").value_or(false);
   return {{"normalizer", nullptr},
-          {"pre_tokenizer", byte_level(prefix, true)},
-          {"decoder", byte_level(false, true)},
+          {"pre_tokenizer", byte_level_part(prefix, true)},
+          {"decoder", byte_level_part(false, true)},
           {"model", model_options(true)}};
 }
 
@@ -99,13 +78,9 @@ json gpt_neox_parts(const SidecarFiles& files) {
 
 json qwen2_parts(const SidecarFiles& files) {
   json parts = gpt_neox_parts(files);
-  const json words = {{"type", "Split"},
-                      {"pattern", {{"Regex", kQwen2Words}}},
-                      {"behavior", "Isolated"},
-                      {"invert", false}};
   const bool prefix = files.flag("add_prefix_space").value_or(false);
-  parts["pre_tokenizer"] =
-      sequence("pretokenizers", json::array({words, byte_level(prefix, false)}));
+  parts["pre_tokenizer"] = sequence_part(
+      "pretokenizers", json::array({split_part(kQwen2Words), byte_level_part(prefix, false)}));
   return parts;
 }
 

@@ -69,7 +69,8 @@ class Tokenizer {
   int64_t vocab_size_ = 0;
 };
 
-/// Loads the tokenizer of a Hugging Face model directory. The first of these that is there is read:
+/// Loads the tokenizer of a Hugging Face model directory, or of a GGUF file (load_gguf_tokenizer).
+/// Of a directory the first of these that is there is read:
 /// tokenizer.json; tokenizer.model (sentencepiece); vocab.json with merges.txt (byte-level BPE).
 /// The ids are those of AutoTokenizer of transformers 5.24 (docs/formats/tokenizers.md): tokens
 /// that only the files beside it name are added, and a class that stock software rebuilds has its

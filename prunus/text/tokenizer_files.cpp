@@ -143,14 +143,49 @@ Loaded read_as_stock(const std::string& model_dir) {
   return loaded;
 }
 
-std::unique_ptr<JsonTokenizer> build(Loaded& loaded) {
+JsonTokenizerFile build(Loaded loaded) {
   const StockTokens tokens(loaded.files, loaded.stock);
   if (loaded.stock != nullptr) {
     loaded.document["post_processor"] =
         post_processor(loaded.document, loaded.files, tokens, loaded.stock->around, true);
   }
-  return std::make_unique<JsonTokenizer>(JsonView(loaded.document, loaded.path), loaded.files,
-                                         tokens);
+  auto tokenizer =
+      std::make_unique<JsonTokenizer>(JsonView(loaded.document, loaded.path), loaded.files, tokens);
+  return {std::make_shared<json>(std::move(loaded.document)), std::move(tokenizer),
+          tokens.contents()};
+}
+
+// By the file's own parts, as models are trained and measured, whatever class is named: those
+// classes of transformers 5 that build their parts anew lose characters on some files
+// (docs/tokenizer.md).
+JsonTokenizerFile read_tokenizer_json(const std::string& model_dir) {
+  const std::string path = (fs::path(model_dir) / "tokenizer.json").string();
+  return build({path, read_large_json(path), SidecarFiles(model_dir), nullptr});
+}
+
+JsonTokenizerFile read_vocab_and_merges(const std::string& model_dir) {
+  static constexpr std::array kGpt2Like = {"", "GPT2Tokenizer", "BartTokenizer", "CodeGenTokenizer",
+                                           "PreTrainedTokenizer"};
+  const SidecarFiles files(model_dir);
+  const std::string name = files.tokenizer_class();
+  const StockClass* stock = stock_class(files, true);
+  const bool gpt2_like = std::find(kGpt2Like.begin(), kGpt2Like.end(), name) != kGpt2Like.end();
+  if (stock == nullptr && gpt2_like) stock = find_stock_class("GPT2Tokenizer");
+  PRUNUS_CHECK(stock != nullptr && stock->name != "LlamaTokenizer", Unsupported, model_dir,
+               "/tokenizer_config.json: tokenizer_class '", name,
+               "' with vocab.json and merges.txt is not supported; save the tokenizer as "
+               "tokenizer.json (AutoTokenizer.from_pretrained(...).save_pretrained(...))");
+  const fs::path dir(model_dir);
+  json document;
+  document["model"] = {{"type", "BPE"},
+                       {"merges", read_merges_txt((dir / "merges.txt").string())},
+                       {"vocab", read_large_json((dir / "vocab.json").string())}};
+  apply(*stock, files, document);
+  const StockTokens tokens(files, stock);
+  document["post_processor"] = post_processor(document, files, tokens, stock->around, false);
+  auto tokenizer = std::make_unique<JsonTokenizer>(
+      JsonView(document, (dir / "vocab.json").string()), files, tokens);
+  return {std::make_shared<json>(std::move(document)), std::move(tokenizer), tokens.contents()};
 }
 
 }  // namespace
@@ -160,22 +195,17 @@ bool has_byte_level_part(const std::string& model_dir) {
   return fs::exists(path) && has_byte_level_part(read_large_json(path.string()));
 }
 
-// By the file's own parts, as models are trained and measured, whatever class is named: those
-// classes of transformers 5 that build their parts anew lose characters on some files
-// (docs/tokenizer.md).
 std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& model_dir) {
-  const std::string path = (fs::path(model_dir) / "tokenizer.json").string();
-  Loaded loaded{path, read_large_json(path), SidecarFiles(model_dir), nullptr};
-  return build(loaded);
+  return read_tokenizer_json(model_dir).tokenizer;
 }
 
 std::optional<json> generic_tokenizer_json(const std::string& model_dir) {
   if (!fs::exists(fs::path(model_dir) / "tokenizer.json")) return std::nullopt;
   Loaded loaded = read_as_stock(model_dir);
   if (loaded.stock == nullptr) return std::nullopt;
-  const auto tokenizer = build(loaded);
+  JsonTokenizerFile file = build(std::move(loaded));
   json list = json::array();
-  for (const AddedToken& token : tokenizer->added_tokens()) {
+  for (const AddedToken& token : file.tokenizer->added_tokens()) {
     list.push_back({{"id", token.id},
                     {"content", token.content},
                     {"single_word", token.single_word},
@@ -184,8 +214,8 @@ std::optional<json> generic_tokenizer_json(const std::string& model_dir) {
                     {"normalized", token.normalized},
                     {"special", token.special}});
   }
-  loaded.document["added_tokens"] = std::move(list);
-  return std::move(loaded.document);
+  (*file.document)["added_tokens"] = std::move(list);
+  return std::move(*file.document);
 }
 
 std::unique_ptr<Tokenizer> load_rebuilt_sentencepiece(const std::string& path,
@@ -207,27 +237,15 @@ std::unique_ptr<Tokenizer> load_rebuilt_sentencepiece(const std::string& path,
 }
 
 std::unique_ptr<Tokenizer> load_vocab_and_merges(const std::string& model_dir) {
-  static constexpr std::array kGpt2Like = {"", "GPT2Tokenizer", "BartTokenizer", "CodeGenTokenizer",
-                                           "PreTrainedTokenizer"};
-  const SidecarFiles files(model_dir);
-  const std::string name = files.tokenizer_class();
-  const StockClass* stock = stock_class(files, true);
-  const bool gpt2_like = std::find(kGpt2Like.begin(), kGpt2Like.end(), name) != kGpt2Like.end();
-  if (stock == nullptr && gpt2_like) stock = find_stock_class("GPT2Tokenizer");
-  PRUNUS_CHECK(stock != nullptr && stock->name != "LlamaTokenizer", Unsupported, model_dir,
-               "/tokenizer_config.json: tokenizer_class '", name,
-               "' with vocab.json and merges.txt is not supported; save the tokenizer as "
-               "tokenizer.json (AutoTokenizer.from_pretrained(...).save_pretrained(...))");
+  return read_vocab_and_merges(model_dir).tokenizer;
+}
+
+std::optional<JsonTokenizerFile> read_json_tokenizer(const std::string& model_dir) {
   const fs::path dir(model_dir);
-  json document;
-  document["model"] = {{"type", "BPE"},
-                       {"merges", read_merges_txt((dir / "merges.txt").string())},
-                       {"vocab", read_large_json((dir / "vocab.json").string())}};
-  apply(*stock, files, document);
-  const StockTokens tokens(files, stock);
-  document["post_processor"] = post_processor(document, files, tokens, stock->around, false);
-  return std::make_unique<JsonTokenizer>(JsonView(document, (dir / "vocab.json").string()), files,
-                                         tokens);
+  if (fs::exists(dir / "tokenizer.json")) return read_tokenizer_json(model_dir);
+  if (fs::exists(dir / "tokenizer.model")) return std::nullopt;
+  if (!fs::exists(dir / "vocab.json") || !fs::exists(dir / "merges.txt")) return std::nullopt;
+  return read_vocab_and_merges(model_dir);
 }
 
 }  // namespace prunus::text

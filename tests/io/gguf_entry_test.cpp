@@ -11,15 +11,6 @@ namespace {
 using namespace testing_io;
 using ::testing::ElementsAre;
 
-// As a file would hold it.
-std::string encoded(const GgufEntry& entry) {
-  std::string bytes = text(entry.key());
-  if (entry.is_array()) bytes += u32(9);
-  bytes += u32(static_cast<uint32_t>(entry.type()));
-  if (entry.is_array()) bytes += u64(entry.count());
-  return bytes + entry.bytes();
-}
-
 TEST(GgufEntry, HasTheBytesOfTheFormat) {
   EXPECT_EQ(encoded(GgufEntry::boolean("k", true)), text("k") + u32(7) + '\1');
   EXPECT_EQ(encoded(GgufEntry::uint32("k", 0x01020304)), text("k") + u32(4) + "\4\3\2\1");

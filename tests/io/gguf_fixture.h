@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "prunus/io/gguf_entry.h"
+
 namespace prunus::testing_io {
 
 inline std::string little(uint64_t value, int bytes) {
@@ -19,6 +21,15 @@ inline std::string text(std::string_view value) { return u64(value.size()) + std
 /// A metadata entry: key, number of the type, value as in the file.
 inline std::string entry(std::string_view key, uint32_t type, const std::string& value) {
   return text(key) + u32(type) + value;
+}
+
+/// The same of an entry made for writing.
+inline std::string encoded(const GgufEntry& one) {
+  std::string bytes = text(one.key());
+  if (one.is_array()) bytes += u32(9);
+  bytes += u32(static_cast<uint32_t>(one.type()));
+  if (one.is_array()) bytes += u64(one.count());
+  return bytes + one.bytes();
 }
 
 /// A tensor's entry; sizes as in the file, the fastest first.
