@@ -64,7 +64,8 @@ json added_tokens(const GgufVocabulary& vocabulary) {
 }
 
 json token_of(const GgufVocabulary& vocabulary, int64_t id) {
-  return {{"id", id}, {"content", vocabulary.tokens[static_cast<size_t>(id)]}};
+  const auto slot = static_cast<size_t>(id);
+  return {{"id", slot}, {"content", vocabulary.tokens[slot]}};
 }
 
 json post_processor(const GgufVocabulary& vocabulary) {
