@@ -25,6 +25,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import unicodedata
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -69,6 +70,8 @@ def texts_of(options):
             texts.append(text)
             size += len(text.encode())
     texts = [text for text in texts if text and "\0" not in text]
+    if options.nfc:
+        texts = [unicodedata.normalize("NFC", text) for text in texts]
     return texts[:options.lines] if options.lines else texts
 
 
@@ -153,6 +156,8 @@ def main():
     parser.add_argument("--bytes", type=int, default=2_000_000)
     parser.add_argument("--lines", type=int, default=0)
     parser.add_argument("--show", type=int, default=3)
+    parser.add_argument("--nfc", action="store_true",
+                        help="texts after NFC, which llama.cpp leaves out")
     parser.add_argument("--allow", action="append", default=[])
     parser.add_argument("--model-type", default="llama")
     parser.add_argument("--no-transformers-gguf", dest="transformers_gguf", action="store_false")

@@ -89,6 +89,31 @@ def gguf_seed(blocks, alignment=None):
     return head + b"\0" * (-len(head) % (alignment or 32)) + data
 
 
+def gguf_tokenizer_seed(model, pre, tokens, types, scores=None, merges=None):
+    """A GGUF file with a tokenizer alone."""
+    def text(value):
+        return struct.pack("<Q", len(value.encode())) + value.encode()
+
+    def texts(values):
+        return struct.pack("<IQ", 8, len(values)) + b"".join(text(value) for value in values)
+
+    front = "tokenizer.ggml."
+    metadata = [text(front + "model") + struct.pack("<I", 8) + text(model),
+                text(front + "pre") + struct.pack("<I", 8) + text(pre),
+                text(front + "tokens") + struct.pack("<I", 9) + texts(tokens),
+                text(front + "token_type") + struct.pack("<IIQ", 9, 5, len(types)) +
+                struct.pack(f"<{len(types)}i", *types),
+                text(front + "eos_token_id") + struct.pack("<II", 4, 0),
+                text(front + "add_bos_token") + struct.pack("<IB", 7, 1),
+                text("tokenizer.chat_template") + struct.pack("<I", 8) + text("{{ 1 }}")]
+    if scores:
+        metadata.append(text(front + "scores") + struct.pack("<IIQ", 9, 6, len(scores)) +
+                        struct.pack(f"<{len(scores)}f", *scores))
+    if merges:
+        metadata.append(text(front + "merges") + struct.pack("<I", 9) + texts(merges))
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(metadata)) + b"".join(metadata)
+
+
 def small_tokenizer(path, count=60):
     """A tokenizer.json with the first tokens of its vocabulary, and all else that it has."""
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -133,6 +158,15 @@ def seeds_of(target, shared):
         yield gguf_seed([(6, 32, 22), (7, 32, 24), (8, 32, 34), (10, 256, 84)])
         yield gguf_seed([(11, 256, 110), (12, 256, 144)])
         yield gguf_seed([(13, 256, 176), (14, 256, 210), (24, 4, 4)])
+    elif target == "gguf_tokenizer":
+        for pre in ("gpt-2", "llama-bpe", "qwen2", "deepseek-llm"):
+            yield gguf_tokenizer_seed("gpt2", pre, ["<e>", "a", "n", "an", "Ġ", "1", "[PAD6]"],
+                                      [3, 1, 1, 1, 1, 4, 5], merges=["a n", "Ġ an"])
+        spm = ["<unk>", "<s>", "</s>", "<0x0A>", "▁", "o", "n", "on", "▁on"]
+        yield gguf_tokenizer_seed("llama", "default", spm, [2, 3, 3, 6, 1, 1, 1, 1, 1],
+                                  scores=[0, 0, 0, 0, -4, -5, -6, -1, -2])
+        yield gguf_tokenizer_seed("t5", "default", spm[:3] + spm[4:], [3, 3, 2, 1, 1, 1, 1, 1],
+                                  scores=[0, 0, 0, -4, -5, -6, -1, -2])
     elif target == "regex":
         for pattern in PATTERNS:
             yield pattern.encode()
@@ -158,7 +192,7 @@ def seeds_of(target, shared):
 
 MAX_LEN = {"safetensors_header": 1024, "safetensors_index": 512, "gguf": 1024, "regex": 256,
            "config": 1200, "run_json": 1024, "adapter_config": 1400, "plan": 1024,
-           "tokenizer_json": 3072, "tokenizer_model": 1536, "chat_template": 1024}
+           "tokenizer_json": 3072, "tokenizer_model": 1536, "gguf_tokenizer": 1024, "chat_template": 1024}
 
 
 def write_seeds(target, shared, folder):

@@ -8,6 +8,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/io/gguf.h"
 #include "prunus/text/chat_spans.h"
 #include "prunus/text/gguf_tokenizer_json.h"
 #include "prunus/text/json_tokenizer.h"

@@ -40,8 +40,17 @@ std::vector<CompanionFile> small_files(const GgufVocabulary& vocabulary) {
 
 }  // namespace
 
+std::unique_ptr<Tokenizer> text::make_gguf_tokenizer(const GgufVocabulary& vocabulary,
+                                                     const std::string& where) {
+  const json document = gguf_tokenizer_json(vocabulary);
+  const SidecarFiles beside(where, gguf_tokenizer_config(vocabulary));
+  return std::make_unique<JsonTokenizer>(JsonView(document, where), beside,
+                                         StockTokens(beside, nullptr));
+}
+
 text::SidecarFiles text::gguf_sidecar_files(const std::string& path) {
-  const GgufVocabulary vocabulary = read_gguf_vocabulary(*GgufFile::open(path));
+  const auto file = GgufFile::open(path);
+  const GgufVocabulary vocabulary = read_gguf_vocabulary(file->metadata(), path);
   json config = gguf_tokenizer_config(vocabulary);
   const auto chat = vocabulary.chat_templates.find("default");
   if (!config.contains("chat_template") && chat != vocabulary.chat_templates.end()) {
@@ -51,7 +60,7 @@ text::SidecarFiles text::gguf_sidecar_files(const std::string& path) {
 }
 
 std::vector<CompanionFile> gguf_tokenizer_files(const GgufFile& file) {
-  const GgufVocabulary vocabulary = text::read_gguf_vocabulary(file);
+  const GgufVocabulary vocabulary = text::read_gguf_vocabulary(file.metadata(), file.path());
   const json document = text::gguf_tokenizer_json(vocabulary);
   std::vector<CompanionFile> files = small_files(vocabulary);
   files.insert(files.begin(), {"tokenizer.json", document.dump(1) + "\n"});
@@ -60,11 +69,7 @@ std::vector<CompanionFile> gguf_tokenizer_files(const GgufFile& file) {
 
 std::unique_ptr<Tokenizer> load_gguf_tokenizer(const std::string& path) {
   const auto file = GgufFile::open(path);
-  const GgufVocabulary vocabulary = text::read_gguf_vocabulary(*file);
-  const json document = text::gguf_tokenizer_json(vocabulary);
-  const text::SidecarFiles beside(path, text::gguf_tokenizer_config(vocabulary));
-  return std::make_unique<text::JsonTokenizer>(text::JsonView(document, path), beside,
-                                               text::StockTokens(beside, nullptr));
+  return text::make_gguf_tokenizer(text::read_gguf_vocabulary(file->metadata(), path), path);
 }
 
 }  // namespace prunus

@@ -121,7 +121,7 @@ void add_templates(const GgufVocabulary& vocabulary, std::vector<GgufEntry>& ent
 // The lists of a file's own vocabulary, made longer.
 std::vector<GgufEntry> copied(const std::string& path, const GgufTokenizerOptions& options) {
   const auto file = GgufFile::open(path);
-  const GgufVocabulary vocabulary = text::read_gguf_vocabulary(*file);  // checks it
+  const GgufVocabulary vocabulary = text::read_gguf_vocabulary(file->metadata(), path);
   PRUNUS_CHECK(options.pre.empty() || options.pre == vocabulary.pre, InvalidArgument, path,
                ": names its own tokenizer.ggml.pre, '", vocabulary.pre, "', not '", options.pre,
                "'");

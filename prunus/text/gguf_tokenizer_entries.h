@@ -13,7 +13,7 @@ struct GgufTokenizerOptions {
   /// many as the tokenizer has.
   int64_t vocab_size = 0;
   /// The name for tokenizer.ggml.pre; empty: found by the rule that cuts a text into words.
-  std::string pre;
+  std::string pre = {};
 };
 
 /// The tokenizer of a model as metadata of a GGUF file, in the order in which llama.cpp's converter

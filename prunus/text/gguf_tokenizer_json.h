@@ -1,10 +1,12 @@
 #pragma once
+#include <memory>
 #include <string>
 
 #include <nlohmann/json_fwd.hpp>
 
 #include "prunus/text/gguf_vocabulary.h"
 #include "prunus/text/special_ids.h"
+#include "prunus/text/tokenizer.h"
 
 namespace prunus::text {
 
@@ -21,6 +23,10 @@ nlohmann::json gguf_tokenizer_json(const GgufVocabulary& vocabulary);
 
 /// tokenizer_config.json beside it, for the generic tokenizer class.
 nlohmann::json gguf_tokenizer_config(const GgufVocabulary& vocabulary);
+
+/// The tokenizer that these two make; `where` names the file.
+std::unique_ptr<Tokenizer> make_gguf_tokenizer(const GgufVocabulary& vocabulary,
+                                               const std::string& where);
 
 /// What stands beside the tokenizer of the GGUF file `path`: its tokenizer_config.json, with the
 /// chat templates. Throws as gguf_tokenizer_files() and GgufFile::open().

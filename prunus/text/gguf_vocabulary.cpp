@@ -20,10 +20,14 @@ using Type = GgufTokenType;
 
 class Reader {
  public:
-  explicit Reader(const GgufFile& file) : file_(file) {}
+  Reader(const GgufMetadata& metadata, const std::string& where)
+      : metadata_(metadata), where_(where) {}
 
-  const GgufValue* find(const std::string& key) const { return file_.find_value(key); }
-  std::string place(const std::string& key) const { return file_.path() + ": " + key; }
+  const GgufValue* find(const std::string& key) const {
+    const auto found = metadata_.find(key);
+    return found == metadata_.end() ? nullptr : &found->second;
+  }
+  std::string place(const std::string& key) const { return where_ + ": " + key; }
 
   std::string utf8(const std::string& key, std::string_view text) const {
     const auto bad = first_invalid_utf8(text);
@@ -55,9 +59,11 @@ class Reader {
   }
 
  private:
-  const GgufFile& file_;
+  const GgufMetadata& metadata_;
+  const std::string& where_;
 };
 
+constexpr size_t kMaxTokenBytes = 2048;
 constexpr const char* kTokens = "tokenizer.ggml.tokens";
 constexpr const char* kTypes = "tokenizer.ggml.token_type";
 constexpr const char* kScores = "tokenizer.ggml.scores";
@@ -91,6 +97,8 @@ std::vector<std::string> read_tokens(const Reader& reader) {
     const size_t id = tokens.size();
     PRUNUS_CHECK(!first_invalid_utf8(text), Corrupt, reader.place(kTokens), ": token ", id,
                  " is not valid UTF-8");
+    PRUNUS_CHECK(text.size() <= kMaxTokenBytes, Corrupt, reader.place(kTokens), ": token ", id,
+                 " has ", text.size(), " bytes, expected at most ", kMaxTokenBytes);
     tokens.push_back(text.empty() ? c10::str("[EMPTY_", id, "]") : std::string(text));
     const auto [first, is_new] = known.emplace(tokens.back(), id);
     PRUNUS_CHECK(is_new, Corrupt, reader.place(kTokens), ": tokens ", first->second, " and ", id,
@@ -226,8 +234,8 @@ int64_t context_length(const Reader& reader) {
 
 }  // namespace
 
-GgufVocabulary read_gguf_vocabulary(const GgufFile& file) {
-  const Reader reader(file);
+GgufVocabulary read_gguf_vocabulary(const GgufMetadata& metadata, const std::string& where) {
+  const Reader reader(metadata, where);
   GgufVocabulary vocabulary{.kind = read_kind(reader)};
   vocabulary.tokens = read_tokens(reader);
   const size_t tokens = vocabulary.tokens.size();

@@ -1,12 +1,13 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "prunus/io/gguf.h"
+#include "prunus/io/gguf_value.h"
 
 namespace prunus::text {
 
@@ -45,11 +46,14 @@ struct GgufVocabulary {
   int64_t context_length = 0;  ///< 0 where the file does not say
 };
 
-/// Reads and checks the tokenizer of `file`, with llama.cpp's rules for what is not said.
+using GgufMetadata = std::map<std::string, GgufValue, std::less<>>;
+
+/// Reads and checks the tokenizer of a file's metadata, with llama.cpp's rules for what is not
+/// said; `where` names the file. A token of more than 2,048 bytes is Corrupt.
 /// Throws NotFound, Corrupt, Unsupported as gguf_tokenizer_files().
 /// Source: llama.cpp v0.4.0, llama-vocab.cpp. Differs: an id that is no token, an unknown type of a
 /// token and lists of unequal lengths are errors, not passed over.
-GgufVocabulary read_gguf_vocabulary(const GgufFile& file);
+GgufVocabulary read_gguf_vocabulary(const GgufMetadata& metadata, const std::string& where);
 
 /// Ids at which llama.cpp ends a text, EOS first, none twice: EOS, EOT, EOM, and control tokens
 /// that are spelled as one of the known ends of a turn.

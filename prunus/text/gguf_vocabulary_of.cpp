@@ -359,10 +359,15 @@ GgufVocabulary of_pieces(const std::string& dir) {
 GgufVocabulary gguf_vocabulary_of(const std::string& model_dir, const std::string& pre) {
   const auto file = read_json_tokenizer(model_dir);
   if (!file) load_tokenizer(model_dir);  // says what is missing
-  GgufVocabulary vocabulary = file ? of_json(model_dir, *file, pre) : of_pieces(model_dir);
-  set_more_ends(model_dir, vocabulary);
-  vocabulary.chat_templates = chat_template_texts(model_dir);
-  return vocabulary;
+  try {
+    GgufVocabulary vocabulary = file ? of_json(model_dir, *file, pre) : of_pieces(model_dir);
+    set_more_ends(model_dir, vocabulary);
+    vocabulary.chat_templates = chat_template_texts(model_dir);
+    return vocabulary;
+  } catch (const json::exception& error) {
+    PRUNUS_FAIL(Corrupt, model_dir,
+                ": a field of the tokenizer is not of its type: ", error.what());
+  }
 }
 
 }  // namespace prunus::text
