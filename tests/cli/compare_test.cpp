@@ -188,7 +188,7 @@ TEST_F(Compare, RefusesWhatItCannotRead) {
       R"({"model": "m", "results": [], "tasks": {"boolq": {"items": 2e72}, "p": {"boolq": 1}}})",
       "boolq: items: is 2e+72, expected a whole number");
   CompareTable table;
-  test::expect_error(ErrorKind::NotFound, "no such file",
+  test::expect_error(ErrorKind::NotFound, "no such directory or file",
                      [&] { add_argument(table, dir / "absent"); });
 }
 
