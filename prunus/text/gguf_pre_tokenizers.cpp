@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kGpt2Words =
+constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 constexpr std::string_view kLlama3Words =
@@ -39,7 +39,8 @@ constexpr std::string_view kDeepSeekLetters =
     "ᲺᲽ-"
     "Ჿ"
     "ᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨ"
-    "K-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-"
+    "K-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-"
+    "Ｚａ-"
     "ｚ𐐀-"
     "𐑏𐒰-"
     "𐓓𐓘-"
@@ -96,9 +97,9 @@ const std::vector<GgufPreTokenizer>& table() {
       {.names = {"gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"}, .splits = {kGpt4oWords}},
       {.names = {"bloom", "gpt3-finnish", "poro-chat"}, .splits = {kBloomWords}},
       {.names = {"viking"}, .splits = {kBloomWords, R"(\p{N})"}},
-      {.names = {"falcon"}, .splits = {R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Words, kThreeDigits}},
+      {.names = {"falcon"}, .splits = {R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Pattern, kThreeDigits}},
       {.names = {"default"},
-       .splits = {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Words, R"(\p{N}+)", kThreeDigits}},
+       .splits = {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)", kThreeDigits}},
       {.names = {"deepseek-llm"},
        .splits = {R"([\r\n])", kDeepSeekLetters, R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)", R"(\s+$)",
                   kHan, R"(\p{N}+)"}},
@@ -130,7 +131,7 @@ std::optional<json> steps_of(const json& part) {
     }
   } else if (type == "ByteLevel") {
     if (part.value("add_prefix_space", true)) return std::nullopt;
-    if (part.value("use_regex", true)) steps.push_back(kGpt2Words);
+    if (part.value("use_regex", true)) steps.push_back(kGpt2Pattern);
     steps.push_back("bytes");
   } else if (type == "Digits") {
     if (!part.value("individual_digits", false)) return std::nullopt;
