@@ -1,5 +1,7 @@
 #include "prunus/export/choose.h"
 
+#include <map>
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -33,12 +35,13 @@ TEST(ChooseForm, NamesTheNearestKnownWord) {
 }
 
 TEST(LegalityTable, NamesTheFormThatIsMadeForTheProgram) {
+  const std::map<std::string, std::string> expected{
+      {"transformers", "--format hf --form remote-code"},
+      {"vLLM", "--format hf --form deci-lm"},
+      {"llama.cpp", "--format gguf --form deci"}};
   for (const Json& row : legality_table(uneven())) {
-    if (row.at("legal") == true) continue;
-    const bool vllm = row.at("software") == "vLLM";
-    if (row.at("form") != "stock") continue;
-    EXPECT_EQ(row.at("alternative"),
-              vllm ? "--format hf --form deci-lm" : "--format hf --form remote-code");
+    if (row.at("legal") == true || row.at("form") != "stock") continue;
+    EXPECT_EQ(row.at("alternative"), expected.at(row.at("software").get<std::string>()));
   }
 }
 
