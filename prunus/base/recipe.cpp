@@ -18,8 +18,8 @@ namespace {
 constexpr uint64_t kMostBytes = uint64_t{1} << 20;
 
 // Those that take recipes.
-constexpr std::string_view kRecipeCommands[] = {"prune", "apply", "recover", "merge", "train",
-                                                "eval",  "bench", "import",  "export"};
+constexpr std::string_view kRecipeCommands[] = {"prune", "apply", "recover", "merge",  "train",
+                                                "eval",  "bench", "import",  "export", "verify"};
 
 enum class Type { Truth, Whole, Real, Text, List, Table, Other };
 

@@ -22,8 +22,8 @@ the same.
 
 ## Recipes
 
-`prunus prune`, `apply`, `export`, `recover`, `merge`, `train`, `eval`, `bench` and `import` read any of their options from a
-file: `--config recipe.toml` (also `--recipe`; `train` has `--recipe` alone, since its `--config` is the
+`prunus prune`, `apply`, `export`, `recover`, `merge`, `train`, `eval`, `bench`, `verify` and `import` read any of their options
+from a file: `--config recipe.toml` (also `--recipe`; `train` has `--recipe` alone, since its `--config` is the
 model's). Keys are the options' names with `_` for `-`, `model` for MODEL. They stand at top level, or in
 a table with the command's name, which wins; tables of other commands are passed over, so that one file
 serves several:

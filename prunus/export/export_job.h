@@ -11,10 +11,11 @@ namespace prunus {
 /// One whole `prunus export`: a model in another form.
 struct ExportJob {
   std::string model_dir;
-  std::string format;  ///< "hf" or "gguf"; empty: by the name of out_dir
-  std::string form;    ///< empty: the best legal one that costs nothing
-  std::string quant;   ///< gguf: type of the matrices; empty: as they are in the model
-  std::string dtype;   ///< "f32", "f16", "bf16"; empty: the dtypes of the model
+  std::string model_asked = {};  ///< as it was given, for the record
+  std::string format;            ///< "hf" or "gguf"; empty: by the name of out_dir
+  std::string form;              ///< empty: the best legal one that costs nothing
+  std::string quant;             ///< gguf: type of the matrices; empty: as they are in the model
+  std::string dtype;             ///< "f32", "f16", "bf16"; empty: the dtypes of the model
   std::string out_dir;
   bool dry_run = false;  ///< say which form it would be, write nothing
   bool force = false;    ///< replace what stands at out_dir

@@ -36,11 +36,11 @@ std::string form_help() {
 
 constexpr Option<ExportJob> kExportOptions[] = {
     {.info = {.key = "model",
-              .help = "Hugging Face model directory, or GGUF file",
+              .help = kModelHelp,
               .positional = "MODEL",
               .required = true,
               .recorded = Recorded::Yes},
-     .member = PRUNUS_MEMBER(ExportJob, model_dir)},
+     .member = PRUNUS_MODEL(ExportJob, model_dir, model_asked)},
     {.info = {.key = "format",
               .help = "what to write: hf (a directory) or gguf (a file); by default as the name of "
                       "OUT says",

@@ -20,8 +20,8 @@ bool same_mathematics(const Family& one, const Family& other) {
 bool same_constants(const ModelConfig& config, const Family& other) {
   return config.pre_norm == other.pre_norm.value &&
          config.parallel_residual == other.parallel_residual.value &&
-         config.final_norm == other.final_norm.value && !config.qk_norm && config.rotary_dim == 0 &&
-         config.attention_softcap == 0 && config.logit_softcap == 0;
+         config.final_norm == other.final_norm.value && !config.qk_norm && !other.qk_norm.value &&
+         config.rotary_dim == 0 && config.attention_softcap == 0 && config.logit_softcap == 0;
 }
 
 bool windowed(const ModelConfig& config) {

@@ -16,7 +16,8 @@ at::Device parse_device(const std::string& text, const std::string& where);
 
 /// Help of an option that names a model.
 inline constexpr const char* kModelHelp =
-    "a Hugging Face model directory, or the Hub's name of a downloaded one: org/name[@revision]";
+    "a Hugging Face model directory, a GGUF file, or the Hub's name of a downloaded model: "
+    "org/name[@revision]";
 
 /// The member of an option that names a model: `place` becomes where it lies (io/model_place.h),
 /// and `given`, for the record, what was asked for.

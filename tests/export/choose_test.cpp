@@ -45,6 +45,14 @@ TEST(LegalityTable, NamesTheFormThatIsMadeForTheProgram) {
   }
 }
 
+// Its graph normalises q and k, so a Llama's cannot be written as one.
+TEST(LegalityTable, OpenelmIsForModelsWithNormsOfQAndK) {
+  for (const Json& row : legality_table(tiny_model({}).config())) {
+    if (row.at("form") != "openelm") continue;
+    EXPECT_EQ(row.at("legal"), false) << row;
+  }
+}
+
 TEST(LegalityTable, HasARowForEachFormAndProgram) {
   for (const ModelConfig& config : {tiny_model({}).config(), uneven()}) {
     const Json table = legality_table(config);
