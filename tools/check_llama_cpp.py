@@ -83,7 +83,7 @@ class Check:
     def perplexity(self, path):
         run = self.oracle("perplexity", path, self.options.text, "--seqlen", 512, "--max-chunks",
                           self.options.chunks)
-        return json.loads(run.stdout)["perplexity"]
+        return json.loads(run.stdout)["ppl"]
 
     def quantised(self, label, model):
         base = None

@@ -17,23 +17,23 @@
 #include "prunus/base/files.h"
 #include "prunus/base/json.h"
 #include "prunus/base/run_schema.h"
+#include "prunus/base/staging.h"
 
 namespace prunus {
 namespace fs = std::filesystem;
 namespace {
 
+using staging::exists;
+using staging::kLock;
+using staging::kOut;
+using staging::parent_of;
+using staging::rename_path;
+
 constexpr const char* kHolder = ".prunus-partial";
-constexpr const char* kLock = "/lock";
-constexpr const char* kOut = "/out";        // the result under way
 constexpr const char* kOld = "/old";        // the earlier one while a commit moves files
 constexpr const char* kCommit = "/commit";  // the result is complete: a later run finishes the move
 constexpr uint64_t kRecordBytes = uint64_t{1} << 30;
 constexpr int kTries = 100;
-
-bool exists(const std::string& path) {
-  std::error_code ignored;
-  return fs::exists(fs::symlink_status(path, ignored));
-}
 
 bool is_directory(const std::string& path) {
   std::error_code ignored;
@@ -137,11 +137,6 @@ bool needs_filling(const std::string& path) {
          ::access(above.c_str(), W_OK) != 0;
 }
 
-void rename_path(const std::string& from, const std::string& to) {
-  PRUNUS_CHECK(std::rename(from.c_str(), to.c_str()) == 0, Io, to, ": cannot rename ", from,
-               " to it: ", std::strerror(errno));
-}
-
 // The record goes last: with it a directory is a result.
 void move_entries(const std::string& from, const std::string& to) {
   std::vector<fs::path> entries = entries_of(from);
@@ -154,11 +149,6 @@ void move_entries(const std::string& from, const std::string& to) {
     rename_path(entry.string(), to + "/" + entry.filename().string());
   }
   sync_path(to);
-}
-
-std::string parent_of(const std::string& path) {
-  const std::string parent = fs::path(path).parent_path().string();
-  return parent.empty() ? "." : parent;
 }
 
 void make_directory(const std::string& path) {

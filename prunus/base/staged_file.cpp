@@ -8,23 +8,17 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/staging.h"
 
 namespace prunus {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kOut = "/out";
-constexpr const char* kLock = "/lock";
-
-bool exists(const std::string& path) {
-  std::error_code ignored;
-  return fs::exists(fs::symlink_status(path, ignored));
-}
-
-std::string parent_of(const std::string& path) {
-  const std::string parent = fs::path(path).parent_path().string();
-  return parent.empty() ? "." : parent;
-}
+using staging::exists;
+using staging::kLock;
+using staging::kOut;
+using staging::parent_of;
+using staging::rename_path;
 
 // A link stays one: what it points to is replaced.
 std::string target_of(const std::string& path) {
@@ -37,11 +31,6 @@ std::string target_of(const std::string& path) {
 bool same_file(const std::string& one, const std::string& other) {
   std::error_code error;
   return fs::equivalent(one, other, error) && !error;
-}
-
-void rename_path(const std::string& from, const std::string& to) {
-  PRUNUS_CHECK(std::rename(from.c_str(), to.c_str()) == 0, Io, to, ": cannot rename ", from,
-               " to it: ", std::strerror(errno));
 }
 
 }  // namespace

@@ -15,14 +15,11 @@
 namespace prunus {
 namespace {
 
-constexpr uint32_t kVersion = 3;
 constexpr uint64_t kMaxMetadata = 1 << 16;
 constexpr uint64_t kMaxTensors = 1 << 20;
-constexpr uint64_t kMaxKeyBytes = (1 << 16) - 1;
 constexpr uint64_t kMaxNameBytes = 64;
 constexpr uint64_t kMaxStringBytes = 1 << 30;
 constexpr uint64_t kMaxArray = 1 << 30;
-constexpr uint32_t kMaxRank = 4;
 constexpr uint64_t kMaxSize = std::numeric_limits<int64_t>::max();
 constexpr uint64_t kDefaultAlignment = 32;
 constexpr uint64_t kMinMetadataBytes = 14;  // length and one byte of key, type, a one-byte value
@@ -81,9 +78,9 @@ void read_version(Reader& reader) {
   const auto version = reader.number<uint32_t>("the version");
   PRUNUS_CHECK(version == 0 || (version & 0xffff) != 0, Unsupported, reader.place(),
                ": is big-endian; only little-endian files are read");
-  PRUNUS_CHECK(version != 0, Corrupt, reader.place(), ": version is 0, expected ", kVersion);
-  PRUNUS_CHECK(version == kVersion, Unsupported, reader.place(), ": version is ", version,
-               ", expected ", kVersion, "; convert the model again with a current program");
+  PRUNUS_CHECK(version != 0, Corrupt, reader.place(), ": version is 0, expected ", kGgufVersion);
+  PRUNUS_CHECK(version == kGgufVersion, Unsupported, reader.place(), ": version is ", version,
+               ", expected ", kGgufVersion, "; convert the model again with a current program");
 }
 
 GgufValueType read_value_type(Reader& reader, const char* what) {
@@ -168,8 +165,8 @@ uint64_t tensor_bytes(const GgufTensor& tensor, const std::string& place) {
 // Sizes as in the file, the fastest first; turned round.
 std::vector<int64_t> read_shape(Reader& reader) {
   const auto rank = reader.number<uint32_t>("the number of dimensions");
-  PRUNUS_CHECK(rank <= kMaxRank, Corrupt, reader.place(), " has ", rank, " dimensions, at most ",
-               kMaxRank, " are allowed");
+  PRUNUS_CHECK(rank <= kMaxGgufRank, Corrupt, reader.place(), " has ", rank,
+               " dimensions, at most ", kMaxGgufRank, " are allowed");
   std::vector<int64_t> shape(rank);
   for (auto size = shape.rbegin(); size != shape.rend(); ++size) {
     const auto value = reader.number<uint64_t>("a size");
@@ -205,7 +202,7 @@ void read_metadata(Reader& reader, uint64_t count, std::span<const std::byte> fi
                    GgufHeader& header) {
   for (uint64_t i = 0; i < count; ++i) {
     reader.enter(c10::str("metadata ", i + 1, " of ", count));
-    std::string key(reader.text("the length of the key", kMaxKeyBytes));
+    std::string key(reader.text("the length of the key", kMaxGgufKeyBytes));
     PRUNUS_CHECK(!key.empty(), Corrupt, reader.place(), " has no key");
     reader.enter("metadata " + quote(key));
     PRUNUS_CHECK(!header.metadata.contains(key), Corrupt, reader.place(), ": duplicate key");

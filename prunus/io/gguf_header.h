@@ -12,6 +12,10 @@
 
 namespace prunus {
 
+inline constexpr uint32_t kGgufVersion = 3;
+inline constexpr uint32_t kMaxGgufRank = 4;
+inline constexpr uint64_t kMaxGgufKeyBytes = (1 << 16) - 1;
+
 /// Where one tensor lies in a GGUF file, and how to read it.
 struct GgufTensor {
   std::string name;

@@ -14,16 +14,14 @@
 
 #include "prunus/base/checked.h"
 #include "prunus/base/error.h"
+#include "prunus/io/gguf_header.h"
 #include "prunus/io/little_endian.h"
 #include "prunus/io/quote.h"
 
 namespace prunus {
 namespace {
 
-constexpr uint32_t kVersion = 3;
-constexpr size_t kMaxRank = 4;
-constexpr size_t kMaxKeyBytes = 65535;
-constexpr size_t kMaxNameBytes = 63;  // llama.cpp's 64 with a zero at the end
+constexpr size_t kMaxWrittenName = 63;  // llama.cpp's 64 with a zero at the end
 
 void append_text(std::string& bytes, std::string_view text) {
   append_little(bytes, uint64_t{text.size()});
@@ -31,13 +29,13 @@ void append_text(std::string& bytes, std::string_view text) {
 }
 
 void check_tensor(const GgufTensorPlan& tensor) {
-  PRUNUS_CHECK(!tensor.name.empty() && tensor.name.size() <= kMaxNameBytes, InvalidArgument,
+  PRUNUS_CHECK(!tensor.name.empty() && tensor.name.size() <= kMaxWrittenName, InvalidArgument,
                "tensor ", quote(tensor.name), ": the name has ", tensor.name.size(),
-               " bytes, expected 1 to ", kMaxNameBytes);
+               " bytes, expected 1 to ", kMaxWrittenName);
   PRUNUS_CHECK(tensor.type != nullptr, InvalidArgument, "tensor ", quote(tensor.name),
                " has no type");
-  PRUNUS_CHECK(tensor.shape.size() <= kMaxRank, InvalidArgument, "tensor ", quote(tensor.name),
-               " has ", tensor.shape.size(), " dimensions, GGUF holds at most ", kMaxRank);
+  PRUNUS_CHECK(tensor.shape.size() <= kMaxGgufRank, InvalidArgument, "tensor ", quote(tensor.name),
+               " has ", tensor.shape.size(), " dimensions, GGUF holds at most ", kMaxGgufRank);
   std::optional<uint64_t> values = 1;
   for (const int64_t size : tensor.shape) {
     PRUNUS_CHECK(size > 0, InvalidArgument, "tensor ", quote(tensor.name), " has the sizes [",
@@ -69,9 +67,9 @@ uint64_t padded(uint64_t bytes, uint64_t alignment) {
 void check_keys(const std::vector<GgufEntry>& metadata) {
   std::set<std::string_view> keys;
   for (const GgufEntry& entry : metadata) {
-    PRUNUS_CHECK(!entry.key().empty() && entry.key().size() <= kMaxKeyBytes, InvalidArgument,
+    PRUNUS_CHECK(!entry.key().empty() && entry.key().size() <= kMaxGgufKeyBytes, InvalidArgument,
                  "metadata ", quote(entry.key()), ": the key has ", entry.key().size(),
-                 " bytes, expected 1 to ", kMaxKeyBytes);
+                 " bytes, expected 1 to ", kMaxGgufKeyBytes);
     PRUNUS_CHECK(keys.insert(entry.key()).second, InvalidArgument, "metadata ", quote(entry.key()),
                  " is given twice");
   }
@@ -101,7 +99,7 @@ void append_entry(std::string& bytes, const GgufEntry& entry) {
 std::string header_bytes(const std::vector<GgufEntry>& metadata,
                          const std::vector<GgufTensorPlan>& plan, uint64_t alignment) {
   std::string bytes = "GGUF";
-  append_little(bytes, kVersion);
+  append_little(bytes, kGgufVersion);
   append_little(bytes, uint64_t{plan.size()});
   append_little(bytes, uint64_t{metadata.size()});
   for (const GgufEntry& entry : metadata) append_entry(bytes, entry);

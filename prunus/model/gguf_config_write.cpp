@@ -16,7 +16,7 @@ constexpr int64_t kMostLayers = 512;  // of llama.cpp
 
 using Reasons = std::vector<std::string>;
 
-bool close(double a, double b) { return std::abs(a - b) <= 1e-6 * std::abs(b); }
+bool nearly(double a, double b) { return std::abs(a - b) <= 1e-6 * std::abs(b); }
 
 // Weights that the architecture has no tensor for.
 void note_weights(const ModelConfig& config, const GgufArchitecture& architecture,
@@ -73,7 +73,7 @@ void note_rope(const ModelConfig& config, const GgufArchitecture& architecture, 
     reasons.push_back("rotary scaling of type longrope");
   }
   const bool plain_yarn =
-      rope.truncate && close(rope.attention_factor, 0.1 * std::log(rope.factor) + 1.0);
+      rope.truncate && nearly(rope.attention_factor, 0.1 * std::log(rope.factor) + 1.0);
   if (rope.kind == Rope::Kind::Yarn && !plain_yarn) {
     reasons.push_back("yarn with an attention factor of its own");
   }
@@ -85,12 +85,12 @@ void note_constants(const ModelConfig& config, const GgufArchitecture& architect
   const Family& family = *config.family;
   const double scale =
       family.embedding_scale ? std::sqrt(static_cast<double>(config.hidden_size)) : 1.0;
-  if (!close(config.embedding_scale, scale)) reasons.push_back("embeddings of another scale");
+  if (!nearly(config.embedding_scale, scale)) reasons.push_back("embeddings of another scale");
   const bool wide =
       architecture.layers_with_wide_scores == static_cast<int64_t>(config.layers.size());
   const int64_t divisor =
       wide ? config.hidden_size / config.layers[0].num_attention_heads : config.head_dim;
-  if (config.score_divisor != 0 && !close(config.score_divisor, static_cast<double>(divisor))) {
+  if (config.score_divisor != 0 && !nearly(config.score_divisor, static_cast<double>(divisor))) {
     reasons.push_back(
         c10::str("scores divided by the root of ", config.score_divisor, ", not of ", divisor));
   }

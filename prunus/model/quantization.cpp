@@ -36,7 +36,7 @@ constexpr Advice kAdvice[] = {
     {"torchao", kUnquantized},
 };
 
-std::string text_at(const Json& object, const char* key) {
+std::string word_at(const Json& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
@@ -94,9 +94,9 @@ void read_compressed_tensors(const Json& json, const std::string& where,
       refuse("compressed-tensors, " + format, quantization.method, where);
     }
   };
-  check_format(text_at(json, "format"));
+  check_format(word_at(json, "format"));
   const Json sparsity = json.value("sparsity_config", Json());
-  const std::string sparse = sparsity.is_object() ? text_at(sparsity, "format") : "";
+  const std::string sparse = sparsity.is_object() ? word_at(sparsity, "format") : "";
   if (!sparse.empty() && sparse != "dense") {
     refuse("compressed-tensors, " + sparse, quantization.method, where);
   }
@@ -104,7 +104,7 @@ void read_compressed_tensors(const Json& json, const std::string& where,
   if (!groups.is_object()) return;
   for (const auto& [name, group] : groups.items()) {
     if (!group.is_object()) continue;
-    check_format(text_at(group, "format"));
+    check_format(word_at(group, "format"));
     const Json weights = group.value("weights", Json());
     if (!weights.is_object()) continue;
     const Json bits = weights.value("num_bits", Json(8));
@@ -115,12 +115,12 @@ void read_compressed_tensors(const Json& json, const std::string& where,
 }
 
 void read_modelopt(const Json& json, const std::string& where, const Quantization& quantization) {
-  const std::string algorithm = text_at(json, "quant_algo");
+  const std::string algorithm = word_at(json, "quant_algo");
   if (algorithm != "FP8") refuse("modelopt, " + algorithm, quantization.method, where);
 }
 
 std::string method_of(const Json& json) {
-  const std::string method = text_at(json, "quant_method");
+  const std::string method = word_at(json, "quant_method");
   if (!method.empty()) return method;
   const bool bits_and_bytes = flag_at(json, "load_in_4bit") || flag_at(json, "load_in_8bit");
   return bits_and_bytes ? "bitsandbytes" : "of no known method";  // written before 2024

@@ -194,6 +194,7 @@ TEST_F(OptionsExample, FillsJobsInTheLibraryToo) {
   EXPECT_EQ(prune.options.ratio, 0.25);
   EXPECT_EQ(prune.options.seed, 7U);
   EXPECT_EQ(prune.recipe, plum);
+  fs::create_directory(dir / "smaller");  // a recipe is read where its models stand
   RecoverJob recover = recover_defaults(RecoverMode::Full, "");
   recover.lora.r = 4;
   read_recipe(plum, recover_table, recover);

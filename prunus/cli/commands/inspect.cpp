@@ -30,7 +30,8 @@ void run(const Options& options) {
   const Json report = [&] {
     try {
       Json record = run_inspect(options.model);
-      record["forms"] = legality_table(open_for_inspection(options.model).model.config());
+      record["forms"] =
+          legality_table(open_for_inspection(locate_model(options.model).path).model.config());
       return record;
     } catch (const Error& error) {
       // What the files say can be shown of any checkpoint; why no more, main() says.
