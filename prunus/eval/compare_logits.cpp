@@ -11,7 +11,7 @@
 namespace prunus {
 namespace {
 
-constexpr int64_t kLogitBytes = int64_t{32} << 20;
+constexpr int64_t kComparedLogitBytes = int64_t{32} << 20;
 
 struct Sums {
   double abs_diff = 0, kl = 0, agreeing = 0, nll = 0, other_nll = 0;
@@ -105,7 +105,7 @@ void compare_part(const ScoringModel& first, const ScoringModel& other, const Ev
   const std::vector<at::Tensor> kept = hidden_of(first, text);
   const LmHead head(first.model, first.device);
   const int64_t widest = std::max(first.model.config().vocab_size, other.model.config().vocab_size);
-  const int64_t step = std::max<int64_t>(1, kLogitBytes / 4 / widest);
+  const int64_t step = std::max<int64_t>(1, kComparedLogitBytes / 4 / widest);
   size_t next = 0;
   for_each_scored_batch(other, text, [&](const LmHead& other_head, const ScoredBatch& batch) {
     const at::Tensor hidden = kept.at(next++);

@@ -25,9 +25,7 @@ class StagedFileTest : public ::testing::Test {
   ~StagedFileTest() override { fs::remove_all(dir_); }
 
   std::string path(const std::string& name) const { return dir_ + "/" + name; }
-  static void put(const std::string& path, const std::string& text) {
-    std::ofstream(path) << text;
-  }
+  static void put(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
   std::string refusal(StagedFile::Options options) {
     try {
       const StagedFile file(std::move(options));
