@@ -15,6 +15,28 @@
 namespace prunus {
 namespace {
 
+// In which form the result is written, for a job with a member `form`.
+#define PRUNUS_FORM_OPTIONS(Job)                                                            \
+  {.info = {.key = "form",                                                                  \
+            .help = "write it as `prunus export --form` would: stock, shell, remote-code "  \
+                    "or deci-lm; of a GGUF file stock, deci, openelm or shell (layers of "  \
+                    "different sizes: a form that only Prunus "                             \
+                    "reads)",                                                               \
+            .recorded = Recorded::Yes},                                                     \
+   .member = PRUNUS_MEMBER(Job, form)},                                                     \
+  {                                                                                         \
+    .info = {.key = "remote-code",                                                          \
+             .help = "the same as --form remote-code: modeling_prunus.py beside the model", \
+             .excludes = "form",                                                            \
+             .recorded = Recorded::No},                                                     \
+    .member = FlagMember<Job> {                                                             \
+      +[](Job& job, bool on) {                                                              \
+        if (on) job.form = "remote-code";                                                   \
+      },                                                                                    \
+          +[](const Job& job) { return job.form == "remote-code"; }                         \
+    }                                                                                       \
+  }
+
 using Row = Option<PruneJob, PruneRecipe>;
 
 int64_t parse_number(std::string_view text, const std::string& where, const std::string& whole,
@@ -366,22 +388,7 @@ constexpr Row kOptions[] = {
               .help = "go on where an interrupted or killed run of the same command stopped",
               .recorded = Recorded::No},
      .member = PRUNUS_MEMBER(PruneJob, resume)},
-    {.info = {.key = "form",
-              .help = "write it as `prunus export --form` would: stock, shell, remote-code "
-                      "or deci-lm; of a GGUF file stock, deci, openelm or shell (layers of "
-                      "different sizes: a form that only Prunus "
-                      "reads)",
-              .recorded = Recorded::Yes},
-     .member = PRUNUS_MEMBER(PruneJob, form)},
-    {.info = {.key = "remote-code",
-              .help = "the same as --form remote-code: modeling_prunus.py beside the model",
-              .excludes = "form",
-              .recorded = Recorded::No},
-     .member =
-         FlagMember<PruneJob>{+[](PruneJob& job, bool on) {
-                                if (on) job.form = "remote-code";
-                              },
-                              +[](const PruneJob& job) { return job.form == "remote-code"; }}},
+    PRUNUS_FORM_OPTIONS(PruneJob),
     {.info = {.key = "dry-run",
               .help = "write OUT/plan.json, show who would open the result, and stop; see `prunus "
                       "apply`",
@@ -411,22 +418,7 @@ constexpr Option<ApplyJob> kApplyOptions[] = {
               .recorded = Recorded::Yes},
      .member = PRUNUS_MEMBER(ApplyJob, out_dir)},
     PRUNUS_RECIPE_OPTION(ApplyJob, "config", "recipe"),
-    {.info = {.key = "form",
-              .help = "write it as `prunus export --form` would: stock, shell, remote-code "
-                      "or deci-lm; of a GGUF file stock, deci, openelm or shell (layers of "
-                      "different sizes: a form that only Prunus "
-                      "reads)",
-              .recorded = Recorded::Yes},
-     .member = PRUNUS_MEMBER(ApplyJob, form)},
-    {.info = {.key = "remote-code",
-              .help = "the same as --form remote-code: modeling_prunus.py beside the model",
-              .excludes = "form",
-              .recorded = Recorded::No},
-     .member =
-         FlagMember<ApplyJob>{+[](ApplyJob& job, bool on) {
-                                if (on) job.form = "remote-code";
-                              },
-                              +[](const ApplyJob& job) { return job.form == "remote-code"; }}},
+    PRUNUS_FORM_OPTIONS(ApplyJob),
     {.info = {.key = "force",
               .help = "replace OUT where it is an earlier result",
               .recorded = Recorded::No},
