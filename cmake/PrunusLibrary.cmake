@@ -8,7 +8,7 @@ function(prunus_library folder)
   add_library(Prunus::prunus_${folder} ALIAS prunus_${folder})
   prunus_configure(prunus_${folder})
   set_target_properties(prunus_${folder} PROPERTIES UNITY_BUILD ${PRUNUS_UNITY}
-                        UNITY_BUILD_BATCH_SIZE 8)
+                        UNITY_BUILD_BATCH_SIZE 0)
   file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/prunus/${folder}/*.h)
   target_sources(prunus_${folder} PUBLIC FILE_SET HEADERS BASE_DIRS ${CMAKE_SOURCE_DIR}
                  FILES ${headers})

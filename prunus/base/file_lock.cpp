@@ -17,7 +17,7 @@
 namespace prunus {
 namespace {
 
-constexpr int kTries = 100;  // each lost to a process that removed the file in between
+constexpr int kLockTries = 100;  // each lost to a process that removed the file in between
 
 std::string host_name() {
   std::array<char, 256> name{};
@@ -84,7 +84,7 @@ int open_or_make(const std::string& path) {
 }  // namespace
 
 std::optional<FileLock> FileLock::take(const std::string& path) {
-  for (int tries = 0; tries < kTries; ++tries) {
+  for (int tries = 0; tries < kLockTries; ++tries) {
     FileLock lock(open_or_make(path), "");
     if (::flock(lock.file_, LOCK_EX | LOCK_NB) == 0) {
       if (!still_there(lock.file_, path)) continue;
@@ -96,7 +96,8 @@ std::optional<FileLock> FileLock::take(const std::string& path) {
     PRUNUS_CHECK(flock_is_missing(errno), Io, path, ": cannot lock: ", std::strerror(errno));
     return take_by_name(path);
   }
-  PRUNUS_FAIL(Io, path, ": cannot lock: it was removed ", kTries, " times while this was tried");
+  PRUNUS_FAIL(Io, path, ": cannot lock: it was removed ", kLockTries,
+              " times while this was tried");
 }
 
 std::optional<FileLock> FileLock::take_in(const std::string& folder) {
@@ -108,19 +109,19 @@ std::optional<FileLock> FileLock::take_in(const std::string& folder) {
     const auto type = std::filesystem::status(folder, ignored).type();
     const bool blocked = type != std::filesystem::file_type::not_found &&
                          type != std::filesystem::file_type::directory;
-    if (error == std::errc::file_exists && !blocked && tries < kTries) continue;
+    if (error == std::errc::file_exists && !blocked && tries < kLockTries) continue;
     PRUNUS_CHECK(!error, Io, folder, ": cannot create directory: ", error.message());
     try {
       return take(folder + "/lock");
     } catch (const Error& missing) {
-      if (missing.kind() != ErrorKind::NotFound || tries >= kTries) throw;
+      if (missing.kind() != ErrorKind::NotFound || tries >= kLockTries) throw;
     }
   }
 }
 
 std::optional<FileLock> FileLock::take_by_name(const std::string& path) {
   const std::string held = path + ".held";
-  for (int tries = 0; tries < kTries; ++tries) {
+  for (int tries = 0; tries < kLockTries; ++tries) {
     const int file = ::open(held.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (file >= 0) {
       sign(file);

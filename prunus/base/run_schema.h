@@ -50,6 +50,7 @@ inline constexpr const char* kValidLossWritten = "valid_loss_written";
 inline constexpr const char* kModel = "model";
 inline constexpr const char* kResults = "results";
 inline constexpr const char* kTasks = "tasks";
+inline constexpr const char* kLlmPrunerTable = "llm_pruner_table";  ///< in kTasks: the means
 inline constexpr const char* kRelative = "relative";
 inline constexpr const char* kKl = "kl";
 // Of bench.

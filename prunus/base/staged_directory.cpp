@@ -33,7 +33,7 @@ constexpr const char* kHolder = ".prunus-partial";
 constexpr const char* kOld = "/old";        // the earlier one while a commit moves files
 constexpr const char* kCommit = "/commit";  // the result is complete: a later run finishes the move
 constexpr uint64_t kRecordBytes = uint64_t{1} << 30;
-constexpr int kTries = 100;
+constexpr int kNumbers = 100;
 
 bool is_directory(const std::string& path) {
   std::error_code ignored;
@@ -306,7 +306,7 @@ void StagedDirectory::move_up() {
 std::string StagedDirectory::rescue() {
   if (!is_directory(staging_)) return "";
   std::error_code error;
-  for (int number = 1; number < kTries; ++number) {
+  for (int number = 1; number < kNumbers; ++number) {
     const char* name = in_place_ ? "/.prunus-result-" : ".result-";
     const std::string place = c10::str(path_, name, number);
     if (exists(place)) continue;

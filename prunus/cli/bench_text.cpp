@@ -13,17 +13,15 @@ namespace {
 
 using Align = TextTable::Align;
 
-double number(const Json& json, const char* key) { return json.at(key).get<double>(); }
 std::string whole(const Json& json, const char* key) {
   return with_commas(json.at(key).get<int64_t>());
 }
-std::string word(const Json& json, const char* key) { return json.at(key).get<std::string>(); }
 
 // "12.3 (11.9 to 12.8)"
 std::string spread(const Json& json, int decimals, const char* unit = "") {
-  return c10::str(fixed(number(json, "median"), decimals), unit, " (",
-                  fixed(number(json, "min"), decimals), " to ",
-                  fixed(number(json, "max"), decimals), ")");
+  return c10::str(fixed(number_at(json, "median"), decimals), unit, " (",
+                  fixed(number_at(json, "min"), decimals), " to ",
+                  fixed(number_at(json, "max"), decimals), ")");
 }
 
 std::string sizes_text(const Json& models) {
@@ -34,10 +32,10 @@ std::string sizes_text(const Json& models) {
                    {"as"},
                    {"MACs, 64 tokens"}});
   for (const Json& model : models) {
-    table.add({word(model, "model"), whole(model, "parameters"),
-               decimal_bytes(number(model, "bytes")),
-               decimal_bytes(number(model, "resident_bytes")), word(model, "resident_dtype"),
-               decimal_count(number(model, "macs_64_tokens"))});
+    table.add({word_at(model, "model"), whole(model, "parameters"),
+               decimal_bytes(number_at(model, "bytes")),
+               decimal_bytes(number_at(model, "resident_bytes")), word_at(model, "resident_dtype"),
+               decimal_count(number_at(model, "macs_64_tokens"))});
   }
   return table.text();
 }
@@ -52,11 +50,11 @@ std::string speeds_text(const Json& model) {
                    {"decode tokens/s"}});
   for (const Json& one : model.at("cases")) {
     table.add({whole(one, "batch"), whole(one, "prompt_tokens"), whole(one, "new_tokens"),
-               decimal_bytes(number(one, "kv_bytes")),
+               decimal_bytes(number_at(one, "kv_bytes")),
                spread(one.at("prefill_tokens_per_second"), 1), spread(one.at("first_token_ms"), 2),
                spread(one.at("decode_tokens_per_second"), 1)});
   }
-  return word(model, "model") + ": median (min to max)\n" + table.text();
+  return word_at(model, "model") + ": median (min to max)\n" + table.text();
 }
 
 constexpr std::pair<const char*, const char*> kParts[] = {
@@ -82,7 +80,7 @@ std::string parts_text(const Json& models, size_t place) {
     for (const char* stage : {"prefill", "decode_step"}) {
       std::vector<double> times;
       for (const Json& model : models) {
-        times.push_back(number(model.at("cases")[place].at("breakdown").at(stage), key));
+        times.push_back(number_at(model.at("cases")[place].at("breakdown").at(stage), key));
         cells.push_back(fixed(times.back(), 3));
       }
       if (two) cells.push_back(fixed(times[0] / times[1], 2) + "x");
@@ -105,9 +103,9 @@ std::string ratios_text(const Json& ratios) {
     const Json& prefill = one.at("prefill");
     const Json& decode = one.at("decode");
     table.add({whole(one, "batch"), whole(one, "prompt_tokens"), spread(prefill, 2, "x"),
-               fixed(number(prefill, "ideal_macs"), 2) + "x", spread(decode, 2, "x"),
-               fixed(number(decode, "ideal_bytes"), 2) + "x",
-               fixed(number(decode, "ideal_macs"), 2) + "x"});
+               fixed(number_at(prefill, "ideal_macs"), 2) + "x", spread(decode, 2, "x"),
+               fixed(number_at(decode, "ideal_bytes"), 2) + "x",
+               fixed(number_at(decode, "ideal_macs"), 2) + "x"});
   }
   return "Speed of the second model over the first, of runs in turn: median (min to max)\n" +
          table.text();
@@ -117,16 +115,16 @@ std::string ratios_text(const Json& ratios) {
 
 std::string bench_text(const Json& report) {
   const Json& models = report.at("models");
-  std::string text = c10::str(word(report, "device"), ", ", whole(report, "threads"),
+  std::string text = c10::str(word_at(report, "device"), ", ", whole(report, "threads"),
                               " threads, greedy decoding of random prompts, ",
                               whole(report.at("options"), "repeat"), " runs\n\n");
   text += sizes_text(models) + '\n';
   for (const Json& model : models) text += speeds_text(model) + '\n';
   for (size_t i = 0; i < models[0].at("cases").size(); ++i) text += parts_text(models, i) + '\n';
   if (report.contains("ratios")) text += ratios_text(report.at("ratios")) + '\n';
-  text += "peak memory " + decimal_bytes(number(report, "peak_memory_bytes"));
+  text += "peak memory " + decimal_bytes(number_at(report, "peak_memory_bytes"));
   if (report.contains("peak_device_bytes")) {
-    text += ", on the device " + decimal_bytes(number(report, "peak_device_bytes"));
+    text += ", on the device " + decimal_bytes(number_at(report, "peak_device_bytes"));
   }
   return text + (models.size() == 2 ? ", both models\n" : "\n");
 }

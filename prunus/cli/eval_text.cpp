@@ -6,12 +6,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "prunus/base/run_schema.h"
 #include "prunus/cli/text_table.h"
 
 namespace prunus {
 namespace {
 
-constexpr const char* kTable = "llm_pruner_table";
 using Align = TextTable::Align;
 
 std::string number(const char* format, double value) {
@@ -25,10 +25,6 @@ std::string error_of(const Json& json, const char* key, const char* format, doub
   const Json value = json.value(key, Json());
   return value.is_number() ? "+- " + number(format, factor * value.get<double>()) : "";
 }
-
-double at(const Json& json, const char* key) { return json.at(key).get<double>(); }
-
-std::string text_at(const Json& json, const char* key) { return json.at(key).get<std::string>(); }
 
 // "97.31 %" of the unpruned model's, or nothing.
 std::string relative_of(const Json& json, const std::string& key) {
@@ -48,9 +44,9 @@ void print_perplexities(const Json& results) {
   const auto row = [&](const Json& one, const char* key, const char* error, const char* format) {
     if (!one.contains(key)) return;
     const std::string relative = relative_of(one.value("relative", Json::object()), key);
-    table.add({text_at(one, "protocol"), key, number(format, at(one, key)),
+    table.add({word_at(one, "protocol"), key, number(format, number_at(one, key)),
                error_of(one, error, format), with_commas(one.at("tokens").get<int64_t>()),
-               number("%.2f", at(one, "seconds")), text_at(one, "file"),
+               number("%.2f", number_at(one, "seconds")), word_at(one, "file"),
                relative.empty() ? "" : "(" + relative + " of the unpruned)"});
   };
   for (const Json& one : results) {
@@ -72,11 +68,11 @@ void print_tasks(const Json& tasks, const Json& relative) {
                    {"shots"},
                    {relative.empty() ? "" : "of the unpruned"}});
   for (const auto& [name, figures] : tasks.items()) {
-    if (name == kTable) continue;
+    if (name == run_key::kLlmPrunerTable) continue;
     const Json fraction = relative.value(name, Json::object());
     const auto row = [&, &task = name, &task_figures = figures](const char* key, bool share) {
       if (!task_figures.contains(key)) return;
-      table.add({task, key, number("%.2f", (share ? 100 : 1) * at(task_figures, key)),
+      table.add({task, key, number("%.2f", (share ? 100 : 1) * number_at(task_figures, key)),
                  error_of(task_figures, c10::str(key, "_stderr").c_str(), "%.2f", 100),
                  with_commas(task_figures.at("items").get<int64_t>()),
                  std::to_string(task_figures.at("few_shot").get<int64_t>()),
@@ -100,7 +96,7 @@ void print_llm_pruner_table(const Json& table, const Json& relative) {
   std::vector<std::string> fractions{"of the unpruned"};
   for (const auto& [key, title] : kColumns) {
     columns.push_back({title});
-    values.push_back(number("%.2f", 100 * at(table, key)));
+    values.push_back(number("%.2f", 100 * number_at(table, key)));
     fractions.push_back(relative_of(relative, key));
   }
   TextTable text(columns);
@@ -114,16 +110,17 @@ void print_divergence(const Json& kl) {
   const std::string bound = kl.at("exact").get<bool>()
                                 ? ""
                                 : c10::str("(top ", kl.at("top_k").dump(), ": a lower bound)");
-  table.add({"KL(dense || model), nats a token", number("%.6f", at(kl, "kl_per_token")),
+  table.add({"KL(dense || model), nats a token", number("%.6f", number_at(kl, "kl_per_token")),
              error_of(kl, "kl_per_token_stderr", "%.6f"), bound});
-  table.add({"same likeliest token", number("%.2f %%", 100 * at(kl, "top1_agreement")),
+  table.add({"same likeliest token", number("%.2f %%", 100 * number_at(kl, "top1_agreement")),
              error_of(kl, "top1_agreement_stderr", "%.2f %%", 100), ""});
-  table.add({"perplexity", number("%.4f", at(kl, "ppl")), error_of(kl, "ppl_stderr", "%.4f"), ""});
-  table.add({"perplexity of the dense model", number("%.4f", at(kl, "dense_ppl")),
+  table.add(
+      {"perplexity", number("%.4f", number_at(kl, "ppl")), error_of(kl, "ppl_stderr", "%.4f"), ""});
+  table.add({"perplexity of the dense model", number("%.4f", number_at(kl, "dense_ppl")),
              error_of(kl, "dense_ppl_stderr", "%.4f"), ""});
   std::fputs(table.text().c_str(), stdout);
-  std::printf("  (%s, %s tokens of %s)\n", text_at(kl, "protocol").c_str(),
-              with_commas(kl.at("tokens").get<int64_t>()).c_str(), text_at(kl, "file").c_str());
+  std::printf("  (%s, %s tokens of %s)\n", word_at(kl, "protocol").c_str(),
+              with_commas(kl.at("tokens").get<int64_t>()).c_str(), word_at(kl, "file").c_str());
 }
 
 }  // namespace
@@ -143,9 +140,10 @@ void print_evaluation(const Json& evaluation) {
     const Json relative = evaluation.value("relative", Json::object());
     begin_part();
     print_tasks(tasks, relative);
-    if (tasks.contains(kTable)) {
+    if (tasks.contains(run_key::kLlmPrunerTable)) {
       begin_part();
-      print_llm_pruner_table(tasks.at(kTable), relative.value(kTable, Json::object()));
+      print_llm_pruner_table(tasks.at(run_key::kLlmPrunerTable),
+                             relative.value(run_key::kLlmPrunerTable, Json::object()));
     }
   }
   if (evaluation.contains("kl")) {

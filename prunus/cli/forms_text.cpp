@@ -13,14 +13,12 @@
 namespace prunus {
 namespace {
 
-std::string word(const Json& json, const char* key) { return json.at(key).get<std::string>(); }
-
 std::string said(const Json& row) {
   if (row.at("legal") == true) {
-    return "yes: " + word(row, "how") + (row.contains("on_request") ? " [on request]" : "");
+    return "yes: " + word_at(row, "how") + (row.contains("on_request") ? " [on request]" : "");
   }
-  return "no: " + word(row, "why") +
-         (row.contains("alternative") ? "; instead " + word(row, "alternative") : "");
+  return "no: " + word_at(row, "why") +
+         (row.contains("alternative") ? "; instead " + word_at(row, "alternative") : "");
 }
 
 // At blanks, so that a line of the table fits a terminal.
@@ -45,8 +43,8 @@ std::string forms_text(const Json& table) {
   using Align = TextTable::Align;
   TextTable text({{"opened by", Align::Left}, {"form", Align::Left}, {"", Align::Left}});
   for (const Json& row : table) {
-    std::string software = word(row, "software");
-    std::string form = word(row, "format") + " " + word(row, "form");
+    std::string software = word_at(row, "software");
+    std::string form = word_at(row, "format") + " " + word_at(row, "form");
     for (const std::string& line : wrapped(said(row))) {
       text.add({software, form, line});
       software = form = "";
@@ -57,7 +55,8 @@ std::string forms_text(const Json& table) {
 
 void print_export_summary(const Json& record) {
   const Json& form = record.at("form");
-  std::printf("%-16s %s %s\n", "form", word(form, "format").c_str(), word(form, "form").c_str());
+  std::printf("%-16s %s %s\n", "form", word_at(form, "format").c_str(),
+              word_at(form, "form").c_str());
   if (record.contains("result")) {
     print_sizes(record.at("source"), record.at("result"));
     std::printf("%-16s %s (reopened, logits equal)\n", "written",

@@ -15,10 +15,8 @@ namespace {
 using Align = TextTable::Align;
 
 int64_t integer(const Json& json, const char* key) { return json.at(key).get<int64_t>(); }
-double number(const Json& json, const char* key) { return json.at(key).get<double>(); }
-std::string string_at(const Json& json, const char* key) { return json.at(key).get<std::string>(); }
 std::string commas(const Json& json, const char* key) { return with_commas(integer(json, key)); }
-std::string bytes(const Json& json, const char* key) { return decimal_bytes(number(json, key)); }
+std::string bytes(const Json& json, const char* key) { return decimal_bytes(number_at(json, key)); }
 
 /// Consecutive layers whose entries differ in nothing but the layer.
 struct Run {
@@ -50,11 +48,11 @@ std::vector<Run> fold(const std::vector<Json>& entries, bool every_layer) {
 }
 
 std::string origin(const Json& report) {
-  const std::string source = string_at(report, "dtype_source");
-  if (source == "weights") return "in " + string_at(report, "dtype") + ", as stored";
-  if (source == "gguf") return "as they are read; in the file " + string_at(report, "dtype");
+  const std::string source = word_at(report, "dtype_source");
+  if (source == "weights") return "in " + word_at(report, "dtype") + ", as stored";
+  if (source == "gguf") return "as they are read; in the file " + word_at(report, "dtype");
   if (source == "config.json") {
-    return "in " + string_at(report, "dtype") + ", as config.json says; no weights looked at";
+    return "in " + word_at(report, "dtype") + ", as config.json says; no weights looked at";
   }
   return "at 16 bit, assumed: no weights looked at, and config.json names no dtype";
 }
@@ -63,8 +61,7 @@ std::string head_text(const Json& report) {
   const Json& config = report.at("config");
   const bool tied = config.at("tie_word_embeddings").get<bool>();
   TextTable table({{"", Align::Left}, {"", Align::Left}});
-  table.add(
-      {"family", string_at(report, "family") + " (" + string_at(report, "architecture") + ")"});
+  table.add({"family", word_at(report, "family") + " (" + word_at(report, "architecture") + ")"});
   table.add({"shape",
              c10::str(integer(config, "num_hidden_layers"), " layers, hidden ",
                       commas(config, "hidden_size"), ", head_dim ", commas(config, "head_dim"))});
@@ -74,15 +71,15 @@ std::string head_text(const Json& report) {
   table.add({"parameters", c10::str(commas(report, "parameters"), " (",
                                     human_count(integer(report, "parameters")), ")")});
   table.add({"size", bytes(report, "bytes") + " " + origin(report)});
-  return string_at(report, "model") + "\n" + table.text();
+  return word_at(report, "model") + "\n" + table.text();
 }
 
 std::string parts_text(const Json& report) {
   TextTable table({{"role", Align::Left}, {"parameters"}, {"share"}, {"bytes"}});
   for (const Json& part : report.at("parts")) {
     const bool tied = integer(part, "parameters") == 0;
-    table.add({string_at(part, "part"), tied ? "tied" : commas(part, "parameters"),
-               tied ? "" : percent(number(part, "share")), tied ? "" : bytes(part, "bytes")});
+    table.add({word_at(part, "part"), tied ? "tied" : commas(part, "parameters"),
+               tied ? "" : percent(number_at(part, "share")), tied ? "" : bytes(part, "bytes")});
   }
   table.add({"total", commas(report, "parameters"), percent(1), bytes(report, "bytes")});
   return "Parameters by role\n" + table.text();
@@ -129,15 +126,15 @@ std::string groups_text(const Json& report, bool every_layer) {
                    {"share"},
                    {"a unit is", Align::Left}});
   const auto add = [&](const Json& set, const std::string& layers, int64_t count) {
-    const std::string axis = string_at(set, "axis");
+    const std::string axis = word_at(set, "axis");
     table.add({axis, layers, std::to_string(count), commas(set, "units"),
                commas(set, "parameters_per_unit"), bytes(set, "bytes_per_unit"),
-               percent(number(set, "share") * static_cast<double>(count)), unit_text(axis)});
+               percent(number_at(set, "share") * static_cast<double>(count)), unit_text(axis)});
   };
   std::vector<std::string> axes;
   std::map<std::string, std::vector<Json>> sets;
   for (const Json& set : report.at("groups")) {
-    const std::string axis = string_at(set, "axis");
+    const std::string axis = word_at(set, "axis");
     if (!sets.contains(axis)) axes.push_back(axis);
     sets[axis].push_back(set);
   }
@@ -160,10 +157,10 @@ std::string macs_text(const Json& report) {
   TextTable table({{"", Align::Left}, {"total"}, {"q, k, v, o"}, {"attention"}, {"FFN"}, {"head"}});
   std::vector<std::string> cells{"exact"};
   for (const char* key : {"total", "projections", "attention", "ffn", "head"}) {
-    cells.push_back(decimal_count(number(exact, key)));
+    cells.push_back(decimal_count(number_at(exact, key)));
   }
   table.add(cells);
-  table.add({"LLM-Pruner's", decimal_count(number(macs, "llm_pruner")), "", "", "", ""});
+  table.add({"LLM-Pruner's", decimal_count(number_at(macs, "llm_pruner")), "", "", "", ""});
   return c10::str("Multiply-accumulates of one forward pass of ", integer(macs, "tokens"),
                   " tokens (G = 10^9)\n", table.text(),
                   "  exact: matrix products; attention over the keys that each query sees.\n"
@@ -175,7 +172,7 @@ std::string weights_text(const Json& report) {
   TextTable table({{"", Align::Left}, {""}, {"", Align::Left}});
   for (const Json& one : report.at("memory").at("weights")) {
     const int64_t bits = integer(one, "bits");
-    table.add({string_at(one, "format"), bytes(one, "bytes"),
+    table.add({word_at(one, "format"), bytes(one, "bytes"),
                bits < 8 ? "without scales and zero points" : ""});
   }
   return "Memory: weights = parameters x bits / 8 (GB = 10^9 bytes)\n" + table.text();
@@ -186,8 +183,8 @@ std::string kv_cache_text(const Json& report) {
   TextTable table({{"tokens"}, {"FP16"}, {"FP8"}, {"", Align::Left}});
   for (const Json& one : report.at("memory").at("kv_cache")) {
     const bool beyond = integer(one, "tokens") > context;
-    table.add({commas(one, "tokens"), binary_bytes(number(one, "fp16_bytes")),
-               binary_bytes(number(one, "fp8_bytes")), beyond ? "beyond the context" : ""});
+    table.add({commas(one, "tokens"), binary_bytes(number_at(one, "fp16_bytes")),
+               binary_bytes(number_at(one, "fp8_bytes")), beyond ? "beyond the context" : ""});
   }
   std::string text =
       "Memory: KV cache of one sequence (GiB = 2^30 bytes)\n"

@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Where the bytes will stand.
-fs::path place_of(const std::string& path) {
+fs::path written_to(const std::string& path) {
   std::error_code error;
   fs::path place = fs::weakly_canonical(fs::absolute(path, error), error);
   return error ? fs::path(path) : place;
@@ -24,7 +24,7 @@ fs::path place_of(const std::string& path) {
 
 bool same_file(const fs::path& one, const fs::path& other) {
   std::error_code ignored;
-  return one == place_of(other.string()) || fs::equivalent(one, other, ignored);
+  return one == written_to(other.string()) || fs::equivalent(one, other, ignored);
 }
 
 void check_folder(const OutputFile& output, const fs::path& place) {
@@ -54,7 +54,7 @@ void check_inputs(const OutputFile& output, const fs::path& place,
 }
 
 void check_one(const OutputFile& output, const std::vector<std::string>& inputs, bool force) {
-  const fs::path place = place_of(output.path);
+  const fs::path place = written_to(output.path);
   std::error_code ignored;
   const bool exists = fs::exists(place, ignored);
   const bool folder = fs::is_directory(place, ignored) || output.path.back() == '/';
@@ -76,13 +76,13 @@ void check_outputs(const std::vector<OutputFile>& outputs, const std::vector<std
   for (const OutputFile& output : outputs) {
     if (output.path.empty()) continue;
     check_one(output, inputs, force);
-    PRUNUS_CHECK(places.insert(place_of(output.path)).second, InvalidArgument, output.option, " ",
+    PRUNUS_CHECK(places.insert(written_to(output.path)).second, InvalidArgument, output.option, " ",
                  output.path, ": another option names this file, too");
   }
 }
 
 void write_output(const OutputFile& output, std::string_view content) {
-  if (!output.path.empty()) write_file(place_of(output.path).string(), content);
+  if (!output.path.empty()) write_file(written_to(output.path).string(), content);
 }
 
 OutputLock::OutputLock(const std::vector<OutputFile>& outputs) {

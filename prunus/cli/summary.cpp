@@ -14,7 +14,7 @@ namespace prunus {
 namespace {
 
 // "8 → 6", or "6 to 8" where layers differ.
-std::string sizes_text(const Json& sizes) {
+std::string range_text(const Json& sizes) {
   const auto list = sizes.get<std::vector<int64_t>>();
   const auto [low, high] = std::minmax_element(list.begin(), list.end());
   return *low == *high ? std::to_string(*low) : c10::str(*low, " to ", *high);
@@ -46,12 +46,12 @@ void print_sizes(const Json& before, const Json& after) {
     return human_count(static_cast<int64_t>(json.at("macs_64_tokens").get<double>()));
   };
   print_change("MACs, 64 tokens", macs(before), macs(after));
-  print_change("query heads", sizes_text(before.at("num_attention_heads")),
-               sizes_text(after.at("num_attention_heads")));
-  print_change("KV heads", sizes_text(before.at("num_key_value_heads")),
-               sizes_text(after.at("num_key_value_heads")));
-  print_change("FFN channels", sizes_text(before.at("intermediate_size")),
-               sizes_text(after.at("intermediate_size")));
+  print_change("query heads", range_text(before.at("num_attention_heads")),
+               range_text(after.at("num_attention_heads")));
+  print_change("KV heads", range_text(before.at("num_key_value_heads")),
+               range_text(after.at("num_key_value_heads")));
+  print_change("FFN channels", range_text(before.at("intermediate_size")),
+               range_text(after.at("intermediate_size")));
 }
 
 void print_prune_summary(const Json& record) {

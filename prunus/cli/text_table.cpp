@@ -6,6 +6,8 @@
 
 #include <c10/util/Exception.h>
 
+#include <nlohmann/json.hpp>
+
 namespace prunus {
 namespace {
 
@@ -33,6 +35,10 @@ std::string padded(const std::string& cell, size_t width, TextTable::Align align
 }
 
 }  // namespace
+
+double number_at(const Json& json, const char* key) { return json.at(key).get<double>(); }
+
+std::string word_at(const Json& json, const char* key) { return json.at(key).get<std::string>(); }
 
 std::string fixed(double value, int decimals) {
   char text[64];

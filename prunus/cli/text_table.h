@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "prunus/base/json.h"
+
 namespace prunus {
 
 /// Cells in aligned columns for a terminal, two spaces apart and indented by two. ASCII only:
@@ -26,6 +28,10 @@ class TextTable {
   std::vector<Column> columns_;
   std::vector<std::vector<std::string>> rows_;
 };
+
+/// A member of a record that this program made.
+double number_at(const Json& json, const char* key);
+std::string word_at(const Json& json, const char* key);
 
 /// "1.25" with two decimals.
 std::string fixed(double value, int decimals);

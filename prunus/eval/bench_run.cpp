@@ -42,13 +42,13 @@ std::string dtype_text(at::ScalarType dtype) {
 }
 
 // One of the models measured.
-struct Subject {
+struct BenchedModel {
   std::string dir;
   std::string name;  // as asked for
   Model model;
   LatencyProbe probe;
 
-  Subject(const std::string& path, ResidentDtype dtype, at::Device device)
+  BenchedModel(const std::string& path, ResidentDtype dtype, at::Device device)
       : dir(path),
         name(path),
         model(open_model(path)),
@@ -108,8 +108,8 @@ Json ratio_json(const std::vector<LatencyRun>& first, const std::vector<LatencyR
   return to_json(spread_of(ratios));
 }
 
-Json ratios_json(const std::vector<std::unique_ptr<Subject>>& subjects, const LatencyCase& setting,
-                 const std::vector<std::vector<LatencyRun>>& runs) {
+Json ratios_json(const std::vector<std::unique_ptr<BenchedModel>>& subjects,
+                 const LatencyCase& setting, const std::vector<std::vector<LatencyRun>>& runs) {
   const LatencyWork one = subjects[0]->probe.work(setting);
   const LatencyWork two = subjects[1]->probe.work(setting);
   Json json = {{"batch", setting.batch},
@@ -124,7 +124,7 @@ Json ratios_json(const std::vector<std::unique_ptr<Subject>>& subjects, const La
   return json;
 }
 
-Json subject_json(const Subject& subject) {
+Json subject_json(const BenchedModel& subject) {
   return {{kModel, subject.name},
           {kParameters, subject.model.parameters()},
           {kBytes, subject.model.bytes()},
@@ -144,14 +144,14 @@ std::vector<LatencyCase> cases(const BenchJob& job) {
   return list;
 }
 
-using Subjects = std::vector<std::unique_ptr<Subject>>;
+using BenchedModels = std::vector<std::unique_ptr<BenchedModel>>;
 
-Subjects open_all(const BenchJob& job) {
-  Subjects subjects;
+BenchedModels open_all(const BenchJob& job) {
+  BenchedModels subjects;
   for (const auto& [dir, asked] :
        {std::pair(job.model_dir, job.model_asked), std::pair(job.other_dir, job.other_asked)}) {
     if (dir.empty()) continue;
-    subjects.push_back(std::make_unique<Subject>(dir, job.dtype, job.device));
+    subjects.push_back(std::make_unique<BenchedModel>(dir, job.dtype, job.device));
     if (!asked.empty()) subjects.back()->name = asked;
   }
   for (const auto& subject : subjects) {
@@ -161,7 +161,7 @@ Subjects open_all(const BenchJob& job) {
 }
 
 // Fills in the cases of `models`. → the ratios of two models, an empty list of one.
-Json measure(const Subjects& subjects, const BenchJob& job, Json& models) {
+Json measure(const BenchedModels& subjects, const BenchJob& job, Json& models) {
   std::vector<std::function<LatencyRun()>> turns;
   LatencyCase setting;
   for (const auto& subject : subjects) {
@@ -183,7 +183,7 @@ Json bench(const BenchJob& job) {
   RunRecord record("bench", options_json(recorded(bench_table, job)));
   record.set_places({{"model", job.model_dir}, {"vs", job.other_dir}});
   record.set(kDevice, job.device.str());
-  const Subjects subjects = record.stage("open", [&] { return open_all(job); });
+  const BenchedModels subjects = record.stage("open", [&] { return open_all(job); });
   Json models = Json::array();
   for (const auto& subject : subjects) models.push_back(subject_json(*subject));
   const Json ratios = record.stage("measure", [&] { return measure(subjects, job, models); });

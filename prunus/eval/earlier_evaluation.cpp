@@ -7,13 +7,13 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
+#include "prunus/base/run_schema.h"
 #include "prunus/eval/task_request.h"
 
 namespace prunus {
 namespace {
 
 constexpr const char* kExpected = "; expected a file that `prunus eval --out` has written";
-constexpr const char* kTable = "llm_pruner_table";
 
 bool is_evaluation(const Json& json) {
   if (!json.is_object() || !json.contains("model")) return false;
@@ -73,7 +73,7 @@ void EarlierEvaluation::check_tasks(const TaskRunOptions& tasks) const {
   std::set<std::string> ours;
   std::set<std::string> theirs;
   for (const auto& [name, figures] : earlier.items()) {
-    if (name != kTable) theirs.insert(name);
+    if (name != run_key::kLlmPrunerTable) theirs.insert(name);
   }
   const auto chosen = choose_tasks(tasks.names, tasks.dir);
   for (const Task* task : chosen) ours.emplace(task->name);

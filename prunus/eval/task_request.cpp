@@ -20,7 +20,7 @@
 namespace prunus {
 namespace {
 
-constexpr std::string_view kLlmPrunerTable = "llm-pruner-table";
+constexpr std::string_view kTableTasks = "llm-pruner-table";
 constexpr std::string_view kAll = "all";
 constexpr std::string_view kBetweenExamples = "\n\n";
 
@@ -226,14 +226,14 @@ const Task& find_task(std::string_view name) {
     if (task->name == name) return *task;
     known.emplace_back(task->name);
   }
-  known.insert(known.end(), {std::string(kAll), std::string(kLlmPrunerTable)});
+  known.insert(known.end(), {std::string(kAll), std::string(kTableTasks)});
   PRUNUS_FAIL(InvalidArgument, "--tasks ", unknown_word(name, known));
 }
 
 std::vector<const Task*> choose_tasks(const std::vector<std::string>& names,
                                       const std::string& dir) {
   PRUNUS_CHECK(!names.empty(), InvalidArgument, "no task is named; try ", kAll, " or ",
-               kLlmPrunerTable);
+               kTableTasks);
   std::vector<const Task*> chosen;
   const auto add = [&](const Task& task) {
     if (std::find(chosen.begin(), chosen.end(), &task) == chosen.end()) chosen.push_back(&task);
@@ -247,7 +247,7 @@ std::vector<const Task*> choose_tasks(const std::vector<std::string>& names,
   for (const std::string& name : names) {
     if (name == kAll) {
       add_if([&](const Task& task) { return std::filesystem::exists(folder / task.file); });
-    } else if (name == kLlmPrunerTable) {
+    } else if (name == kTableTasks) {
       add_if([](const Task& task) { return task.in_llm_pruner_table; });
     } else {
       add(find_task(name));

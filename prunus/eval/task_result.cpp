@@ -4,13 +4,13 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/base/run_schema.h"
 #include "prunus/eval/task_record.h"
 #include "prunus/eval/task_request.h"
 
 namespace prunus {
 namespace {
 
-constexpr const char* kTable = "llm_pruner_table";
 constexpr const char* kMean = "mean";
 
 // Which of an item's choices each metric takes, and whether that is right.
@@ -173,7 +173,7 @@ Json to_json(const std::vector<TaskResult>& results) {
   Json json = Json::object();
   for (const TaskResult& result : results) json[result.name] = figures_of(result);
   Json table = table_of(results);
-  if (!table.is_null()) json[kTable] = std::move(table);
+  if (!table.is_null()) json[run_key::kLlmPrunerTable] = std::move(table);
   return json;
 }
 
@@ -182,7 +182,7 @@ Json relative_to(const Json& results, const Json& dense) {
   Json relative = Json::object();
   for (const auto& [name, figures] : results.items()) {
     std::vector<std::string> names = {"acc", "acc_norm", "perplexity"};
-    if (name == kTable) {
+    if (name == run_key::kLlmPrunerTable) {
       names.clear();
       for (const auto& [task, figure] : figures.items()) names.push_back(task);
     } else {

@@ -47,7 +47,7 @@ Subjects open_both(const VerifyJob& job) {
 }
 
 std::string text_of(const VerifyJob& job) {
-  if (job.data.empty()) return std::string(verify_text());
+  if (job.data.empty()) return std::string(verify_sample());
   std::string text;
   for (const std::string& document : documents_of(read_text_file(job.data))) {
     text += document + "\n";

@@ -15,7 +15,7 @@ namespace prunus {
 struct VerifyJob {
   std::string model_dir;
   std::string other_dir;
-  std::string data = {};               ///< text file; empty: verify_text()
+  std::string data = {};               ///< text file; empty: verify_sample()
   bool random = false;                 ///< ids drawn by `seed` in place of a text
   int64_t tokens = 2048;               ///< at most so many
   std::optional<int64_t> seqlen = {};  ///< ids a sequence; none: 512, or the shorter context
@@ -36,6 +36,6 @@ struct VerifyJob {
 Json run_verify(const VerifyJob& job);
 
 /// A page of several scripts, digits and code, for where no text is given. UTF-8.
-std::string_view verify_text();
+std::string_view verify_sample();
 
 }  // namespace prunus

@@ -15,7 +15,7 @@ bool is_space(char32_t value) {
 
 bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n") == text.npos; }
 
-void replace_all(std::string& text, std::string_view from, std::string_view to) {
+void replace_each(std::string& text, std::string_view from, std::string_view to) {
   std::string result;
   size_t at = 0;
   for (size_t found; (found = text.find(from, at)) != text.npos; at = found + from.size()) {
@@ -69,8 +69,8 @@ std::vector<std::string_view> lines_of(std::string_view text) {
 bool is_title(std::string_view line) {
   if (line.find('=') == line.npos) return false;
   std::string text(line);
-  replace_all(text, "= = =", "===");
-  replace_all(text, "= =", "==");
+  replace_each(text, "= = =", "===");
+  replace_each(text, "= =", "==");
   const std::string_view bare = trim(text);
   return bare.starts_with("= ") && bare.ends_with(" =");
 }
@@ -111,9 +111,9 @@ std::string detokenise_wikitext(std::string page) {
                              {" N ", " 1 "},         {" 's", "'s"}};
   constexpr std::pair<char, char> kMarks[] = {
       {'(', ')'}, {'[', ']'}, {'{', '}'}, {'"', '"'}, {'\'', '\''}};
-  for (const auto& [from, to] : kBefore) replace_all(page, from, to);
+  for (const auto& [from, to] : kBefore) replace_each(page, from, to);
   for (const auto& [open, close] : kMarks) trim_inside(page, open, close);
-  for (const auto& [from, to] : kAfter) replace_all(page, from, to);
+  for (const auto& [from, to] : kAfter) replace_each(page, from, to);
   return page;
 }
 

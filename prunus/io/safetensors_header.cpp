@@ -18,7 +18,7 @@ namespace {
 
 constexpr uint64_t kLengthBytes = 8;
 constexpr size_t kMaxRank = 64;
-constexpr uint64_t kMaxSize = std::numeric_limits<int64_t>::max();
+constexpr uint64_t kMaxNumel = std::numeric_limits<int64_t>::max();
 
 // One entry as written; sizes and offsets are still only claims.
 struct Claim {
@@ -43,7 +43,7 @@ uint64_t shape_bytes(const Claim& claim, int bits, const std::string& what) {
   for (const uint64_t size : claim.shape) {
     empty = empty || size == 0;
     numel = checked_mul(*numel, std::max<uint64_t>(size, 1));
-    PRUNUS_CHECK(numel && *numel <= kMaxSize, Corrupt, what, " has shape [",
+    PRUNUS_CHECK(numel && *numel <= kMaxNumel, Corrupt, what, " has shape [",
                  c10::Join(", ", claim.shape), "], whose element count overflows 64 bits");
   }
   if (empty) return 0;

@@ -25,7 +25,7 @@ const char* config_name(at::ScalarType dtype) {
   return dtype == at::kFloat ? "float32" : dtype == at::kHalf ? "float16" : "bfloat16";
 }
 
-constexpr Option<ImportJob> kOptions[] = {
+constexpr Option<ImportJob> kImportOptions[] = {
     {.info = {.key = "model", .help = "the GGUF file", .positional = "FILE.gguf", .required = true},
      .member = PRUNUS_MEMBER(ImportJob, model)},
     {.info = {.key = "out", .help = "directory to write", .required = true},
@@ -61,7 +61,7 @@ void write_dtype(const std::string& dir, at::ScalarType dtype) {
 }  // namespace
 
 const OptionTable<ImportJob> import_table{.command = "import",
-                                          .options = kOptions,
+                                          .options = kImportOptions,
                                           .fresh = +[] { return ImportJob(); },
                                           .others = kProgramKeys};
 

@@ -15,7 +15,7 @@ using namespace axes;
 
 using namespace specs;
 
-constexpr TensorSpec kTable[] = {
+constexpr TensorSpec kLlamaTable[] = {
     matrix("model.embed_tokens.weight", Role::EmbedTokens, Vocab, Hidden),
     vector("model.layers.{}.input_layernorm.weight", Role::AttnNorm, Hidden),
     matrix("model.layers.{}.self_attn.q_proj.weight", Role::QProj, QueryHeads, Hidden),
@@ -48,7 +48,7 @@ constexpr std::pair<Role, Role> kBiases[] = {
 
 }  // namespace
 
-std::span<const TensorSpec> llama_tensors() { return kTable; }
+std::span<const TensorSpec> llama_tensors() { return kLlamaTable; }
 
 std::optional<Role> bias_of(Role projection) {
   for (const auto& [one, bias] : kBiases) {

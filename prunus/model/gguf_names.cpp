@@ -318,7 +318,7 @@ constexpr GgufLimits kLlamaLimits{.one_factor_list = true, .two_factor_lists = t
 constexpr GgufLimits kDeciLimits{
     .sizes_by_layer = true, .one_factor_list = true, .two_factor_lists = true};
 
-constexpr GgufArchitecture kTable[] = {
+constexpr GgufArchitecture kArchitectures[] = {
     {.name = "llama", .family = "llama", .names = kLlama, .limits = kLlamaLimits},
     {.name = "llama",
      .family = "mistral",
@@ -378,11 +378,11 @@ bool experts_in_rows(const TensorSpec& spec) { return spec.axes[0].factors[0] ==
 
 }  // namespace
 
-std::span<const GgufArchitecture> gguf_architectures() { return kTable; }
+std::span<const GgufArchitecture> gguf_architectures() { return kArchitectures; }
 
 std::vector<const GgufArchitecture*> gguf_architectures_named(std::string_view name) {
   std::vector<const GgufArchitecture*> found;
-  for (const GgufArchitecture& row : kTable) {
+  for (const GgufArchitecture& row : kArchitectures) {
     if (row.name == name) found.push_back(&row);
   }
   return found;
@@ -390,7 +390,7 @@ std::vector<const GgufArchitecture*> gguf_architectures_named(std::string_view n
 
 std::vector<const GgufArchitecture*> gguf_architectures_of(const Family& family) {
   std::vector<const GgufArchitecture*> found;
-  for (const GgufArchitecture& row : kTable) {
+  for (const GgufArchitecture& row : kArchitectures) {
     if (row.family == family.model_type) found.push_back(&row);
   }
   return found;
@@ -398,7 +398,7 @@ std::vector<const GgufArchitecture*> gguf_architectures_of(const Family& family)
 
 std::string known_gguf_architectures() {
   std::set<std::string_view> names;
-  for (const GgufArchitecture& row : kTable) names.insert(row.name);
+  for (const GgufArchitecture& row : kArchitectures) names.insert(row.name);
   std::string known;
   for (const std::string_view name : names) known += c10::str(known.empty() ? "" : ", ", name);
   return known;

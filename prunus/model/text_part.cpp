@@ -100,7 +100,7 @@ const Family& family_of_text(const std::string& type, const Multimodal& outer,
   return *family;
 }
 
-std::vector<std::string> size_keys(const Family& family) {
+std::vector<std::string> names_of_sizes(const Family& family) {
   const ConfigKeys& keys = family.keys;
   std::vector<std::string> names;
   for (const std::string_view key : {keys.vocab_size, keys.hidden_size, keys.ffn, keys.layers,
@@ -114,7 +114,7 @@ std::vector<std::string> size_keys(const Family& family) {
 void write_sizes(Json& text, const Family& family, const Multimodal& outer,
                  const std::string& where) {
   const Json* stock = stock_fields(family.model_type);
-  for (const std::string& key : size_keys(family)) {
+  for (const std::string& key : names_of_sizes(family)) {
     if (text.contains(key)) continue;
     PRUNUS_CHECK(outer.stock_text_class, Corrupt, where, ": '", key, "' of the language model is ",
                  "missing");

@@ -9,13 +9,13 @@
 #include "prunus/base/error.h"
 #include "prunus/base/json.h"
 #include "prunus/base/rng.h"
+#include "prunus/text/reference_windows.h"
 #include "prunus/text/tokenizer.h"
 
 namespace prunus {
 namespace {
 
 constexpr size_t kPieceBytes = size_t{64} << 10;
-constexpr int64_t kMaxWindowTokens = int64_t{1} << 30;
 
 std::string document_text(const Json& record, const std::string& where) {
   PRUNUS_CHECK(record.is_object(), Corrupt, where, ": is ", record.type_name(),
@@ -52,10 +52,10 @@ std::vector<std::string> cut(const std::string& text, size_t limit) {
 }
 
 // A document and the slots of it that no window has taken yet.
-class Source {
+class TextSource {
  public:
   // `begins`: the text is the beginning of its document, where BOS stands.
-  Source(std::string text, bool begins) : text_(std::move(text)), begins_(begins) {}
+  TextSource(std::string text, bool begins) : text_(std::move(text)), begins_(begins) {}
 
   // The ids of a random free slot; empty where none is left.
   std::vector<int64_t> take(const Tokenizer& tokenizer, size_t slot, PythonRandom& random) {
@@ -95,15 +95,15 @@ class Source {
   bool opened_ = false;
 };
 
-std::vector<Source> shuffled_sources(const TextFile& file, const WindowOptions& options,
-                                     PythonRandom& random) {
+std::vector<TextSource> shuffled_sources(const TextFile& file, const WindowOptions& options,
+                                         PythonRandom& random) {
   auto documents = documents_of(file);
   const bool pieces = !file.is_json();
   if (pieces) {
     documents =
         cut(documents.front(), std::max(kPieceBytes, static_cast<size_t>(options.tokens) * 16));
   }
-  std::vector<Source> sources;
+  std::vector<TextSource> sources;
   sources.reserve(documents.size());
   for (size_t i = 0; i < documents.size(); ++i) {
     sources.emplace_back(std::move(documents[i]), !pieces || i == 0);

@@ -154,7 +154,7 @@ void set_vocab(const Parts& parts, GgufVocabulary& vocabulary, Ids& ids) {
   }
 }
 
-std::vector<std::pair<std::string, std::string>> merges_of(const Parts& parts) {
+std::vector<std::pair<std::string, std::string>> merge_pairs_of(const Parts& parts) {
   std::vector<std::pair<std::string, std::string>> merges;
   for (const json& merge : parts.model().at("merges")) {
     if (merge.is_array()) {
@@ -195,7 +195,7 @@ void read_byte_level(const Parts& parts, const std::string& pre, bool has_bos,
   }
   vocabulary.pre = pre_name(parts, nfc, has_bos, pre);
   set_vocab(parts, vocabulary, ids);
-  vocabulary.merges = merges_of(parts);
+  vocabulary.merges = merge_pairs_of(parts);
 }
 
 // Whether a space goes in front of a text, where the parts only turn spaces into marks.
@@ -223,7 +223,7 @@ bool adds_space(const Parts& parts) {
 
 // A piece is worth the more the earlier it is first made.
 void set_scores_by_merges(const Parts& parts, const Ids& ids, GgufVocabulary& vocabulary) {
-  const auto merges = merges_of(parts);
+  const auto merges = merge_pairs_of(parts);
   std::fill(vocabulary.scores.begin(), vocabulary.scores.end(),
             -static_cast<double>(merges.size()) - 1);
   for (size_t rank = merges.size(); rank-- > 0;) {

@@ -11,8 +11,6 @@
 namespace prunus {
 namespace {
 
-constexpr int64_t kMaxWindowTokens = int64_t{1} << 30;
-
 // The rows of one call. A row that is drawn is used at once or never, so each is looked at once.
 class RowPool {
  public:

@@ -10,10 +10,13 @@ class PythonRandom;
 class Tokenizer;
 struct TextFile;
 
+/// No window is longer.
+constexpr int64_t kMaxWindowTokens = int64_t{1} << 30;
+
 /// How many windows to draw, and how long each is.
 struct WindowCounts {
   int64_t samples = 10;  ///< windows, at least 1
-  int64_t tokens = 64;   ///< ids a window, at least 2
+  int64_t tokens = 64;   ///< ids a window, 2 to kMaxWindowTokens
 };
 
 /// The rows of a file, in order: the documents of a JSON file (documents_of), the lines of any

@@ -149,7 +149,7 @@ struct Registered {
 };
 
 const Registered* registered(std::string_view model_type) {
-  static constexpr std::array kTypes = {
+  static constexpr std::array kRegistered = {
       Registered{"gemma", "GemmaTokenizer"},
       Registered{"gemma2", "GemmaTokenizer"},
       Registered{"gemma3", "GemmaTokenizer"},
@@ -176,10 +176,10 @@ const Registered* registered(std::string_view model_type) {
       Registered{"qwen3_vl", "Qwen2Tokenizer"},
       Registered{"smolvlm", "", true},
   };
-  const auto* found = std::find_if(kTypes.begin(), kTypes.end(), [&](const Registered& type) {
+  const auto* found = std::find_if(kRegistered.begin(), kRegistered.end(), [&](const Registered& type) {
     return type.model_type == model_type;
   });
-  return found == kTypes.end() ? nullptr : found;
+  return found == kRegistered.end() ? nullptr : found;
 }
 
 }  // namespace

@@ -64,7 +64,6 @@ json template_of(const std::vector<std::string>& front, const std::vector<std::s
 // post-processor counts and which turns the flags off.
 json post_processor(const json& document, const SidecarFiles& files, const StockTokens& tokens,
                     StockClass::Around rule, bool by_file) {
-  using Around = StockClass::Around;
   const auto wrap = [&](const char* front, const char* behind, bool first, bool last) {
     std::vector<std::string> before;
     std::vector<std::string> after;
@@ -72,9 +71,9 @@ json post_processor(const json& document, const SidecarFiles& files, const Stock
     if (last && tokens.content(behind)) after.push_back(*tokens.content(behind));
     return template_of(before, after);
   };
-  if (rule == Around::ClassAndSep) return wrap("cls_token", "sep_token", true, true);
-  if (rule == Around::File && by_file) return document.value("post_processor", json());
-  const bool otherwise = rule == Around::Bos;
+  if (rule == StockClass::Around::ClassAndSep) return wrap("cls_token", "sep_token", true, true);
+  if (rule == StockClass::Around::File && by_file) return document.value("post_processor", json());
+  const bool otherwise = rule == StockClass::Around::Bos;
   const bool bos = by_file ? otherwise : files.flag("add_bos_token").value_or(otherwise);
   const bool eos = !by_file && files.flag("add_eos_token").value_or(false);
   return wrap("bos_token", "eos_token", bos, eos);

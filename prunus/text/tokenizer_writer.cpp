@@ -150,8 +150,8 @@ std::vector<std::string> merges_of(const std::vector<std::string>& pieces) {
 
 void write_fast_tokenizer(const std::vector<std::string>& pieces, int64_t model_max_length,
                           const std::string& dir) {
-  const auto write = [&dir](const char* name, const Json& json) {
-    write_file(dir + "/" + name, json.dump(2) + "\n");
+  const auto write = [&dir](const char* name, const Json& document) {
+    write_file(dir + "/" + name, document.dump(2) + "\n");
   };
   write("tokenizer.json", tokenizer_json(pieces));
   write("tokenizer_config.json", tokenizer_config(model_max_length));

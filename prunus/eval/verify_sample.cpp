@@ -2,7 +2,7 @@
 
 namespace prunus {
 
-std::string_view verify_text() {
+std::string_view verify_sample() {
   return R"(The gardener walked along the row of plum trees and looked at each branch in turn. Some had
 grown straight towards the light; others crossed, rubbed against each other and bore nothing. "You
 cannot keep them all," she said. "What you leave has to carry the fruit." Her brother wrote the
