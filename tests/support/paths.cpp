@@ -24,4 +24,9 @@ std::string shared_dir() {
   return fs::is_directory(path) ? path : "";
 }
 
+std::string real_models_dir() {
+  const char* given = std::getenv("PRUNUS_REAL_MODELS");
+  return given != nullptr ? given : PRUNUS_SOURCE_DIR "/build/models";
+}
+
 }  // namespace prunus::test

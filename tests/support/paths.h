@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 
 namespace prunus::test {
@@ -25,6 +26,9 @@ std::string source_path(const std::string& path);
 /// repository; empty where there is none.
 std::string shared_dir();
 
+/// Where tools/real_models.sh leaves its models: $PRUNUS_REAL_MODELS, else build/models.
+std::string real_models_dir();
+
 }  // namespace prunus::test
 
 /// First line of every `real` test: `const std::string shared = ...; PRUNUS_NEED_SHARED(shared);`
@@ -33,4 +37,11 @@ std::string shared_dir();
   if ((shared).empty()) {                                                                       \
     if (std::getenv("PRUNUS_NEED_SHARED") != nullptr) FAIL() << "the shared folder is absent";  \
     GTEST_SKIP() << "skipped: no ../shared beside the repository and PRUNUS_SHARED is not set"; \
+  }
+
+/// Likewise for a file of tools/real_models.sh, with $PRUNUS_NEED_REAL_MODELS.
+#define PRUNUS_NEED_REAL_MODEL(path)                                                         \
+  if (!std::filesystem::exists(path)) {                                                      \
+    if (std::getenv("PRUNUS_NEED_REAL_MODELS") != nullptr) FAIL() << (path) << " is absent"; \
+    GTEST_SKIP() << "skipped: no " << (path) << "; tools/real_models.sh fetches it";         \
   }
