@@ -12,14 +12,10 @@
 #include "prunus/calib/host_states.h"
 #include "prunus/model/decoder.h"
 #include "prunus/model/lm_head.h"
+#include "prunus/model/matmul.h"
 
 namespace prunus {
 namespace {
-
-at::Tensor product(const LinearSite& site, const at::Tensor& input) {
-  return site.bias.defined() ? at::linear(input, site.weight, site.bias)
-                             : at::linear(input, site.weight);
-}
 
 // Makes a site of each product.
 class SiteHook : public LinearHook {
@@ -66,7 +62,7 @@ class ForwardHook : public SiteHook {
 
  protected:
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
-    const at::Tensor output = product(site, input);
+    const at::Tensor output = prunus::linear(input, site.weight, site.bias);
     collector_.on_forward(site, input, output);
     return output;
   }
@@ -86,7 +82,8 @@ class StageHook : public ForwardHook {
  protected:
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
     if (stops_ && stage_of(site.role) > stage_) throw Passed();
-    return stage_of(site.role) == stage_ ? ForwardHook::pass(site, input) : product(site, input);
+    return stage_of(site.role) == stage_ ? ForwardHook::pass(site, input)
+                                         : prunus::linear(input, site.weight, site.bias);
   }
 
  private:
@@ -120,7 +117,7 @@ class BackwardHook : public SiteHook {
  protected:
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
     const at::Tensor own = at::alias(input);
-    const at::Tensor output = product(site, own);
+    const at::Tensor output = prunus::linear(own, site.weight, site.bias);
     if (!collector_.wants(site.layer, site.role)) return output;  // and nothing is held
     auto event = std::make_shared<BackwardProduct>();
     event->site = site;

@@ -7,6 +7,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/calib/host_states.h"
+#include "prunus/model/matmul.h"
 
 namespace prunus {
 namespace {
@@ -105,7 +106,9 @@ void VocabPass::show_head(const std::vector<LmHead::Loss>& losses,
                           begin + count == model_.config().vocab_size,
                           samples_};
     at::Tensor grad_input;
-    if (collector.wants_grad_input()) grad_input = at::matmul(grad, weight);
+    if (collector.wants_grad_input()) {
+      grad_input = product(grad.flatten(0, -2), weight).view({grad.size(0), grad.size(1), -1});
+    }
     collector.on_backward({site, input, {}, grad, grad_input});
   };
   head_.for_each_weight_rows(losses, targets_, 1.0 / static_cast<double>(predicted_), use);
@@ -130,7 +133,9 @@ void VocabPass::show_used_rows(const std::vector<at::Tensor>& grads, Collector& 
                             {},      i + 1 == grads.size(), begin + count == used.size(0),
                             samples_};
       at::Tensor grad_input;
-      if (collector.wants_grad_input()) grad_input = at::matmul(grad, weight);
+      if (collector.wants_grad_input()) {
+        grad_input = product(grad.flatten(0, -2), weight).view({grad.size(0), grad.size(1), -1});
+      }
       collector.on_backward({site, grad_output, {}, grad, grad_input});
     }
   }

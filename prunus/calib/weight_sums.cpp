@@ -5,6 +5,8 @@
 
 #include <ATen/ATen.h>
 
+#include "prunus/model/matmul.h"
+
 namespace prunus {
 namespace {
 
@@ -68,9 +70,10 @@ void add_gradient(at::Tensor& sum, const BackwardProduct& product) {
   const at::Tensor x = product.input.flatten(0, -2);
   const at::Tensor dy = product.grad_output.flatten(0, -2);
   if (sum.defined() || product.site.part.present()) {
-    room(sum, product.site, x.options()).addmm_(dy.t(), x);
+    at::Tensor own = room(sum, product.site, x.options());
+    add_product(own, dy.t(), x);
   } else {
-    sum = at::mm(dy.t(), x);
+    sum = prunus::product(dy.t(), x);
   }
 }
 
@@ -91,7 +94,7 @@ void add_sample_gradients(at::Tensor& squares, at::Tensor* gradient,
     at::Tensor tile = memory.narrow(0, 0, rows);
     const at::Tensor square = own_squares.narrow(0, begin, rows);
     for (const Sample& sample : samples) {
-      at::mm_out(tile, sample.grad_output.narrow(1, begin, rows).t(), sample.input);
+      product_out(tile, sample.grad_output.narrow(1, begin, rows).t(), sample.input);
       square.addcmul_(tile, tile, count);
       if (gradient != nullptr) own_gradient.narrow(0, begin, rows).add_(tile);
     }

@@ -89,6 +89,13 @@ constexpr Option<EvalJob> kEvalOptions[] = {
               .group = kDivergence,
               .help = "file to keep its distribution in, for the next model"},
      .member = PRUNUS_MEMBER(EvalJob, divergence.cache)},
+    {.info = {.key = "precision",
+              .help =
+                  "of matrix products and attention: float32, whose figures can be compared with "
+                  "any other program's; bfloat16, faster where the machine multiplies it, with "
+                  "figures that differ in the fourth digit; float64",
+              .choices = "float32,bfloat16,float64"},
+     .member = PRUNUS_WORD(EvalJob, precision, parse_precision, name_of_precision)},
     PRUNUS_DEVICE_OPTION(EvalJob, device)};
 
 constexpr Option<BenchJob> kBenchOptions[] = {

@@ -11,6 +11,7 @@
 #include "prunus/base/progress.h"
 #include "prunus/base/rng.h"
 #include "prunus/model/cost.h"
+#include "prunus/model/matmul.h"
 #include "prunus/model/positions.h"
 
 namespace prunus {
@@ -47,20 +48,20 @@ std::vector<LayerCache> empty_cache(const ResidentModel& model) {
 }
 
 // Gives the time since the last reading of the clock to the part that has just ended.
-class PartsHook : public WeightDtypeHook {
+class PartsHook : public LinearHook {
  public:
   explicit PartsHook(at::Device device) : device_(device) {}
 
   at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
                     const at::Tensor& bias) override {
     lap(before(role));
-    const at::Tensor y = WeightDtypeHook::linear(role, input, weight, bias);
+    const at::Tensor y = prunus::linear(input, weight, bias);
     lap(product(role));
     return y;
   }
   at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
                    const at::Tensor& bias) override {
-    const at::Tensor y = WeightDtypeHook::scale(role, normalised, gain, bias);
+    const at::Tensor y = LinearHook::scale(role, normalised, gain, bias);
     lap(&TimeParts::rest_s);
     return y;
   }

@@ -22,7 +22,6 @@
 namespace prunus {
 namespace {
 
-constexpr int64_t kRequestLogitBytes = int64_t{64} << 20;
 // On a CPU more ids at once gain nothing once the products are efficient, and activations that
 // leave the cache, or come from the system page by page, cost a third of a small model's time.
 constexpr int64_t kCpuActivationBytes = int64_t{1} << 20;
@@ -207,43 +206,19 @@ class Scorer {
     return decoder_.finish_block(layer, weights, scored(hidden), scored(attention));
   }
 
-  // The places' log-probabilities, some places at a time, so that not all logits are in memory.
   void score(const ScoreBatch& batch, const at::Tensor& states, std::vector<ScoreResult>& results) {
-    const int64_t step = std::max<int64_t>(1, kRequestLogitBytes / 4 / model_.config().vocab_size);
-    std::vector<ScoreBatch::Target> targets = batch.targets;
-    std::stable_sort(targets.begin(), targets.end(),
-                     [](const auto& a, const auto& b) { return a.place < b.place; });
-    for (const ScoreBatch::Target& target : targets) {
-      results[target.request] = {.log_likelihood = 0, .greedy = true};
-    }
-    size_t from = 0;
-    for (int64_t begin = 0; begin < states.size(0); begin += step) {
-      const int64_t count = std::min(step, states.size(0) - begin);
-      size_t to = from;
-      while (to < targets.size() && targets[to].place < begin + count) ++to;
-      score_places(states.narrow(0, begin, count), begin,
-                   std::span(targets).subspan(from, to - from), results);
-      from = to;
-    }
-  }
-
-  void score_places(const at::Tensor& states, int64_t first,
-                    std::span<const ScoreBatch::Target> targets,
-                    std::vector<ScoreResult>& results) {
     std::vector<int64_t> places, ids;
-    for (const ScoreBatch::Target& target : targets) {
-      places.push_back(target.place - first);
+    for (const ScoreBatch::Target& target : batch.targets) {
+      results[target.request] = {.log_likelihood = 0, .greedy = true};
+      places.push_back(target.place);
       ids.push_back(target.id);
     }
-    const at::Tensor logits = head_.logits(states);
-    const at::Tensor place = at::tensor(places, at::kLong).to(device_);
-    const at::Tensor id = at::tensor(ids, at::kLong).to(device_);
-    const at::Tensor picked = logits.index({place, id});
-    const at::Tensor log_p =
-        (picked - logits.logsumexp(1).index_select(0, place)).to(at::kCPU, at::kDouble);
-    const at::Tensor best = logits.argmax(1).index_select(0, place).eq(id).to(at::kCPU);
-    for (size_t i = 0; i < targets.size(); ++i) {
-      ScoreResult& result = results[targets[i].request];
+    const LmHead::Scored scored = head_.score(states, at::tensor(places, at::kLong).to(device_),
+                                              at::tensor(ids, at::kLong).to(device_));
+    const at::Tensor log_p = scored.log_p.to(at::kCPU, at::kDouble);
+    const at::Tensor best = scored.likeliest.to(at::kCPU);
+    for (size_t i = 0; i < batch.targets.size(); ++i) {
+      ScoreResult& result = results[batch.targets[i].request];
       result.log_likelihood += log_p.const_data_ptr<double>()[i];
       result.greedy = result.greedy && best.const_data_ptr<bool>()[i];
     }

@@ -15,6 +15,7 @@
 #include "prunus/eval/earlier_evaluation.h"
 #include "prunus/eval/eval_table.h"
 #include "prunus/eval/top_k_cache.h"
+#include "prunus/job/job_options.h"
 #include "prunus/job/last_words.h"
 #include "prunus/job/run_record.h"
 
@@ -57,7 +58,7 @@ Text read_text(const Subject& subject, const std::string& argument,
                {"rule", name_of_rule(protocol.rule)},
                {"seqlen", text.seqlen},
                {"text_sha256", text.sha256},
-               {"dtype", subject.model.precision() == at::kDouble ? "float64" : "float32"}};
+               {"dtype", name_of_precision(subject.model.precision())}};
   return {std::move(text), std::move(json)};
 }
 
@@ -102,9 +103,13 @@ Json perplexity(const Subject& subject, Text of) {
 Json divergence(const Subject& subject, const EvalJob& job) {
   const Timer timer;
   auto [text, json] = read_text(subject, job.kl_text, job.protocol);
-  const Model dense = open_model(job.dense_dir);
+  Model dense = open_model(job.dense_dir);
+  dense.set_precision(job.precision);
   DivergenceOptions settings = job.divergence;
-  if (!settings.cache.empty()) settings.dense_hash = checkpoint_hash(job.dense_dir);
+  if (!settings.cache.empty()) {
+    settings.dense_hash = checkpoint_hash(job.dense_dir);
+    if (job.precision != at::kFloat) settings.dense_hash += name_of_precision(job.precision);
+  }
   const Divergence result =
       measure_divergence({dense, subject.device}, {subject.model, subject.device}, text, settings);
   json["dense"] = job.dense_asked.empty() ? job.dense_dir : job.dense_asked;
@@ -194,7 +199,8 @@ Json figures(const Subject& subject, const EvalJob& job, RunRecord& record) {
 Json measure(const EvalJob& job) {
   RunRecord record("eval", options_json(recorded(eval_table, job)));
   record.set_places({{"model", job.model_dir}, {"kl_to", job.dense_dir}});
-  const Model model = open_model(job.model_dir);
+  Model model = open_model(job.model_dir);
+  model.set_precision(job.precision);
   const auto tokenizer = load_tokenizer(job.model_dir);
   const Subject subject{model, *tokenizer, job.device};
   record.set(kModel, job.model_asked.empty() ? job.model_dir : job.model_asked);

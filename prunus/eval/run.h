@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
 
 #include "prunus/base/json.h"
 #include "prunus/eval/divergence.h"
@@ -26,6 +27,9 @@ struct EvalJob {
   std::string dense_dir = {};         ///< the unpruned model: measure KL(it || model) …
   std::string kl_text = {};           ///< … on this text; both or none
   DivergenceOptions divergence = {};  ///< but for dense_hash, which the run fills in
+  /// Of matrix products and attention: Float, BFloat16 or Double. Residual stream, norms, softmax
+  /// and sums are FP32 at least.
+  at::ScalarType precision = at::kFloat;
   at::Device device = at::kCPU;
   std::string recipe = {};  ///< file that options were read from, for the record
   std::string model_asked =

@@ -19,4 +19,15 @@ at::Device parse_device(const std::string& text, const std::string& where) {
   }
 }
 
+at::ScalarType parse_precision(std::string_view text) {
+  for (const at::ScalarType one : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    if (text == name_of_precision(one)) return one;
+  }
+  PRUNUS_FAIL(InvalidArgument, "--precision ", text, ", expected float32, bfloat16 or float64");
+}
+
+std::string name_of_precision(at::ScalarType precision) {
+  return precision == at::kDouble ? "float64" : precision == at::kFloat ? "float32" : "bfloat16";
+}
+
 }  // namespace prunus

@@ -1,7 +1,9 @@
 #pragma once
 #include <string>
+#include <string_view>
 
 #include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
 
 #include "prunus/base/option.h"
 #include "prunus/io/model_place.h"
@@ -13,6 +15,10 @@ namespace prunus {
 /// "cpu", "cuda" or "cuda:N". Throws InvalidArgument beginning with `where` for anything else, and
 /// where this libtorch sees no CUDA device.
 at::Device parse_device(const std::string& text, const std::string& where);
+
+/// "float32", "bfloat16" or "float64". Throws InvalidArgument for anything else.
+at::ScalarType parse_precision(std::string_view text);
+std::string name_of_precision(at::ScalarType precision);
 
 /// Help of an option that names a model.
 inline constexpr const char* kModelHelp =

@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include "prunus/model/activation.h"
+#include "prunus/model/matmul.h"
 #include "prunus/model/mixture.h"
 #include "prunus/model/positions.h"
 #include "prunus/model/small_heads.h"
@@ -20,7 +21,7 @@ at::Tensor project(LinearHook* hook, Role role, const at::Tensor& x, const Block
   const at::Tensor& weight = weights[role];
   const at::Tensor& bias = weights[bias_role];
   if (hook != nullptr) return hook->linear(role, x, weight, bias);
-  return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
+  return linear(x, weight, bias);
 }
 
 // [batch, seq, heads·d] → [batch, heads, seq, d]
@@ -92,8 +93,9 @@ at::Tensor causal_mask(const at::Tensor& starts, int64_t seq, int64_t length) {
       .masked_fill_(mask.logical_not(), -std::numeric_limits<float>::infinity());
 }
 
-at::Tensor Decoder::normalise(const at::Tensor& x) const {
+at::Tensor Decoder::normalise(const at::Tensor& input) const {
   const double eps = config_.norm_eps;
+  const at::Tensor x = input.to(at::promote_types(input.scalar_type(), at::kFloat));
   if (config_.family->norm != NormKind::Layer) {
     return x * (x.square().mean(-1, true) + eps).rsqrt();
   }
@@ -192,11 +194,12 @@ Decoder::Projected Decoder::project_qkv(int layer, const BlockWeights& weights,
   }
   if (family.positions == Positions::Rope) {
     const Rotation turn = rotation_of(config_, layer, places, length, hidden.options());
-    // Angles are FP32; where the products are in half precision, so is what attention multiplies.
-    q = rotate(q, turn.cos, turn.sin, family.interleaved_rope).to(v.scalar_type());
-    k = rotate(k, turn.cos, turn.sin, family.interleaved_rope).to(v.scalar_type());
+    q = rotate(q, turn.cos, turn.sin, family.interleaved_rope);
+    k = rotate(k, turn.cos, turn.sin, family.interleaved_rope);
   }
-  return {q, k, v};
+  // Angles and norms are FP32; where products are in half precision, so is what attention
+  // multiplies.
+  return {q.to(v.scalar_type()), k.to(v.scalar_type()), v};
 }
 
 // Attention of the last places of a sequence on all of it: [batch, seq, heads·head_dim].
@@ -253,7 +256,7 @@ void Decoder::attend(const LayerShape& shape, const Projected& states,
   };
   const int64_t times = shape.num_attention_heads / shape.num_key_value_heads;
   const bool alibi = config_.family->positions == Positions::Alibi;
-  at::Tensor bias = branches.bias;
+  at::Tensor bias = branches.bias.to(states.v.scalar_type());
   if (!plain(shape, length)) {
     bias = attention_mask(branches.starts, own, length, shape.sliding_window);
   }
@@ -293,7 +296,7 @@ at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::
       project_qkv(layer, weights, hidden, nullptr, tree.positions.unsqueeze(1), hidden.size(1));
   at::Tensor joined =
       at::zeros({hidden.size(0), hidden.size(1), shape.num_attention_heads * config_.head_dim},
-                hidden.options());
+                states.v.options());
   const auto stem = [&](const at::Tensor& x) { return x.narrow(2, 0, tree.stem); };
   joined.narrow(1, 0, tree.stem)
       .copy_(attend(shape, {stem(states.q), stem(states.k), stem(states.v)}));

@@ -42,7 +42,8 @@ struct TokenTree {
 at::Tensor causal_mask(const at::Tensor& starts, int64_t seq, int64_t length);
 
 /// The one forward pass of every family: plain functions of weights and hidden states, so that it
-/// runs on one layer at a time. FP32 throughout; the device is that of the tensors given.
+/// runs on one layer at a time. Matrix products and attention are in the dtype of the weights, all
+/// else in FP32 or more; the device is that of the tensors given.
 class Decoder {
  public:
   /// Which kernels attention may use. SmallHeads: attend_small_heads() too, whose last bits are not
@@ -108,15 +109,15 @@ class Decoder {
   Kernels kernels_;
 };
 
-/// Output of the embedding: rows of the table as FP32 [batch, seq, hidden_size] on `device`, with
-/// what the family adds: a factor, the embedding of the position, a norm. `positions` int64
-/// [batch, seq], where undefined 0, 1, 2 …
-/// Only the rows used are read from the file. ids int64 [batch, seq].
-/// Throws InvalidArgument if an id is outside the vocabulary or a position outside the context.
+/// Output of the embedding: rows of the table as FP32 at least [batch, seq, hidden_size] on
+/// `device`, with what the family adds: a factor, the embedding of the position, a norm.
+/// `positions` int64 [batch, seq], where undefined 0, 1, 2 … Only the rows used are read from the
+/// file. ids int64 [batch, seq]. Throws InvalidArgument if an id is outside the vocabulary or a
+/// position outside the context.
 at::Tensor embed(const Model& model, const at::Tensor& ids, at::Device device,
                  const at::Tensor& positions = {});
 
-/// The rows alone: [batch, seq, hidden_size] as the table has them. Throws as embed().
+/// The rows alone: [batch, seq, hidden_size], FP32 at least. Throws as embed().
 at::Tensor embedding_rows(const Model& model, const at::Tensor& ids, at::Device device);
 
 /// What embed() does behind the rows, with its weights held.

@@ -54,7 +54,7 @@ at::Tensor embedding_rows(const Model& model, const at::Tensor& ids, at::Device 
                low < 0 ? low : high, " is outside the model's vocabulary of ",
                model.config().vocab_size, "; does the tokenizer belong to this model?");
   const at::Tensor rows = model.source().select_rows(info, ids.flatten());
-  const at::Tensor hidden = rows.to(device).to(model.precision());
+  const at::Tensor hidden = rows.to(device).to(at::promote_types(model.precision(), at::kFloat));
   model.source().release(info);
   check_finite(hidden, info.name);
   return hidden.view({ids.size(0), ids.size(1), -1});

@@ -13,7 +13,7 @@ namespace prunus {
 
 /// Final norm, output projection and cross-entropy, over pieces of the tokens and of the
 /// vocabulary, so that neither the FP32 head nor all logits are ever in memory at once.
-/// Peak memory: 128 MiB of logits and 64 MiB of weights besides the arguments.
+/// Peak memory besides the arguments: 64 MiB of weights, and 128 MiB of logits; 4 MiB to score.
 class LmHead {
  public:
   /// Reads the final norm; the head is read anew, piece by piece, in every call.
@@ -21,6 +21,14 @@ class LmHead {
 
   /// Logits [tokens, vocab_size] FP32 of hidden states [tokens, hidden_size]: for few tokens.
   at::Tensor logits(const at::Tensor& hidden) const;
+
+  struct Scored {
+    at::Tensor log_p;      ///< log p(target), FP32 [n], in nats
+    at::Tensor likeliest;  ///< bool [n]: no id is likelier than the target
+  };
+  /// Of n pairs of a place, int64 [n] into hidden's tokens, and a target id, int64 [n]. Logits are
+  /// computed some ids at a time in memory that is used again, with running maxima and sums.
+  Scored score(const at::Tensor& hidden, const at::Tensor& places, const at::Tensor& targets) const;
 
   /// −log p(target) per token, FP32 [tokens], in nats. targets int64 [tokens].
   at::Tensor token_nll(const at::Tensor& hidden, const at::Tensor& targets) const;

@@ -4,6 +4,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
+#include "prunus/model/matmul.h"
 
 namespace prunus {
 
@@ -17,12 +18,6 @@ std::vector<BlockWeights> open_layers(const Model& model, const std::string& wha
     progress.step();
   }
   return blocks;
-}
-
-at::Tensor WeightDtypeHook::linear(Role, const at::Tensor& input, const at::Tensor& weight,
-                                   const at::Tensor& bias) {
-  const at::Tensor x = input.to(weight.scalar_type());
-  return bias.defined() ? at::linear(x, weight, bias) : at::linear(x, weight);
 }
 
 ResidentModel::ResidentModel(const Model& model, at::Device device, at::ScalarType dtype)
@@ -61,8 +56,6 @@ at::Tensor ResidentModel::embedded(const at::Tensor& ids, int64_t position) cons
 at::Tensor ResidentModel::next_logits(const at::Tensor& ids, int64_t position,
                                       std::vector<LayerCache>& cache, LinearHook* hook) const {
   const Decoder decoder(config());
-  WeightDtypeHook casting;
-  if (hook == nullptr && dtype() != at::kFloat) hook = &casting;
   at::Tensor hidden = embedded(ids, position);
   for (int layer = 0; layer < layer_count(); ++layer) {
     const auto at = static_cast<size_t>(layer);
@@ -70,7 +63,7 @@ at::Tensor ResidentModel::next_logits(const at::Tensor& ids, int64_t position,
   }
   const at::Tensor last = hidden.select(1, hidden.size(1) - 1);
   const at::Tensor normed = norm_->scaled(norm_->normalised(last), hook);
-  at::Tensor logits = hook == nullptr ? at::linear(normed, projection_)
+  at::Tensor logits = hook == nullptr ? linear(normed, projection_)
                                       : hook->linear(Role::LmHead, normed, projection_, {});
   logits = logits.to(at::kFloat);
   norm_->cap(logits);

@@ -18,13 +18,6 @@ namespace prunus {
 std::vector<BlockWeights> open_layers(const Model& model, const std::string& what,
                                       const std::function<BlockWeights(int layer)>& open);
 
-/// Takes matrix products in the dtype of the weights, whatever that of the hidden states is.
-class WeightDtypeHook : public LinearHook {
- public:
-  at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
-                    const at::Tensor& bias) override;
-};
-
 /// A whole model on a device, unlike everything that streams: for decoding token by token.
 /// Weights and matrix products are in `dtype` (FP32, BF16, FP16), hidden states and norms in FP32.
 class ResidentModel {

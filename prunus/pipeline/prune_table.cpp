@@ -342,13 +342,7 @@ constexpr Row kOptions[] = {
               .group = kImportance,
               .help = "of calibration: float32 or float64 (scores free of rounding; slower)",
               .choices = "float32,float64"},
-     .member = WordMember<PruneJob>{
-         +[](PruneJob& job, const std::string& text, const std::string&) {
-           job.options.precision = text == "float64" ? at::kDouble : at::kFloat;
-         },
-         +[](const PruneJob& job) -> std::string {
-           return job.options.precision == at::kDouble ? "float64" : "float32";
-         }}},
+     .member = PRUNUS_WORD(PruneJob, options.precision, parse_precision, name_of_precision)},
 
     {.info = {.key = "calib",
               .group = kCalibration,

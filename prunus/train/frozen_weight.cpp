@@ -8,6 +8,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "prunus/base/error.h"
+#include "prunus/model/matmul.h"
 
 namespace prunus {
 
@@ -92,15 +93,15 @@ class AdaptedLinear : public torch::autograd::Function<AdaptedLinear> {
     at::Tensor h;
     at::Tensor y;
     if (adapted && masked) {
-      y = at::mm(x, weight.t());
-      y.addmm_(dropped(x, mask), masked_update(data, a, b, scale).to(x.scalar_type()).t());
+      y = product(x, weight.t());
+      prunus::add_product(y, dropped(x, mask),
+                          masked_update(data, a, b, scale).to(x.scalar_type()).t());
       if (bias.defined()) y.add_(bias);
     } else {
-      y = bias.defined() ? at::addmm(bias.to(x.scalar_type()), x, weight.t())
-                         : at::mm(x, weight.t());
+      y = prunus::linear(x, weight, bias.defined() ? bias.to(x.scalar_type()) : bias);
       if (adapted) {
-        h = at::mm(dropped(x, mask), a.to(x.scalar_type()).t()).mul_(scale);
-        y.addmm_(h, b.to(x.scalar_type()).t());
+        h = product(dropped(x, mask), a.to(x.scalar_type()).t()).mul_(scale);
+        prunus::add_product(y, h, b.to(x.scalar_type()).t());
       }
     }
     context->save_for_backward({adapted ? x : at::Tensor(), h, a, b, mask});
@@ -118,20 +119,20 @@ class AdaptedLinear : public torch::autograd::Function<AdaptedLinear> {
     const at::Tensor data = context->saved_data["data"].toTensor();
     const at::Tensor weight =
         dense_of(data, context->saved_data["scales"].toTensor(), masked, grad.scalar_type());
-    at::Tensor grad_x = need_input ? at::mm(grad, weight) : at::Tensor();
+    at::Tensor grad_x = need_input ? product(grad, weight) : at::Tensor();
     at::Tensor grad_a, grad_b;
     if (a.defined() && masked) {
-      at::Tensor full = at::mm(grad.t(), dropped(x, mask)).mul_(data != 0).to(a.dtype());
-      grad_a = at::mm(b.t(), full).mul_(scale);
-      grad_b = at::mm(full, a.t()).mul_(scale);
+      at::Tensor full = product(grad.t(), dropped(x, mask)).mul_(data != 0).to(a.dtype());
+      grad_a = product(b.t(), full).mul_(scale);
+      grad_b = product(full, a.t()).mul_(scale);
       if (need_input) {
         const at::Tensor update = masked_update(data, a, b, scale).to(grad.scalar_type());
-        add_dropped(grad_x, at::mm(grad, update), mask);
+        add_dropped(grad_x, product(grad, update), mask);
       }
     } else if (a.defined()) {
-      const at::Tensor down = at::mm(grad, b.to(grad.dtype())).mul_(scale);
-      grad_a = at::mm(down.t(), dropped(x, mask)).to(a.dtype());
-      grad_b = at::mm(grad.t(), h).to(b.dtype());
+      const at::Tensor down = product(grad, b.to(grad.dtype())).mul_(scale);
+      grad_a = product(down.t(), dropped(x, mask)).to(a.dtype());
+      grad_b = product(grad.t(), h).to(b.dtype());
       if (need_input) add_product(grad_x, down, a.to(grad.dtype()), mask);
     }
     return {grad_x, {}, {}, {}, grad_a, grad_b, {}, {}, {}};
@@ -151,15 +152,15 @@ class AdaptedLinear : public torch::autograd::Function<AdaptedLinear> {
   static void add_product(at::Tensor& total, const at::Tensor& left, const at::Tensor& right,
                           const at::Tensor& mask) {
     if (mask.defined()) {
-      total.addcmul_(at::mm(left, right), mask);
+      total.addcmul_(product(left, right), mask);
     } else {
-      total.addmm_(left, right);
+      prunus::add_product(total, left, right);
     }
   }
   // By the stored data: a product's dtype may round small weights to zero.
   static at::Tensor masked_update(const at::Tensor& data, const at::Tensor& a, const at::Tensor& b,
                                   double scale) {
-    return at::mm(b, a).mul_(scale).mul_(data != 0);
+    return product(b, a).mul_(scale).mul_(data != 0);
   }
 };
 

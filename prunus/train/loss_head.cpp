@@ -5,6 +5,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include "prunus/model/matmul.h"
+
 namespace prunus {
 namespace {
 
@@ -67,7 +69,7 @@ at::Tensor LossHead::logits_of(const at::Tensor& normed) const {
   at::Tensor logits = at::empty({normed.size(0), info_.shape[0]}, normed.options());
   for_each_piece([&](const at::Tensor& weight, int64_t begin, int64_t count) {
     at::Tensor part = logits.narrow(1, begin, count);
-    at::mm_out(part, normed, weight.t());
+    product_out(part, normed, weight.t());
   });
   return logits.to(at::kFloat);
 }
@@ -78,14 +80,12 @@ void LossHead::add_matrix_gradient(const at::Tensor& grad_logits, const at::Tens
   if (!grad.defined()) grad = at::zeros_like(matrix);
   if (normalised_) {
     for_each_piece([&](const at::Tensor&, int64_t begin, int64_t count) {
-      const at::Tensor used = at::mm(grad_logits.narrow(1, begin, count).t(), normed);
+      const at::Tensor used = product(grad_logits.narrow(1, begin, count).t(), normed);
       const at::Tensor rows = matrix.detach().narrow(0, begin, count);
       grad.narrow(0, begin, count).add_(norm().head_rows_backward(rows, used.to(at::kFloat)));
     });
-  } else if (compute_ == at::kFloat) {
-    grad.addmm_(grad_logits.t(), normed);
   } else {
-    grad.add_(at::mm(grad_logits.t(), normed));
+    add_product(grad, grad_logits.t(), normed);
   }
 }
 
@@ -111,7 +111,7 @@ LossSums LossHead::run_piece(const at::Tensor& input, const at::Tensor& targets,
   const at::Tensor grad_logits = logits.to(compute_);
   at::Tensor grad_normed = at::zeros(normed.sizes(), product_input.options());
   for_each_piece([&](const at::Tensor& weight, int64_t from, int64_t rows) {
-    grad_normed.addmm_(grad_logits.narrow(1, from, rows), weight);
+    add_product(grad_normed, grad_logits.narrow(1, from, rows), weight);
   });
   if (weights_.matrix.defined() && weights_.matrix.requires_grad()) {
     add_matrix_gradient(grad_logits, product_input);

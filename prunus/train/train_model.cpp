@@ -9,6 +9,7 @@
 
 #include "prunus/adapter/merge.h"
 #include "prunus/base/error.h"
+#include "prunus/model/matmul.h"
 #include "prunus/model/overlay.h"
 #include "prunus/model/resident_model.h"
 #include "prunus/model/zero_mask.h"
@@ -41,8 +42,7 @@ class TrainModel::Hook : public LinearHook {
                     const at::Tensor& bias) override {
     const at::ScalarType compute = owner_.options_.compute;
     if (owner_.full()) {
-      return bias.defined() ? at::linear(input.to(compute), weight.to(compute), bias.to(compute))
-                            : at::linear(input.to(compute), weight.to(compute));
+      return prunus::linear(input, weight.to(compute), bias.defined() ? bias.to(compute) : bias);
     }
     const std::pair<int, Role> place{layer_, role};
     const LoraAdapter& adapter = *owner_.adapter_;

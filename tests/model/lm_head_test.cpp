@@ -29,5 +29,53 @@ TEST(LmHead, LossAndGradientEqualFloat64CrossEntropy) {
   EXPECT_LT(relative_error(product.token_nll(hidden, targets), nll.detach()), 1e-5);
 }
 
+// More ids and more tokens than stand in memory at once.
+TEST(LmHead, ScoresEqualFloat64LogSoftmax) {
+  at::manual_seed(5);
+  for (const char* family : {"llama", "gemma2"}) {  // with a cap on the logits
+    const Model model = tiny_model({.family = family, .vocab = 2600});
+    const at::Tensor hidden = at::randn({1100, 16});
+    const LmHead head(model, at::kCPU);
+    Model exact = model;
+    exact.set_precision(at::kDouble);
+    const at::Tensor logits = LmHead(exact, at::kCPU).logits(hidden.to(at::kDouble));
+    const at::Tensor best = logits.argmax(1);
+    // Places out of order and twice; some targets are the likeliest id.
+    const at::Tensor places = at::cat({at::randint(1100, {500}, at::kLong), at::arange(1100)});
+    at::Tensor targets = at::randint(2600, {1600}, at::kLong);
+    targets.narrow(0, 0, 400).copy_(best.index_select(0, places.narrow(0, 0, 400)));
+    const LmHead::Scored scored = head.score(hidden, places, targets);
+    const at::Tensor expected = at::log_softmax(logits, 1).index({places, targets});
+    EXPECT_LT(relative_error(scored.log_p, expected), 1e-6) << family;
+    EXPECT_TRUE(at::equal(scored.likeliest, best.index_select(0, places).eq(targets))) << family;
+  }
+}
+
+// The log of what is left of 1 would be lost in the sum of two large numbers.
+TEST(LmHead, NearlyCertainTargetsKeepTheirDigits) {
+  Model model = tiny_model({});
+  const auto weights = copy_weights(model);
+  weights->tensors.at("lm_head.weight").mul_(100);
+  const Model sharp(model.config(), weights);
+  const at::Tensor hidden = at::randn({200, 16});
+  Model exact = sharp;
+  exact.set_precision(at::kDouble);
+  const at::Tensor logits = LmHead(exact, at::kCPU).logits(hidden.to(at::kDouble));
+  const auto [log_p, best] = at::log_softmax(logits, 1).max(1);
+  const at::Tensor nll = LmHead(sharp, at::kCPU).token_nll(hidden, best);
+  EXPECT_LT((nll + log_p).abs().max().item<double>(), 2e-5);
+}
+
+TEST(LmHead, HalfPrecisionRoundsLogitsAlone) {
+  Model model = tiny_model({.vocab = 1500});
+  const at::Tensor hidden = at::randn({30, 16});
+  const at::Tensor targets = at::randint(1500, {30}, at::kLong);
+  const at::Tensor exact = LmHead(model, at::kCPU).token_nll(hidden, targets);
+  model.set_precision(at::kBFloat16);
+  const at::Tensor nll = LmHead(model, at::kCPU).token_nll(hidden, targets);
+  EXPECT_EQ(nll.scalar_type(), at::kFloat);
+  EXPECT_LT((nll - exact).abs().max().item<double>(), 0.05);
+}
+
 }  // namespace
 }  // namespace prunus::test

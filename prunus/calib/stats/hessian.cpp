@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "prunus/calib/statistic.h"
+#include "prunus/model/matmul.h"
 
 namespace prunus {
 namespace stats {
@@ -11,9 +12,9 @@ namespace {
 void add(std::vector<at::Tensor>& sums, const at::Tensor& x, const at::Tensor& /*y*/) {
   const at::Tensor rows = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
   if (sums.empty()) {
-    sums.push_back(at::mm(rows.t(), rows));
+    sums.push_back(product(rows.t(), rows));
   } else {
-    sums[0].addmm_(rows.t(), rows);
+    add_product(sums[0], rows.t(), rows);
   }
 }
 

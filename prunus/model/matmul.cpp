@@ -1,0 +1,172 @@
+#include "prunus/model/matmul.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <optional>
+
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "prunus/base/error.h"
+
+namespace prunus {
+namespace {
+
+// Of fewer rows the calls cost more than the products.
+constexpr int64_t kFewRows = 8;
+constexpr double kMargin = 1.25;
+
+using LinearOperator = at::Tensor(const at::Tensor&, const at::Tensor&,
+                                  const std::optional<at::Tensor>&, std::string_view,
+                                  c10::List<std::optional<at::Scalar>>,
+                                  std::optional<std::string_view>);
+
+// oneDNN's x·Wᵀ + b, or nothing where libtorch was built without it.
+const c10::OperatorHandle* one_dnn_operator() {
+  static const std::optional<c10::OperatorHandle> found = [] {
+    auto handle = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+    const bool usable = handle && handle->hasKernelForDispatchKey(c10::DispatchKey::CPU);
+    return usable ? handle : std::nullopt;
+  }();
+  return found ? &*found : nullptr;
+}
+
+at::Tensor one_dnn_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  static const auto linear = one_dnn_operator()->typed<LinearOperator>();
+  return linear.call(x, weight, bias.defined() ? std::optional(bias) : std::nullopt, "none", {},
+                     std::nullopt);
+}
+
+double seconds_of(const auto& act) {
+  using Clock = std::chrono::steady_clock;
+  double best = 1e9;
+  act();
+  for (int i = 0; i < 3; ++i) {
+    const Clock::time_point begin = Clock::now();
+    act();
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return best;
+}
+
+Matmul faster() {
+  if (one_dnn_operator() == nullptr) return Matmul::Blas;
+  const at::NoGradGuard no_grad;
+  const at::Tensor x = at::full({512, 576}, 0.5F);
+  const at::Tensor weight = at::full({1024, 576}, 0.25F);
+  const double blas = seconds_of([&] { at::linear(x, weight); });
+  const double one_dnn = seconds_of([&] { one_dnn_linear(x, weight, {}); });
+  return one_dnn * kMargin < blas ? Matmul::OneDnn : Matmul::Blas;
+}
+
+std::atomic<Matmul> chosen = Matmul::Auto;
+
+bool by_one_dnn(const at::Tensor& like, int64_t rows) {
+  return rows >= kFewRows && like.is_cpu() && like.scalar_type() == at::kFloat &&
+         used_matmul() == Matmul::OneDnn;
+}
+
+int64_t rows_of(const at::Tensor& x) { return x.dim() < 2 ? 1 : x.numel() / x.size(-1); }
+
+// oneDNN's product has no gradients of its own.
+class Linear : public torch::autograd::Function<Linear> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                            const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
+    const bool to_weight = weight.requires_grad();
+    context->save_for_backward({to_weight ? x : at::Tensor(), weight});
+    return one_dnn_linear(x, weight, bias.value_or(at::Tensor()));
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1];
+    const at::Tensor grad = grads[0].flatten(0, -2);
+    at::Tensor to_x, to_weight, to_bias;
+    if (context->needs_input_grad(0)) {
+      std::vector<int64_t> sizes = grads[0].sizes().vec();
+      sizes.back() = weight.size(1);
+      to_x = product(grad, weight).view(sizes);
+    }
+    if (context->needs_input_grad(1)) to_weight = product(grad.t(), x.flatten(0, -2));
+    if (context->needs_input_grad(2)) to_bias = grad.sum(0);
+    return {to_x, to_weight, to_bias};
+  }
+};
+
+}  // namespace
+
+Matmul parse_matmul(std::string_view name) {
+  for (const Matmul one : {Matmul::Auto, Matmul::Blas, Matmul::OneDnn}) {
+    if (name == name_of(one)) return one;
+  }
+  PRUNUS_FAIL(InvalidArgument, "--matmul '", name, "', expected auto, mkl or onednn");
+}
+
+std::string name_of(Matmul choice) {
+  switch (choice) {
+    case Matmul::Auto:
+      return "auto";
+    case Matmul::Blas:
+      return "mkl";
+    case Matmul::OneDnn:
+      return "onednn";
+  }
+  return {};
+}
+
+void choose_matmul(Matmul choice) {
+  PRUNUS_CHECK(choice != Matmul::OneDnn || one_dnn_operator() != nullptr, Unsupported,
+               "--matmul onednn: this libtorch was built without oneDNN; use auto or mkl");
+  chosen = choice;
+}
+
+Matmul used_matmul() {
+  if (const Matmul now = chosen; now != Matmul::Auto) return now;
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  if (chosen == Matmul::Auto) {
+    static const Matmul measured = faster();
+    chosen = measured;
+  }
+  return chosen;
+}
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const at::Tensor input = x.to(weight.scalar_type());
+  if (by_one_dnn(input, rows_of(input))) {
+    const bool graph =
+        at::GradMode::is_enabled() && (input.requires_grad() || weight.requires_grad() ||
+                                       (bias.defined() && bias.requires_grad()));
+    if (!graph) return one_dnn_linear(input, weight, bias);
+    return Linear::apply(input, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+  }
+  return bias.defined() ? at::linear(input, weight, bias) : at::linear(input, weight);
+}
+
+at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
+  return by_one_dnn(a, a.size(0)) ? one_dnn_linear(a, b.t(), {}) : at::mm(a, b);
+}
+
+void product_out(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
+  if (out.scalar_type() == a.scalar_type() && !by_one_dnn(a, a.size(0))) {
+    at::mm_out(out, a, b);
+  } else {
+    out.copy_(product(a, b));
+  }
+}
+
+void add_product(at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
+  if (sum.scalar_type() == a.scalar_type() && !by_one_dnn(a, a.size(0))) {
+    sum.addmm_(a, b);
+  } else {
+    sum.add_(product(a, b));
+  }
+}
+
+}  // namespace prunus

@@ -1,0 +1,41 @@
+#pragma once
+#include <string>
+#include <string_view>
+
+#include <ATen/core/Tensor.h>
+
+namespace prunus {
+
+/// Which library multiplies FP32 matrices on a CPU. Both are in libtorch and both are strict FP32:
+/// no operand is rounded to a shorter type, on machines with matrix units for BF16 either.
+enum class Matmul {
+  Auto,    ///< what a short measurement finds faster
+  Blas,    ///< the BLAS that libtorch was built with: MKL in the wheels, OpenBLAS elsewhere
+  OneDnn,  ///< oneDNN: up to twice as fast as MKL on AMD, where MKL keeps to AVX2
+};
+
+/// "auto", "mkl" (the BLAS, whichever it is), "onednn". Throws InvalidArgument for others.
+Matmul parse_matmul(std::string_view name);
+std::string name_of(Matmul choice);
+
+/// For all products of the process from now on. Throws Unsupported where oneDNN is asked for and
+/// this libtorch has none.
+void choose_matmul(Matmul choice);
+
+/// What is used: Blas or OneDnn. Where nothing or Auto was chosen, the first call measures both on
+/// this process's threads, about 30 ms, and keeps to the answer. oneDNN has to be faster by a
+/// quarter, so that runs on one machine do not differ: their last bits would.
+Matmul used_matmul();
+
+/// y = x·Wᵀ + b. x [..., in] is brought to the weight's dtype, which is that of y [..., out].
+/// weight [out, in], of any strides; bias [out] or undefined. Carries gradients.
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
+
+/// a·b of matrices of one dtype, [m, k] and [k, n], of any strides. Carries no gradients.
+at::Tensor product(const at::Tensor& a, const at::Tensor& b);
+/// out = a·b, of out's dtype.
+void product_out(at::Tensor& out, const at::Tensor& a, const at::Tensor& b);
+/// sum += a·b, likewise.
+void add_product(at::Tensor& sum, const at::Tensor& a, const at::Tensor& b);
+
+}  // namespace prunus
