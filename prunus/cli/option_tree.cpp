@@ -68,7 +68,8 @@ void take_heading(Paragraph& paragraph, std::string& line) {
 
 }  // namespace
 
-OptionTree option_tree(const CLI::App& program) {
+OptionTree option_tree(const CLI::App& app) {
+  const CLI::App& program = app.get_parent() == nullptr ? app : *app.get_parent();
   OptionTree tree{entry_of(program), {}};
   for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; })) {
     tree.commands.push_back(entry_of(*command));
