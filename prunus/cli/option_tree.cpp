@@ -15,7 +15,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
-// "{a,b}" in a type such as "TEXT:{a,b}" (one_of() writes it so).
+// "{a,b}" in a type such as "TEXT:{a,b}" (CommandLine writes it so).
 std::vector<std::string> choices_of(const std::string& type) {
   const size_t open = type.find(":{");
   if (open == type.npos || type.back() != '}') return {};
