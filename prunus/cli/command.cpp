@@ -1,18 +1,17 @@
-#include <cstdio>
+#include "prunus/cli/command.h"
+
 #include <iostream>
 #include <sched.h>
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <c10/util/StringUtil.h>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "prunus/base/error.h"
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
-#include "prunus/cli/command.h"
 
 namespace prunus {
 namespace {
