@@ -270,7 +270,7 @@ std::string fault_of(const BoundOption& option, const std::string& text) {
   if (kind == OptionKind::Flag) return text == "true" || text == "false" ? "" : got();
   if (kind == OptionKind::Seed) return read_as<uint64_t>(text) ? "" : got();
   if (is_number(kind)) return is_number_in_range(option, text) ? "" : got();
-  if (text.empty()) return "got nothing ('')";
+  if (text.empty()) return option.info->may_be_empty ? "" : "got nothing ('')";
   const std::vector<std::string> choices = choices_of(*option.info);
   const bool known =
       choices.empty() || std::find(choices.begin(), choices.end(), text) != choices.end();

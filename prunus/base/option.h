@@ -52,8 +52,9 @@ struct OptionInfo {
   const char* positional = "";             ///< name of an argument without dashes: "MODEL"
   /// Lists: what parts values in one argument. Words: what joins a recipe's list to one word.
   char separator = 0;
-  bool one_argument = false;  ///< of a list with a separator: takes no second argument
+  bool one_argument = false;  ///< of a list: the option takes one argument each time it is named
   bool required = false;
+  bool may_be_empty = false;     ///< of a word: '' is a value
   bool may_be_number = false;    ///< of a word: a recipe may write it without quotes
   bool recipe_only = false;      ///< not on the command line
   bool is_recipe = false;        ///< names the recipe itself: not in one

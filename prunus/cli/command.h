@@ -1,15 +1,10 @@
 #pragma once
-#include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <span>
-#include <string>
 #include <string_view>
 
-#include <ATen/core/Tensor.h>
-
 #include "prunus/base/json.h"
-#include "prunus/base/quantity.h"
 #include "prunus/job/program_options.h"
 
 namespace CLI {
@@ -31,20 +26,11 @@ namespace commands {
 std::span<const Command* const> all();
 }  // namespace commands
 
-/// --device, --threads, --quiet, of commands without a table (cli/command_line.h).
-struct CommonOptions {
-  std::string device = "cpu";
-  int threads = 0;  ///< 0: every core this process may use
-  bool quiet = false;
-};
-void add_common_options(CLI::App& app, CommonOptions& options);
+/// Puts a remark at the end of the command's --help. Before add_examples().
+void add_remark(CLI::App& app, const char* text);
 
 /// Puts command lines that work at the end of the command's --help.
 void add_examples(CLI::App& app, std::initializer_list<std::string_view> lines);
-
-/// Applies threads and verbosity, checks the device and the BLAS. Returns the device.
-/// Throws InvalidArgument where CUDA is asked for and absent.
-at::Device start(const CommonOptions& options);
 
 /// Applies threads and verbosity, checks the BLAS.
 void start(const ProgramOptions& options);

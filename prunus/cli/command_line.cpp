@@ -4,7 +4,6 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/recipe.h"
-#include "prunus/cli/parser.h"
 
 namespace prunus {
 namespace {
@@ -43,11 +42,17 @@ const char* type_name(OptionKind kind) {
   }
 }
 
-// Shown in the help: an interval with two ends.
-CLI::Validator no_fault(const BoundOption& option) {
+// What the help shows of the values: all words, or an interval with two ends.
+std::string values_text(const BoundOption& option) {
+  std::string words;
+  for (const std::string& one : choices_of(*option.info)) words += (words.empty() ? "" : ",") + one;
+  if (!words.empty()) return "{" + words + "}";
   const std::string interval = interval_of(option);
-  return {[&option](std::string& text) { return fault_of(option, text); },
-          interval.find(',') == interval.npos ? "" : interval};
+  return interval.find(',') == interval.npos ? "" : interval;
+}
+
+CLI::Validator no_fault(const BoundOption& option) {
+  return {[&option](std::string& text) { return fault_of(option, text); }, values_text(option)};
 }
 
 std::string default_text(const BoundOption& option) {
@@ -64,8 +69,7 @@ void declare_value(CLI::App& app, const BoundOption& option, CLI::callback_t tak
     if (info.separator != 0) declared->delimiter(info.separator);
     declared->allow_extra_args(!info.one_argument);
   }
-  const std::vector<std::string> choices = choices_of(info);
-  declared->check(choices.empty() ? no_fault(option) : one_of(choices));
+  declared->check(no_fault(option));
 }
 
 void declare_flag(CLI::App& app, const BoundOption& option,

@@ -43,14 +43,16 @@ class CommandLine {
   Given line_;  // what the parser has found
 };
 
-/// A command that is one job, whose options are a table's and the program's.
+/// A command that is one job, whose options are a table's and those of the program that
+/// `program_options` has.
 template <typename Job>
 struct JobCommand {
   template <typename Resolved>
-  JobCommand(const OptionTable<Job, Resolved>& table, CLI::App& app)
+  JobCommand(const OptionTable<Job, Resolved>& table, CLI::App& app,
+             const OptionTable<ProgramOptions>& program_options = program_table)
       : job(table.fresh()), line(table.command) {
     line.add(table, job);
-    line.add(program_table, program);
+    line.add(program_options, program);
     line.declare(app);
   }
   JobCommand(const JobCommand&) = delete;

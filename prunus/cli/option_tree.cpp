@@ -15,7 +15,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
-// "{a,b}" in a type such as "TEXT:{a,b}" (one_of() writes it so).
+// "{a,b}" in a type such as "TEXT:{a,b}" (CommandLine writes it so).
 std::vector<std::string> choices_of(const std::string& type) {
   const size_t open = type.find(":{");
   if (open == type.npos || type.back() != '}') return {};
@@ -68,7 +68,8 @@ void take_heading(Paragraph& paragraph, std::string& line) {
 
 }  // namespace
 
-OptionTree option_tree(const CLI::App& program) {
+OptionTree option_tree(const CLI::App& app) {
+  const CLI::App& program = app.get_parent() == nullptr ? app : *app.get_parent();
   OptionTree tree{entry_of(program), {}};
   for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; })) {
     tree.commands.push_back(entry_of(*command));

@@ -34,8 +34,8 @@ struct OptionTree {
   std::vector<CommandEntry> commands;
 };
 
-/// The tree of a program, which is the outermost App. Hidden options are left out.
-OptionTree option_tree(const CLI::App& program);
+/// The tree of the program that `app` is, or is a command of. Hidden options are left out.
+OptionTree option_tree(const CLI::App& app);
 
 /// A part of a text between blank lines.
 struct Paragraph {

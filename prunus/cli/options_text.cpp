@@ -197,6 +197,8 @@ std::vector<CommandOptions> all_options() {
   add(all.back(), eval_output_table);
   all.push_back(options_of(bench_table));
   add(all.back(), bench_output_table);
+  all.push_back(options_of(verify_table));
+  add(all.back(), verify_output_table);
   all.push_back(options_of(import_table));
   all.push_back(options_of(program_table));
   return all;

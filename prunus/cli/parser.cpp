@@ -1,8 +1,6 @@
 #include "prunus/cli/parser.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <map>
 
 #include "prunus/base/error.h"
@@ -15,7 +13,6 @@ namespace {
 
 using Arguments = std::vector<std::string>;
 
-constexpr uint64_t kMostCount = uint64_t{1} << 40;
 constexpr size_t kMostShown = 100;  // characters of a value in a message
 
 constexpr const char* kFooter = R"(Examples:
@@ -37,49 +34,6 @@ fault of Prunus: please report it), 130 interrupted.)";
 // A whole text was hardly meant as the name of something.
 std::string shown(const std::string& value) {
   return value.size() <= kMostShown ? value : value.substr(0, kMostShown) + "...";
-}
-
-template <typename Number>
-bool reads_as(const std::string& text, Number& number) {
-  const char* end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number);
-  return error == std::errc() && rest == end;
-}
-
-CLI::Validator whole_number(uint64_t most) {
-  return {[most](std::string& text) -> std::string {
-            uint64_t number = 0;
-            if (reads_as(text, number) && number <= most) return {};
-            return c10::str("got '", shown(text), "', expected a whole number from 0 to ", most);
-          },
-          ""};
-}
-
-CLI::Validator real_number() {
-  return {[](std::string& text) -> std::string {
-            double number = 0;
-            const bool good = reads_as(text, number) && std::isfinite(number) && number >= 0;
-            if (good && !std::signbit(number)) return {};
-            return c10::str("got '", shown(text), "', expected a number, 0 or more");
-          },
-          ""};
-}
-
-CLI::Validator not_empty() {
-  return {[](std::string& text) -> std::string { return text.empty() ? "got nothing ('')" : ""; },
-          ""};
-}
-
-// What every value has to be, checked before what its own option asks for.
-void check_values(CLI::App& command) {
-  for (CLI::Option* option : command.get_options()) {
-    const std::string type = option->get_type_name();
-    if (type.starts_with("INT")) option->transform(whole_number(kMostCount));
-    if (type.starts_with("UINT")) option->transform(whole_number(UINT64_MAX));
-    if (type.starts_with("FLOAT")) option->transform(real_number());
-    const bool may_be_empty = option->get_name() == "--prompt";  // the model begins by itself
-    if (type.starts_with("TEXT") && !may_be_empty) option->transform(not_empty());
-  }
 }
 
 std::vector<std::string> names_of(const CLI::App& command) {
@@ -179,9 +133,7 @@ Parser::Parser(bool runs)
   app_.require_subcommand(1);
   for (const Command* command : commands::all()) {
     CLI::App* sub = app_.add_subcommand(std::string(command->name), std::string(command->summary));
-    sub->option_defaults()->always_capture_default();
     auto run = command->declare(*sub);
-    check_values(*sub);
     // The command's options live as long as its callback.
     sub->callback([runs, run = std::move(run)] {
       if (runs) run();
@@ -202,16 +154,6 @@ void Parser::parse(Arguments arguments) {
   } catch (const CLI::ParseError& error) {
     refuse(app_, arguments, error);
   }
-}
-
-CLI::Validator one_of(std::vector<std::string> words) {
-  std::string list;
-  for (const std::string& one : words) list += (list.empty() ? "" : ",") + one;
-  return {[words](std::string& text) -> std::string {
-            const bool known = std::find(words.begin(), words.end(), text) != words.end();
-            return known ? "" : unknown_word(text, words);
-          },
-          "{" + list + "}"};
 }
 
 }  // namespace prunus

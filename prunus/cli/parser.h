@@ -28,7 +28,4 @@ class Parser {
   CLI::App app_;
 };
 
-/// A check for options whose value is one of a few words. In the help they are listed.
-CLI::Validator one_of(std::vector<std::string> words);
-
 }  // namespace prunus

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "prunus/base/quantity.h"
 #include "prunus/cli/command.h"
 #include "prunus/cli/forms_text.h"
 

@@ -36,18 +36,21 @@ inline constexpr const char* kModelHelp =
         +[](const Job& job) { return job.given.empty() ? job.place : job.given; } \
   }
 
-/// The row of --device for a job with a member `device`, by its path from the job.
-#define PRUNUS_DEVICE_OPTION(Job, path)                                  \
-  {                                                                      \
-    .info = {.key = "device",                                            \
-             .help = "where to compute: cpu, cuda or cuda:N",            \
-             .recorded = ::prunus::Recorded::Yes},                       \
-    .member = ::prunus::WordMember<Job> {                                \
-      +[](Job& job, const std::string& text, const std::string& where) { \
-        job.path = ::prunus::parse_device(text, where);                  \
-      },                                                                 \
-          +[](const Job& job) { return job.path.str(); }                 \
-    }                                                                    \
+/// Help and member of --device, by the member's path from the job.
+inline constexpr const char* kDeviceHelp = "where to compute: cpu, cuda or cuda:N";
+#define PRUNUS_DEVICE_MEMBER(Job, path)                                \
+  ::prunus::WordMember<Job> {                                          \
+    +[](Job& job, const std::string& text, const std::string& where) { \
+      job.path = ::prunus::parse_device(text, where);                  \
+    },                                                                 \
+        +[](const Job& job) { return job.path.str(); }                 \
+  }
+
+/// The row of --device, which the record of a run has.
+#define PRUNUS_DEVICE_OPTION(Job, path)                                                            \
+  {                                                                                                \
+    .info = {.key = "device", .help = ::prunus::kDeviceHelp, .recorded = ::prunus::Recorded::Yes}, \
+    .member = PRUNUS_DEVICE_MEMBER(Job, path)                                                      \
   }
 
 /// The row of --config, for a job with a member `recipe`.

@@ -24,4 +24,8 @@ constexpr Option<ProgramOptions> kProgramOptions[] = {
 const OptionTable<ProgramOptions> program_table{
     .command = "", .options = kProgramOptions, .fresh = +[] { return ProgramOptions(); }};
 
+const OptionTable<ProgramOptions> process_table{.command = "",
+                                                .options = std::span(kProgramOptions).subspan(1),
+                                                .fresh = +[] { return ProgramOptions(); }};
+
 }  // namespace prunus

@@ -13,6 +13,9 @@ struct ProgramOptions {
 };
 extern const OptionTable<ProgramOptions> program_table;
 
+/// Without --json: for commands that print no record of a run.
+extern const OptionTable<ProgramOptions> process_table;
+
 /// Their keys in a recipe.
 inline constexpr const char* kProgramKeys[] = {"json", "threads", "quiet"};
 

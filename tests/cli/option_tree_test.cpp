@@ -1,9 +1,8 @@
 #include "prunus/cli/option_tree.h"
 
+#include <CLI/CLI.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "prunus/cli/parser.h"
 
 namespace prunus::test {
 namespace {
@@ -20,7 +19,7 @@ TEST(OptionTree, HoldsWhatTheParserWasTold) {
   int depth = 3;
   bool quiet = false;
   sub->add_option("TREE", tree, "which one")->required();
-  sub->add_option("--kind", kind, "of wood")->check(one_of({"old", "new"}))->group("Wood");
+  sub->add_option("--kind", kind, "of wood")->check(CLI::IsMember({"old", "new"}))->group("Wood");
   sub->add_option("--tools", tools, "to cut with");
   sub->add_option("--depth", depth, "how far")->check(CLI::Range(0, 9));
   sub->add_flag("--quiet,-q", quiet, "say nothing");

@@ -133,6 +133,7 @@ TEST(OptionTables, TheLibraryPassesOverWhatIsTheProgramsAlone) {
   };
   EXPECT_EQ(others(eval_table), eval);
   EXPECT_EQ(others(bench_table), bench);
+  EXPECT_EQ(others(verify_table), bench);
 }
 
 class OptionsExample : public CliTest {

@@ -2,31 +2,18 @@
 #include <iostream>
 #include <memory>
 
-#include <ATen/ATen.h>
-
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/named.h"
-#include "prunus/base/run_schema.h"
-#include "prunus/cli/command.h"
+#include "prunus/cli/command_line.h"
 #include "prunus/cli/compare_table.h"
 #include "prunus/cli/output_file.h"
 #include "prunus/eval/perplexity.h"
-#include "prunus/io/model_place.h"
+#include "prunus/job/job_options.h"
 #include "prunus/job/run_record.h"
 
 namespace prunus::commands {
 namespace {
-
-struct Options {
-  std::vector<std::string> arguments;
-  std::vector<std::string> measures;
-  std::string format = "text";
-  std::string out;
-  bool force = false;
-  CommonOptions common;
-};
 
 constexpr std::string_view kPerplexity = "ppl=";
 
@@ -36,23 +23,62 @@ constexpr std::pair<std::string_view, Format> kFormats[] = {{"text", Format::Tex
                                                             {"markdown", Format::Markdown},
                                                             {"csv", Format::Csv}};
 
+struct CompareJob {
+  std::vector<std::string> arguments;
+  std::vector<std::string> measures;  // "ppl=FILE"
+  Format format = Format::Text;
+  std::string out;
+  bool force = false;
+  at::Device device = at::kCPU;
+};
+
+constexpr Option<CompareJob> kOptions[] = {
+    {.info = {.key = "arguments",
+              .help = "models (directories, or the Hub's names of downloaded ones), and files that "
+                      "eval --json, bench --out or a run has written; what is known of one model "
+                      "stands in one column",
+              .positional = "MODEL_OR_FILE",
+              .required = true},
+     .member = PRUNUS_MEMBER(CompareJob, arguments)},
+    {.info = {.key = "measure",
+              .help = "ppl=FILE (repeatable): measure this perplexity of each directory now",
+              .one_argument = true},
+     .member = PRUNUS_MEMBER(CompareJob, measures)},
+    {.info = {.key = "format",
+              .help = "text, json, markdown or csv",
+              .choices = "text,json,markdown,csv",
+              .recorded = Recorded::No},
+     .member = WordMember<CompareJob>{
+         +[](CompareJob& job, const std::string& text, const std::string& where) {
+           job.format = parse_named(kFormats, text, where);
+         },
+         +[](const CompareJob& job) { return std::string(name_of(kFormats, job.format)); }}},
+    {.info = {.key = "out", .help = "also write the table to this file", .recorded = Recorded::No},
+     .member = PRUNUS_MEMBER(CompareJob, out)},
+    {.info = {.key = "force", .help = "replace what stands at --out", .recorded = Recorded::No},
+     .member = PRUNUS_MEMBER(CompareJob, force)},
+    PRUNUS_DEVICE_OPTION(CompareJob, device)};
+
+const OptionTable<CompareJob> table{
+    .command = "compare", .options = kOptions, .fresh = +[] { return CompareJob(); }};
+
 // The table as the record of this run.
-std::string json_text(const CompareTable& table, RunRecord& record) {
-  const Json json = table.json();
+std::string json_text(const CompareTable& compared, RunRecord& record) {
+  const Json json = compared.json();
   for (const auto& [key, value] : json.items()) record.set(key, value);
   return record.json().dump(2) + "\n";
 }
 
-std::string rendered(const CompareTable& table, Format format, RunRecord& record) {
+std::string rendered(const CompareTable& compared, Format format, RunRecord& record) {
   switch (format) {
     case Format::Text:
-      return table.text();
+      return compared.text();
     case Format::Json:
-      return json_text(table, record);
+      return json_text(compared, record);
     case Format::Markdown:
-      return table.markdown();
+      return compared.markdown();
     case Format::Csv:
-      return table.csv();
+      return compared.csv();
   }
   return {};
 }
@@ -74,66 +100,53 @@ Json measured(const std::string& asked, const std::string& file, at::Device devi
   return {{"model", asked}, {"results", results}};
 }
 
-std::vector<std::string> inputs_of(const Options& options) {
-  std::vector<std::string> inputs = options.arguments;
-  for (const std::string& measure : options.measures) {
+std::vector<std::string> inputs_of(const CompareJob& job) {
+  std::vector<std::string> inputs = job.arguments;
+  for (const std::string& measure : job.measures) {
     inputs.push_back(measure.substr(kPerplexity.size()));
   }
   return inputs;
 }
 
-void add_measures(CompareTable& table, const Options& options, at::Device device) {
-  for (const std::string& measure : options.measures) {
-    for (const std::string& argument : options.arguments) {
+void add_measures(CompareTable& compared, const CompareJob& job) {
+  for (const std::string& measure : job.measures) {
+    for (const std::string& argument : job.arguments) {
       if (!std::filesystem::is_directory(locate_model(argument).path)) continue;
-      add_record(table, measured(argument, measure.substr(kPerplexity.size()), device), argument,
-                 "--measure " + measure);
+      add_record(compared, measured(argument, measure.substr(kPerplexity.size()), job.device),
+                 argument, "--measure " + measure);
     }
   }
 }
 
-void run(const Options& options) {
-  const at::Device device = start(options.common);
-  const Format format = parse_named(kFormats, options.format, "--format");
-  for (const std::string& measure : options.measures) {
+void run(const CompareJob& job) {
+  for (const std::string& measure : job.measures) {
     PRUNUS_CHECK(measure.starts_with(kPerplexity) && measure.size() > kPerplexity.size(),
                  InvalidArgument, "--measure ", measure, ", expected ppl=FILE");
   }
-  const OutputFile out{"--out", options.out};
-  check_outputs({out}, inputs_of(options), options.force);
-  RunRecord record("compare", {{"arguments", options.arguments},
-                               {"measure", options.measures},
-                               {run_key::kDevice, device.str()}});
-  CompareTable table;
+  const OutputFile out{"--out", job.out};
+  check_outputs({out}, inputs_of(job), job.force);
+  RunRecord record("compare", options_json(recorded(table, job)));
+  CompareTable compared;
   record.stage("read", [&] {
-    for (const std::string& argument : options.arguments) add_argument(table, argument);
+    for (const std::string& argument : job.arguments) add_argument(compared, argument);
   });
-  record.stage("measure", [&] { add_measures(table, options, device); });
-  table.add_shares();
-  const std::string text = rendered(table, format, record);
+  record.stage("measure", [&] { add_measures(compared, job); });
+  compared.add_shares();
+  const std::string text = rendered(compared, job.format, record);
   std::cout << text << std::flush;
   write_output(out, text);
 }
 
 std::function<void()> declare(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  app.add_option("MODEL_OR_FILE", options->arguments,
-                 "models (directories, or the Hub's names of downloaded ones), and files that eval "
-                 "--json, bench --out or a run has written; "
-                 "what is known of one model stands in one column")
-      ->required();
-  app.add_option("--measure", options->measures,
-                 "ppl=FILE (repeatable): measure this perplexity of each directory now")
-      ->allow_extra_args(false);
-  app.add_option("--format", options->format, "text, json, markdown or csv");
-  app.add_option("--out", options->out, "also write the table to this file");
-  app.add_flag("--force", options->force, "replace what stands at --out");
-  add_common_options(app, options->common);
+  auto command = std::make_shared<JobCommand<CompareJob>>(table, app, process_table);
   add_examples(app,
                {"prunus compare MODEL SMALLER",
                 "prunus compare MODEL SMALLER dense.json smaller.json bench.json --format markdown",
                 "prunus compare MODEL SMALLER --measure ppl=valid.txt"});
-  return [options] { run(*options); };
+  return [command] {
+    command->begin();
+    run(command->job);
+  };
 }
 
 }  // namespace

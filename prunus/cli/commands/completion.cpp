@@ -1,14 +1,38 @@
 #include <iostream>
 #include <memory>
 
-#include <CLI/CLI.hpp>
-
-#include "prunus/cli/command.h"
+#include "prunus/cli/command_line.h"
 #include "prunus/cli/completion_text.h"
-#include "prunus/cli/parser.h"
 
 namespace prunus::commands {
 namespace {
+
+struct Request {
+  std::string shell;
+};
+
+constexpr Option<Request> kOptions[] = {
+    {.info = {.key = "shell",
+              .help = "the shell that is to complete: bash, zsh or fish",
+              .choices = "bash,zsh,fish",
+              .positional = "SHELL",
+              .required = true},
+     .member = PRUNUS_MEMBER(Request, shell)}};
+
+const OptionTable<Request> table{
+    .command = "completion", .options = kOptions, .fresh = +[] { return Request(); }};
+
+struct Completion {
+  explicit Completion(CLI::App& app) {
+    line.add(table, request);
+    line.declare(app);
+  }
+  Completion(const Completion&) = delete;
+  Completion& operator=(const Completion&) = delete;
+
+  Request request;
+  CommandLine line{table.command};
+};
 
 std::string script(const std::string& shell, const OptionTree& tree) {
   if (shell == "bash") return bash_completion(tree);
@@ -16,16 +40,16 @@ std::string script(const std::string& shell, const OptionTree& tree) {
 }
 
 std::function<void()> declare(CLI::App& app) {
-  auto shell = std::make_shared<std::string>();
-  app.add_option("SHELL", *shell, "the shell that is to complete: bash, zsh or fish")
-      ->required()
-      ->check(one_of({"bash", "zsh", "fish"}));
-  app.footer(
+  auto asked = std::make_shared<Completion>(app);
+  add_remark(
+      app,
       "The script goes to stdout. `cmake --install` puts all three where the shells look. In a\n"
       "bash that is running: source <(prunus completion bash)");
   add_examples(app, {"prunus completion bash", "prunus completion zsh", "prunus completion fish"});
-  const CLI::App* program = app.get_parent();
-  return [shell, program] { std::cout << script(*shell, option_tree(*program)); };
+  return [asked, &app] {
+    asked->line.fill_jobs();
+    std::cout << script(asked->request.shell, option_tree(app));
+  };
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include <iostream>
 
-#include <CLI/CLI.hpp>
-
 #include "prunus/cli/command.h"
 #include "prunus/cli/families_text.h"
 

@@ -4,14 +4,11 @@
 #include <iostream>
 #include <memory>
 
-#include <ATen/ATen.h>
-
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
-#include "prunus/cli/command.h"
+#include "prunus/cli/command_line.h"
 #include "prunus/job/job_options.h"
 #include "prunus/model/end_tokens.h"
 #include "prunus/text/tokenizer.h"
@@ -19,13 +16,37 @@
 namespace prunus::commands {
 namespace {
 
-struct Options {
+struct GenerateJob {
   std::string model_dir;
+  std::string model_asked;
   std::string prompt;
-  GenerateOptions generate;
-  CommonOptions common;
+  GenerateOptions options;
   bool json = false;
+  at::Device device = at::kCPU;
 };
+
+constexpr Option<GenerateJob> kOptions[] = {
+    {.info = {.key = "model", .help = kModelHelp, .positional = "MODEL", .required = true},
+     .member = PRUNUS_MODEL(GenerateJob, model_dir, model_asked)},
+    {.info = {.key = "prompt",
+              .help = "text to continue",
+              .required = true,
+              .may_be_empty = true},  // the model begins by itself
+     .member = PRUNUS_MEMBER(GenerateJob, prompt)},
+    {.info = {.key = "max-tokens", .help = "new tokens at most"},
+     .member = PRUNUS_MEMBER(GenerateJob, options.max_tokens)},
+    {.info = {.key = "temperature", .help = "0: the likeliest token always; 1: as learned"},
+     .member = PRUNUS_MEMBER(GenerateJob, options.temperature)},
+    {.info = {.key = "top-p", .help = "sample among the likeliest tokens of this total mass"},
+     .member = PRUNUS_MEMBER(GenerateJob, options.top_p)},
+    {.info = {.key = "seed", .help = "of the sampling"},
+     .member = PRUNUS_MEMBER(GenerateJob, options.seed)},
+    {.info = {.key = "json", .help = "print JSON to stdout"},
+     .member = PRUNUS_MEMBER(GenerateJob, json)},
+    PRUNUS_DEVICE_OPTION(GenerateJob, device)};
+
+const OptionTable<GenerateJob> table{
+    .command = "generate", .options = kOptions, .fresh = +[] { return GenerateJob(); }};
 
 // Prints the text as it grows. Decoding everything each time keeps characters whole that several
 // tokens make up together.
@@ -63,62 +84,65 @@ const char* reason(const std::vector<int64_t>& ids, const GenerateOptions& optio
   return static_cast<int64_t>(ids.size()) == options.max_tokens ? "max_tokens" : "context";
 }
 
-void run(Options& options) {
-  const at::Device device = start(options.common);
-  const std::string model_dir = locate_model(options.model_dir).path;
-  const Model model = open_model(model_dir);
-  const auto tokenizer = load_tokenizer(model_dir);
-  std::vector<int64_t> prompt = tokenizer->encode(options.prompt);
-  const std::vector<int64_t> prefix = tokenizer->prefix_ids();
-  prompt.insert(prompt.begin(), prefix.begin(), prefix.end());
-  options.generate.stop_ids = end_tokens(model_dir);
-  if (options.generate.stop_ids.empty() && tokenizer->eos_id()) {
-    options.generate.stop_ids = {*tokenizer->eos_id()};
-  }
-  Generator generator(model, device);
+// What ends the text: as the model's files say, else the tokenizer's EOS.
+std::vector<int64_t> stops(const std::string& model_dir, const Tokenizer& tokenizer) {
+  std::vector<int64_t> ids = end_tokens(model_dir);
+  if (ids.empty() && tokenizer.eos_id()) ids = {*tokenizer.eos_id()};
+  return ids;
+}
+
+std::vector<int64_t> prompt_ids(const std::string& prompt, const Tokenizer& tokenizer) {
+  std::vector<int64_t> ids = tokenizer.prefix_ids();
+  const std::vector<int64_t> text = tokenizer.encode(prompt);
+  ids.insert(ids.end(), text.begin(), text.end());
+  return ids;
+}
+
+void print_as_json(Generator& generator, const std::vector<int64_t>& prompt,
+                   const GenerateOptions& options, const Tokenizer& tokenizer) {
   const Timer timer;
-  if (!options.json) {
-    Printer printer(*tokenizer, prompt);
-    generator.generate(prompt, options.generate, [&](int64_t id) { printer.add(id); });
-    printer.begin();
-    std::cout << std::endl;
-    return;
-  }
-  const std::vector<int64_t> ids = generator.generate(prompt, options.generate);
+  const std::vector<int64_t> ids = generator.generate(prompt, options);
   const double seconds = timer.seconds();
   std::vector<int64_t> all = prompt;
   all.insert(all.end(), ids.begin(), ids.end());
-  print_json({{"text", tokenizer->decode(all)},
+  print_json({{"text", tokenizer.decode(all)},
               {"prompt_tokens", prompt.size()},
               {"new_ids", ids},
-              {"stopped_by", reason(ids, options.generate)},
+              {"stopped_by", reason(ids, options)},
               {"seconds", seconds},
               {"tokens_per_second", static_cast<double>(ids.size()) / seconds},
               {"peak_memory_bytes", peak_memory_bytes()}});
 }
 
+void run(GenerateJob& job) {
+  const Model model = open_model(job.model_dir);
+  const auto tokenizer = load_tokenizer(job.model_dir);
+  const std::vector<int64_t> prompt = prompt_ids(job.prompt, *tokenizer);
+  job.options.stop_ids = stops(job.model_dir, *tokenizer);
+  Generator generator(model, job.device);
+  if (job.json) return print_as_json(generator, prompt, job.options, *tokenizer);
+  Printer printer(*tokenizer, prompt);
+  generator.generate(prompt, job.options, [&](int64_t id) { printer.add(id); });
+  printer.begin();
+  std::cout << std::endl;
+}
+
 std::function<void()> declare(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  GenerateOptions& generate = options->generate;
-  app.add_option("MODEL", options->model_dir, kModelHelp)->required();
-  app.add_option("--prompt", options->prompt, "text to continue")->required();
-  app.add_option("--max-tokens", generate.max_tokens, "new tokens at most");
-  app.footer(
+  auto command = std::make_shared<JobCommand<GenerateJob>>(table, app, process_table);
+  add_remark(
+      app,
       "Ends at any eos_token_id of generation_config.json, without that file of config.json, "
       "and where\nthe one that counts has none at the tokenizer's EOS. Nothing else of "
       "generation_config.json is\nfollowed: no do_sample, temperature, top_k, top_p, "
       "repetition_penalty, max_length or forced\ntokens; the options above say it all.");
-  app.add_option("--temperature", generate.temperature,
-                 "0: the likeliest token always; 1: as learned");
-  app.add_option("--top-p", generate.top_p, "sample among the likeliest tokens of this total mass");
-  app.add_option("--seed", generate.seed, "of the sampling");
-  app.add_flag("--json", options->json, "print JSON to stdout");
-  add_common_options(app, options->common);
   add_examples(app, {"prunus generate MODEL --prompt \"Once upon a time\"",
                      "prunus generate MODEL --prompt \"The plum\" --max-tokens 200 --temperature "
                      "0.8 --top-p 0.95",
                      "prunus generate MODEL --prompt \"2 + 2 =\" --max-tokens 4 --json"});
-  return [options] { run(*options); };
+  return [command] {
+    command->begin();
+    run(command->job);
+  };
 }
 
 }  // namespace

@@ -6,12 +6,11 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
 #include "prunus/calib/stream.h"
-#include "prunus/cli/command.h"
+#include "prunus/cli/command_line.h"
 #include "prunus/job/job_options.h"
 #include "prunus/model/lm_head.h"
 #include "prunus/model/positions.h"
@@ -19,11 +18,24 @@
 namespace prunus::commands {
 namespace {
 
-struct Options {
-  std::string model;
+struct LogitsJob {
+  std::string model_dir;
+  std::string model_asked;
   std::string ids;
-  CommonOptions common;
+  at::Device device = at::kCPU;
 };
+
+constexpr Option<LogitsJob> kOptions[] = {
+    {.info = {.key = "model", .help = kModelHelp, .positional = "MODEL", .required = true},
+     .member = PRUNUS_MODEL(LogitsJob, model_dir, model_asked)},
+    {.info = {.key = "ids",
+              .help = "token ids, e.g. 1,5,7; ';' separates rows of equal length",
+              .required = true},
+     .member = PRUNUS_MEMBER(LogitsJob, ids)},
+    PRUNUS_DEVICE_OPTION(LogitsJob, device)};
+
+const OptionTable<LogitsJob> table{
+    .command = "logits", .options = kOptions, .fresh = +[] { return LogitsJob(); }};
 
 // "1,5,7;2,9,3": rows of equal length.
 at::Tensor parse_ids(const std::string& text) {
@@ -61,22 +73,21 @@ Json rows_of(const at::Tensor& ids) {
   return rows;
 }
 
-void run(const Options& options) {
-  const at::Device device = start(options.common);
+void run(const LogitsJob& job) {
   const at::NoGradGuard no_grad;
-  const at::Tensor ids = parse_ids(options.ids);
-  const Model model = open_model(locate_model(options.model).path);
+  const at::Tensor ids = parse_ids(job.ids);
+  const Model model = open_model(job.model_dir);
   const int64_t context = longest_sequence(model.config());
   PRUNUS_CHECK(ids.size(1) <= context, InvalidArgument, "--ids: rows of ", ids.size(1),
                " ids are beyond the model's context of ", context);
-  const BlockStream stream(model, device);
+  const BlockStream stream(model, job.device);
   std::vector<at::Tensor> hidden = stream.embed({{ids}});
   stream.forward(hidden);
-  const at::Tensor logits = LmHead(model, device)
-                                .logits(hidden[0].to(device).flatten(0, 1))
+  const at::Tensor logits = LmHead(model, job.device)
+                                .logits(hidden[0].to(job.device).flatten(0, 1))
                                 .cpu()
                                 .view({ids.size(0), ids.size(1), -1});
-  Json json = {{"model", options.model}, {"input_ids", rows_of(ids)}, {"logits", Json::array()}};
+  Json json = {{"model", job.model_asked}, {"input_ids", rows_of(ids)}, {"logits", Json::array()}};
   for (int64_t row = 0; row < ids.size(0); ++row) {
     Json places = Json::array();
     for (int64_t place = 0; place < ids.size(1); ++place) {
@@ -90,14 +101,13 @@ void run(const Options& options) {
 }
 
 std::function<void()> declare(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  app.add_option("MODEL", options->model, kModelHelp)->required();
-  app.add_option("--ids", options->ids, "token ids, e.g. 1,5,7; ';' separates rows of equal length")
-      ->required();
-  add_common_options(app, options->common);
+  auto command = std::make_shared<JobCommand<LogitsJob>>(table, app, process_table);
   add_examples(app,
                {"prunus logits MODEL --ids 1,5,7", "prunus logits MODEL --ids \"1,5,7;2,9,3\""});
-  return [options] { run(*options); };
+  return [command] {
+    command->begin();
+    run(command->job);
+  };
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include <iostream>
 
-#include <CLI/CLI.hpp>
-
 #include "prunus/cli/command.h"
 #include "prunus/cli/man_text.h"
 
@@ -9,10 +7,9 @@ namespace prunus::commands {
 namespace {
 
 std::function<void()> declare(CLI::App& app) {
-  app.footer("To read it where it is not installed: prunus man | man -l -");
+  add_remark(app, "To read it where it is not installed: prunus man | man -l -");
   add_examples(app, {"prunus man", "prunus help man"});
-  const CLI::App* program = app.get_parent();
-  return [program] { std::cout << man_page(option_tree(*program), PRUNUS_VERSION); };
+  return [&app] { std::cout << man_page(option_tree(app), PRUNUS_VERSION); };
 }
 
 }  // namespace

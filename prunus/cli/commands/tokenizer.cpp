@@ -3,13 +3,14 @@
 #include <cstdio>
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
+#include "prunus/base/quantity.h"
 #include "prunus/base/staged_directory.h"
-#include "prunus/cli/command.h"
+#include "prunus/cli/command_line.h"
+#include "prunus/job/job_options.h"
 #include "prunus/job/run_record.h"
 #include "prunus/text/dataset.h"
 #include "prunus/text/tokenizer_trainer.h"
@@ -17,15 +18,51 @@
 namespace prunus::commands {
 namespace {
 
-struct Options {
+struct TokenizerJob {
   std::vector<std::string> data;
   std::string out_dir;
   TokenizerTrainOptions train;
-  CommonOptions common;
-  bool join_digits = false;
   bool force = false;
   bool json = false;
+  at::Device device = at::kCPU;  // not used: text needs none
 };
+
+constexpr Option<TokenizerJob> kOptions[] = {
+    {.info = {.key = "data",
+              .help = "text to learn from: plain text, or JSON lines with a `text` field, also .gz "
+                      "and .zst; several are read one after the other",
+              .required = true},
+     .member = PRUNUS_MEMBER(TokenizerJob, data)},
+    {.info = {.key = "out", .help = "directory to write; new, or empty", .required = true},
+     .member = PRUNUS_MEMBER(TokenizerJob, out_dir)},
+    {.info = {.key = "vocab-size",
+              .help = "pieces in all: 3 special ones, 256 bytes, the characters, the rest learned"},
+     .member = PRUNUS_MEMBER(TokenizerJob, train.vocab_size)},
+    {.info = {.key = "character-coverage",
+              .help = "share of the text's characters that get a piece of their own; the rarest "
+                      "others are spelled as bytes"},
+     .member = PRUNUS_MEMBER(TokenizerJob, train.character_coverage)},
+    {.info = {.key = "join-digits",
+              .help = "let several digits share a piece (default: one piece a digit, as in Llama "
+                      "2)"},
+     .member = FlagMember<TokenizerJob>{
+         +[](TokenizerJob& job, bool on) { job.train.split_digits = !on; },
+         +[](const TokenizerJob& job) { return !job.train.split_digits; }}},
+    {.info = {.key = "model-max-length", .help = "context length to name in tokenizer_config.json"},
+     .member = PRUNUS_MEMBER(TokenizerJob, train.model_max_length)},
+    {.info = {.key = "force",
+              .help = "replace OUT where it is an earlier result",
+              .recorded = Recorded::No},
+     .member = PRUNUS_MEMBER(TokenizerJob, force)},
+    {.info = {.key = "json",
+              .help = "print the summary as JSON to stdout",
+              .recorded = Recorded::No},
+     .member = PRUNUS_MEMBER(TokenizerJob, json)},
+    {.info = {.key = "device", .help = kDeviceHelp, .recorded = Recorded::No},
+     .member = PRUNUS_DEVICE_MEMBER(TokenizerJob, device)}};
+
+const OptionTable<TokenizerJob> table{
+    .command = "tokenizer", .options = kOptions, .fresh = +[] { return TokenizerJob(); }};
 
 std::vector<std::string> read_all(const std::vector<std::string>& paths) {
   std::vector<std::string> documents;
@@ -63,19 +100,12 @@ void print_summary(const Json& result) {
   std::printf("%-16s %s\n", "written", result.at("out").get<std::string>().c_str());
 }
 
-void run(Options& options) {
-  start(options.common);
+void run(const TokenizerJob& job) {
   const Timer timer;
-  StagedDirectory out({.path = options.out_dir, .replace = options.force, .inputs = options.data});
-  RunRecord record("tokenizer", {{"data", options.data},
-                                 {"out", options.out_dir},
-                                 {"vocab_size", options.train.vocab_size},
-                                 {"character_coverage", options.train.character_coverage},
-                                 {"join_digits", options.join_digits},
-                                 {"model_max_length", options.train.model_max_length}});
-  const auto documents = read_all(options.data);
-  options.train.split_digits = !options.join_digits;
-  const auto trained = train_tokenizer(documents, options.train, out.staging_path());
+  StagedDirectory out({.path = job.out_dir, .replace = job.force, .inputs = job.data});
+  RunRecord record("tokenizer", options_json(recorded(table, job)));
+  const auto documents = read_all(job.data);
+  const auto trained = train_tokenizer(documents, job.train, out.staging_path());
   Json result = {
       {"pieces", trained.pieces}, {"characters", trained.characters}, {"learned", trained.learned}};
   result.update(measure(documents, out.staging_path()));
@@ -84,8 +114,8 @@ void run(Options& options) {
   out.commit();
   result["seconds"] = timer.seconds();
   result["peak_memory_bytes"] = peak_memory_bytes();
-  result["out"] = options.out_dir;
-  if (options.json) {
+  result["out"] = job.out_dir;
+  if (job.json) {
     print_json(result);
   } else {
     print_summary(result);
@@ -93,30 +123,14 @@ void run(Options& options) {
 }
 
 std::function<void()> declare(CLI::App& app) {
-  auto options = std::make_shared<Options>();
-  TokenizerTrainOptions& train = options->train;
-  app.add_option("--data", options->data,
-                 "text to learn from: plain text, or JSON lines with a `text` field, also .gz and "
-                 ".zst; several are read "
-                 "one after the other")
-      ->required();
-  app.add_option("--out", options->out_dir, "directory to write; new, or empty")->required();
-  app.add_option("--vocab-size", train.vocab_size,
-                 "pieces in all: 3 special ones, 256 bytes, the characters, the rest learned");
-  app.add_option("--character-coverage", train.character_coverage,
-                 "share of the text's characters that get a piece of their own; the rarest others "
-                 "are spelled as bytes");
-  app.add_flag("--join-digits", options->join_digits,
-               "let several digits share a piece (default: one piece a digit, as in Llama 2)");
-  app.add_option("--model-max-length", train.model_max_length,
-                 "context length to name in tokenizer_config.json");
-  app.add_flag("--force", options->force, "replace OUT where it is an earlier result");
-  app.add_flag("--json", options->json, "print the summary as JSON to stdout");
-  add_common_options(app, options->common);
+  auto command = std::make_shared<JobCommand<TokenizerJob>>(table, app, process_table);
   add_examples(app, {"prunus tokenizer --data stories.jsonl --vocab-size 1024 --out tok",
                      "prunus tokenizer --data part1.txt part2.txt --vocab-size 8192 "
                      "--character-coverage 0.9995 --out tok"});
-  return [options] { run(*options); };
+  return [command] {
+    command->begin();
+    run(command->job);
+  };
 }
 
 }  // namespace

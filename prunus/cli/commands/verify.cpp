@@ -3,8 +3,6 @@
 #include <iostream>
 #include <memory>
 
-#include <ATen/ATen.h>
-
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"

@@ -1,19 +1,17 @@
-#include <cstdio>
+#include "prunus/cli/command.h"
+
 #include <iostream>
 #include <sched.h>
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <c10/util/StringUtil.h>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "prunus/base/error.h"
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
-#include "prunus/cli/command.h"
-#include "prunus/job/job_options.h"
 
 namespace prunus {
 namespace {
@@ -38,12 +36,7 @@ void warn_of_slow_blas() {
 
 }  // namespace
 
-void add_common_options(CLI::App& app, CommonOptions& options) {
-  app.add_option("--device", options.device, "where to compute: cpu, cuda or cuda:N");
-  app.add_option("--threads", options.threads, "CPU threads; 0 uses every core it may")
-      ->check(CLI::Range(0, 4096));
-  app.add_flag("--quiet,-q", options.quiet, "no progress or messages on stderr, only errors");
-}
+void add_remark(CLI::App& app, const char* text) { app.footer(text); }
 
 void add_examples(CLI::App& app, std::initializer_list<std::string_view> lines) {
   const std::string before = app.get_footer();  // what else the command says at its end
@@ -57,11 +50,6 @@ void start(const ProgramOptions& options) {
   set_verbosity(options.quiet ? Verbosity::Quiet : Verbosity::Normal);
   at::set_num_threads(options.threads > 0 ? static_cast<int>(options.threads) : usable_cores());
   warn_of_slow_blas();
-}
-
-at::Device start(const CommonOptions& options) {
-  start(ProgramOptions{.threads = options.threads, .quiet = options.quiet});
-  return parse_device(options.device, "--device");
 }
 
 void print_json(const Json& json) { std::cout << json.dump(2) << std::endl; }
