@@ -62,7 +62,7 @@ class ForwardHook : public SiteHook {
 
  protected:
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
-    const at::Tensor output = prunus::linear(input, site.weight, site.bias);
+    const at::Tensor output = apply_linear(input, site.weight, site.bias);
     collector_.on_forward(site, input, output);
     return output;
   }
@@ -83,7 +83,7 @@ class StageHook : public ForwardHook {
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
     if (stops_ && stage_of(site.role) > stage_) throw Passed();
     return stage_of(site.role) == stage_ ? ForwardHook::pass(site, input)
-                                         : prunus::linear(input, site.weight, site.bias);
+                                         : apply_linear(input, site.weight, site.bias);
   }
 
  private:
@@ -117,7 +117,7 @@ class BackwardHook : public SiteHook {
  protected:
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
     const at::Tensor own = at::alias(input);
-    const at::Tensor output = prunus::linear(own, site.weight, site.bias);
+    const at::Tensor output = apply_linear(own, site.weight, site.bias);
     if (!collector_.wants(site.layer, site.role)) return output;  // and nothing is held
     auto event = std::make_shared<BackwardProduct>();
     event->site = site;

@@ -49,6 +49,7 @@ void start(const ProgramOptions& options) {
   return_large_blocks();
   set_verbosity(options.quiet ? Verbosity::Quiet : Verbosity::Normal);
   at::set_num_threads(options.threads > 0 ? static_cast<int>(options.threads) : usable_cores());
+  choose_matmul(options.matmul);
   warn_of_slow_blas();
 }
 

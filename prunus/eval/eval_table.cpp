@@ -11,82 +11,86 @@ namespace {
 
 constexpr Range kCase{1, 1 << 30};
 
-constexpr const char* kPerplexity = "Perplexity";
-constexpr const char* kTasks = "Zero-shot tasks";
-constexpr const char* kDivergence = "Divergence from the unpruned model";
+constexpr const char* kPerplexityGroup = "Perplexity";
+constexpr const char* kTaskGroup = "Zero-shot tasks";
+constexpr const char* kDivergenceGroup = "Divergence from the unpruned model";
 
 // What the program does with the record.
-constexpr const char* kEvalOthers[] = {"json",    "threads", "quiet", "out",
-                                       "samples", "resume",  "force"};
-constexpr const char* kBenchOthers[] = {"json", "threads", "quiet", "out", "force"};
+constexpr const char* kEvalOthers[] = {"json", "threads", "quiet",  "matmul",
+                                       "out",  "samples", "resume", "force"};
+constexpr const char* kBenchOthers[] = {"json", "threads", "quiet", "matmul", "out", "force"};
 
 constexpr Option<EvalJob> kEvalOptions[] = {
     {.info = {.key = "model", .help = kModelHelp, .positional = "MODEL", .required = true},
      .member = PRUNUS_MODEL(EvalJob, model_dir, model_asked)},
     PRUNUS_RECIPE_OPTION(EvalJob, "config", "recipe"),
     {.info = {.key = "ppl",
-              .group = kPerplexity,
+              .group = kPerplexityGroup,
               .help = "text to measure perplexity on (repeatable): a file (also .gz, .zst), or "
                       "wikitext2@N, ptb@N, c4@N for chunks of N tokens, looked up in --text-dir or "
                       "given as wikitext2@N=FILE"},
      .member = PRUNUS_MEMBER(EvalJob, texts)},
     {.info = {.key = "protocol",
-              .group = kPerplexity,
+              .group = kPerplexityGroup,
               .help = "paper (one BOS, tokenised once, cut into chunks, remainder dropped; jsonl "
                       "files document by document), llm-pruner (its way to join PTB), or "
                       "lm-eval-word (whole documents in rolling windows: word and byte perplexity)",
               .choices = "paper,llm-pruner,lm-eval-word"},
      .member = PRUNUS_WORD(EvalJob, protocol.rule, parse_perplexity_rule, name_of_rule)},
     {.info = {.key = "seqlen",
-              .group = kPerplexity,
+              .group = kPerplexityGroup,
               .help = "tokens per chunk (128), or longest document or window (the context); "
                       "perplexities at different lengths cannot be compared",
               .range = {.least = 2}},
      .member = PRUNUS_MEMBER(EvalJob, protocol.seqlen)},
     {.info = {.key = "text-dir",
-              .group = kPerplexity,
+              .group = kPerplexityGroup,
               .help = "folder of the texts that have a name"},
      .member = PRUNUS_MEMBER(EvalJob, protocol.text_dir)},
 
     {.info = {.key = "tasks",
-              .group = kTasks,
+              .group = kTaskGroup,
               .help = "boolq,piqa,...; all (every task whose file is there); or llm-pruner-table",
               .separator = ','},
      .member = PRUNUS_MEMBER(EvalJob, tasks.names)},
-    {.info = {.key = "task-dir", .group = kTasks, .help = "folder of the tasks' files"},
+    {.info = {.key = "task-dir", .group = kTaskGroup, .help = "folder of the tasks' files"},
      .member = PRUNUS_MEMBER(EvalJob, tasks.dir)},
     {.info = {.key = "max-length",
-              .group = kTasks,
+              .group = kTaskGroup,
               .help = "tasks: ids of context and continuation looked at, the last ones; 0: as many "
                       "as the model's context"},
      .member = PRUNUS_MEMBER(EvalJob, tasks.score.max_length)},
-    {.info = {.key = "limit", .group = kTasks, .help = "only the first items of each task; 0: all"},
+    {.info = {.key = "limit",
+              .group = kTaskGroup,
+              .help = "only the first items of each task; 0: all"},
      .member = PRUNUS_MEMBER(EvalJob, tasks.limit)},
     {.info = {.key = "few-shot",
-              .group = kTasks,
+              .group = kTaskGroup,
               .help = "examples before each question (the task's)"},
      .member = PRUNUS_MEMBER(EvalJob, tasks.few_shot)},
-    {.info = {.key = "seed", .group = kTasks, .help = "of the examples"},
+    {.info = {.key = "seed", .group = kTaskGroup, .help = "of the examples"},
      .member = PRUNUS_MEMBER(EvalJob, tasks.seed)},
     {.info = {.key = "relative-to",
-              .group = kTasks,
+              .group = kTaskGroup,
               .help = "JSON of the unpruned model's evaluation: print figures as fractions of its"},
      .member = PRUNUS_MEMBER(EvalJob, relative_to)},
 
     {.info = {.key = "kl-to",
-              .group = kDivergence,
+              .group = kDivergenceGroup,
               .help = "the unpruned model: measure KL(it || MODEL) and how often the likeliest "
                       "token is the same"},
      .member = PRUNUS_MODEL(EvalJob, dense_dir, dense_asked)},
-    {.info = {.key = "text", .group = kDivergence, .help = "text to measure it on, as for --ppl"},
+    {.info = {.key = "text",
+              .group = kDivergenceGroup,
+              .help = "text to measure it on, as for --ppl"},
      .member = PRUNUS_MEMBER(EvalJob, kl_text)},
     {.info = {.key = "kl-top-k",
-              .group = kDivergence,
+              .group = kDivergenceGroup,
               .help = "tokens of its distribution that are told apart; the rest is one bucket",
               .range = {1, 0x1p31}},
      .member = PRUNUS_MEMBER(EvalJob, divergence.top_k)},
     {.info = {.key = "kl-cache",
-              .group = kDivergence,
+              .group = kDivergenceGroup,
               .help = "file to keep its distribution in, for the next model"},
      .member = PRUNUS_MEMBER(EvalJob, divergence.cache)},
     {.info = {.key = "precision",

@@ -55,7 +55,7 @@ class PartsHook : public LinearHook {
   at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
                     const at::Tensor& bias) override {
     lap(before(role));
-    const at::Tensor y = prunus::linear(input, weight, bias);
+    const at::Tensor y = apply_linear(input, weight, bias);
     lap(product(role));
     return y;
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include <ATen/Parallel.h>
@@ -77,36 +78,92 @@ void store_fifth_bits(const int* codes, Byte* to) {
   store16(word >> 16, to + 2);
 }
 
-// d = extreme / −2^(bits−1); codes are 0 to 2^bits − 1.
+// The codes of 32 values and what a block stores of their scale: x ≈ d·(code − zero) + m.
+struct Codes {
+  float d = 0;
+  float m = 0;
+  int code[kValues] = {};
+  float error = std::numeric_limits<float>::infinity();  // squared
+};
+
+// Scales that are tried on either side of the plain one, in tenths of a code.
+constexpr int kStarts = 10;
+
+// The best codes for d and m as they are stored. Symmetric types have a `zero` and no m.
+template <int most, int zero>
+Codes codes_for(const float* x, float d, float m) {
+  Codes found{.d = through_half(d), .m = through_half(m)};
+  const float inverse = inverse_of(found.d);
+  found.error = 0;
+  for (int i = 0; i < kValues; ++i) {
+    const float at = (x[i] - found.m) * inverse + (zero + 0.5F);
+    const int code = static_cast<int>(std::min(std::max(at, 0.0F), static_cast<float>(most)));
+    const float difference = found.d * static_cast<float>(code - zero) + found.m - x[i];
+    found.code[i] = code;
+    found.error += difference * difference;
+  }
+  return found;
+}
+
+// d, and m where there is one, by least squares for the codes.
+template <int most, int zero>
+Codes refitted(const float* x, const Codes& from) {
+  double q = 0, qq = 0, xq = 0, sum = 0;
+  for (int i = 0; i < kValues; ++i) {
+    const double code = from.code[i] - zero;
+    q += code;
+    qq += code * code;
+    xq += code * x[i];
+    sum += x[i];
+  }
+  if (zero != 0) return qq > 0 ? codes_for<most, zero>(x, static_cast<float>(xq / qq), 0) : from;
+  const double determinant = kValues * qq - q * q;
+  if (determinant <= 0) return from;
+  const double d = (kValues * xq - q * sum) / determinant;
+  return codes_for<most, zero>(x, static_cast<float>(d),
+                               static_cast<float>((sum - d * q) / kValues));
+}
+
+void keep_better(Codes& best, const Codes& other) {
+  if (other.error < best.error) best = other;
+}
+
+// Codes are 0 to 2^bits − 1, of which the middle stands for 0: ggml's plain choice is
+// d = extreme / −2^(bits−1).
 template <int bits>
 void symmetric(const float* from, Byte* to) {
   constexpr int kHalf = 1 << (bits - 1);
-  const float d = extreme(from) / -kHalf;
-  const float inverse = inverse_of(d);
-  int codes[kValues];
-  for (int i = 0; i < kValues; ++i) {
-    codes[i] = std::min(2 * kHalf - 1, static_cast<int>(from[i] * inverse + (kHalf + 0.5F)));
+  constexpr int kMost = 2 * kHalf - 1;
+  const float furthest = extreme(from);
+  Codes best;
+  for (int i = -kStarts; i <= kStarts; ++i) {
+    const float d = furthest / (-kHalf + 0.1F * static_cast<float>(i));
+    const Codes plain = codes_for<kMost, kHalf>(from, d, 0);
+    keep_better(best, plain);
+    keep_better(best, refitted<kMost, kHalf>(from, plain));
   }
-  store_half(d, to);
-  if (bits == 5) store_fifth_bits(codes, to + 2);
-  store_low_bits(codes, to + (bits == 5 ? 6 : 2));
+  store_half(best.d, to);
+  if (bits == 5) store_fifth_bits(best.code, to + 2);
+  store_low_bits(best.code, to + (bits == 5 ? 6 : 2));
 }
 
-// Codes from the least value to the largest.
+// Codes from the least value on: ggml's plain choice is d = (largest − least) / (2^bits − 1). Among
+// the scales that are tried are those of values that had four bits before, which five can keep.
 template <int bits>
 void affine(const float* from, Byte* to) {
   constexpr int kMost = (1 << bits) - 1;
   const auto [least, most] = std::minmax_element(from, from + kValues);
-  const float d = (*most - *least) / kMost;
-  const float inverse = inverse_of(d);
-  int codes[kValues];
-  for (int i = 0; i < kValues; ++i) {
-    codes[i] = std::min(kMost, static_cast<int>((from[i] - *least) * inverse + 0.5F));
+  Codes best;
+  for (int i = -kStarts; i <= kStarts; ++i) {
+    const float d = (*most - *least) / (kMost + 0.1F * static_cast<float>(i));
+    const Codes plain = codes_for<kMost, 0>(from, d, *least);
+    keep_better(best, plain);
+    keep_better(best, refitted<kMost, 0>(from, plain));
   }
-  store_half(d, to);
-  store_half(*least, to + 2);
-  if (bits == 5) store_fifth_bits(codes, to + 4);
-  store_low_bits(codes, to + (bits == 5 ? 8 : 4));
+  store_half(best.d, to);
+  store_half(best.m, to + 2);
+  if (bits == 5) store_fifth_bits(best.code, to + 4);
+  store_low_bits(best.code, to + (bits == 5 ? 8 : 4));
 }
 
 using PlainBlock = void (*)(const float*, Byte*);
@@ -119,7 +176,7 @@ struct Row {
   std::string_view fallback;  // where rows are no whole blocks
 };
 
-constexpr Row kRows[] = {
+constexpr Row kWriters[] = {
     {"F32", f32, nullptr, {}},
     {"F16", f16, nullptr, {}},
     {"BF16", bf16, nullptr, {}},
@@ -136,9 +193,9 @@ constexpr Row kRows[] = {
 };
 
 const Row* find_row(const GgufBlockType& type) {
-  const auto* found = std::find_if(std::begin(kRows), std::end(kRows),
+  const auto* found = std::find_if(std::begin(kWriters), std::end(kWriters),
                                    [&](const Row& row) { return row.name == type.name; });
-  return found == std::end(kRows) ? nullptr : found;
+  return found == std::end(kWriters) ? nullptr : found;
 }
 
 void one_row(const Row& row, const GgufBlockType& type, const float* from, int64_t columns,
@@ -158,7 +215,7 @@ bool is_writable(const GgufBlockType& type) { return find_row(type) != nullptr; 
 
 std::string writable_gguf_types() {
   std::string names;
-  for (const Row& row : kRows) {
+  for (const Row& row : kWriters) {
     if (!names.empty()) names += ' ';
     names += row.name;
   }
@@ -176,7 +233,7 @@ void quantize_gguf_rows(const GgufBlockType& type, const float* from, int64_t ro
     equal.assign(static_cast<size_t>(columns), 1.0F);
     importance = equal.data();
   }
-  const int64_t values_per_thread = row->weighted != nullptr ? 1 << 12 : 1 << 15;
+  const int64_t values_per_thread = row->weighted != nullptr ? 1 << 12 : 1 << 14;
   const int64_t grain = std::max<int64_t>(1, values_per_thread / std::max<int64_t>(1, columns));
   const int64_t row_bytes = columns / type.elements * type.bytes;
   at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {

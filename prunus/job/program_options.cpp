@@ -17,7 +17,13 @@ constexpr Option<ProgramOptions> kProgramOptions[] = {
               .help = "no progress or messages on stderr, only errors",
               .also = "q",
               .recorded = Recorded::No},
-     .member = PRUNUS_MEMBER(ProgramOptions, quiet)}};
+     .member = PRUNUS_MEMBER(ProgramOptions, quiet)},
+    {.info = {.key = "matmul",
+              .help = "what multiplies FP32 matrices on the CPU: mkl (libtorch's BLAS), onednn, or "
+                      "auto, which measures both for a moment",
+              .choices = "auto,mkl,onednn",
+              .recorded = Recorded::No},
+     .member = PRUNUS_WORD(ProgramOptions, matmul, parse_matmul, name_of)}};
 
 }  // namespace
 

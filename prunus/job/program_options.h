@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "prunus/base/option.h"
+#include "prunus/model/matmul.h"
 
 namespace prunus {
 
@@ -10,6 +11,7 @@ struct ProgramOptions {
   bool json = false;    ///< print the record instead of a summary
   int64_t threads = 0;  ///< 0: every core that this process may use
   bool quiet = false;   ///< nothing on stderr but errors
+  Matmul matmul = Matmul::Auto;
 };
 extern const OptionTable<ProgramOptions> program_table;
 
@@ -17,6 +19,6 @@ extern const OptionTable<ProgramOptions> program_table;
 extern const OptionTable<ProgramOptions> process_table;
 
 /// Their keys in a recipe.
-inline constexpr const char* kProgramKeys[] = {"json", "threads", "quiet"};
+inline constexpr const char* kProgramKeys[] = {"json", "threads", "quiet", "matmul"};
 
 }  // namespace prunus

@@ -15,6 +15,7 @@
 #include "prunus/io/checkpoint.h"
 #include "prunus/io/model_place.h"
 #include "prunus/model/cost.h"
+#include "prunus/model/matmul.h"
 #include "prunus/model/model_files.h"
 
 namespace prunus {
@@ -65,6 +66,7 @@ void RunRecord::set_places(std::initializer_list<std::pair<const char*, std::str
 
 Json RunRecord::json() const {
   Json copy = *json_;
+  copy[kMatmul] = name_of(chosen_matmul());
   copy[kPeakMemoryBytes] = peak_memory_bytes();
   return copy;
 }

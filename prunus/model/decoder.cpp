@@ -21,7 +21,7 @@ at::Tensor project(LinearHook* hook, Role role, const at::Tensor& x, const Block
   const at::Tensor& weight = weights[role];
   const at::Tensor& bias = weights[bias_role];
   if (hook != nullptr) return hook->linear(role, x, weight, bias);
-  return linear(x, weight, bias);
+  return apply_linear(x, weight, bias);
 }
 
 // [batch, seq, heads·d] → [batch, heads, seq, d]

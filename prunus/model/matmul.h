@@ -22,14 +22,18 @@ std::string name_of(Matmul choice);
 /// this libtorch has none.
 void choose_matmul(Matmul choice);
 
-/// What is used: Blas or OneDnn. Where nothing or Auto was chosen, the first call measures both on
-/// this process's threads, about 30 ms, and keeps to the answer. oneDNN has to be faster by a
-/// quarter, so that runs on one machine do not differ: their last bits would.
+/// Auto where nothing has been multiplied yet.
+Matmul chosen_matmul();
+
+/// What is used: Blas or OneDnn. Where nothing or Auto was chosen, the first call decides, once a
+/// process: by the environment variable PRUNUS_MATMUL; else Blas on Intel's processors; else both
+/// are measured on this process's threads, about 50 ms, and oneDNN has to be faster by a quarter,
+/// so that runs on one machine do not differ: their last bits would.
 Matmul used_matmul();
 
 /// y = x·Wᵀ + b. x [..., in] is brought to the weight's dtype, which is that of y [..., out].
 /// weight [out, in], of any strides; bias [out] or undefined. Carries gradients.
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
+at::Tensor apply_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
 /// a·b of matrices of one dtype, [m, k] and [k, n], of any strides. Carries no gradients.
 at::Tensor product(const at::Tensor& a, const at::Tensor& b);

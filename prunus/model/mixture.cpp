@@ -13,7 +13,8 @@ namespace prunus {
 namespace {
 
 at::Tensor product(LinearHook* hook, Role role, const at::Tensor& x, const BlockWeights& weights) {
-  return hook != nullptr ? hook->linear(role, x, weights[role], {}) : linear(x, weights[role]);
+  return hook != nullptr ? hook->linear(role, x, weights[role], {})
+                         : apply_linear(x, weights[role]);
 }
 
 // What a token chose, and what the outputs are multiplied by: int64 and as hidden, [..., chosen].
@@ -128,7 +129,7 @@ class Dispatch {
 
   at::Tensor own_product(Role role, size_t expert, const at::Tensor& x,
                          const at::Tensor& weight) const {
-    if (hook_ == nullptr) return linear(x, weight);
+    if (hook_ == nullptr) return apply_linear(x, weight);
     return hook_->expert_linear(role, x, weight,
                                 {.expert = static_cast<int>(expert),
                                  .experts = static_cast<int>(experts_),

@@ -63,7 +63,7 @@ at::Tensor ResidentModel::next_logits(const at::Tensor& ids, int64_t position,
   }
   const at::Tensor last = hidden.select(1, hidden.size(1) - 1);
   const at::Tensor normed = norm_->scaled(norm_->normalised(last), hook);
-  at::Tensor logits = hook == nullptr ? linear(normed, projection_)
+  at::Tensor logits = hook == nullptr ? apply_linear(normed, projection_)
                                       : hook->linear(Role::LmHead, normed, projection_, {});
   logits = logits.to(at::kFloat);
   norm_->cap(logits);

@@ -14,7 +14,7 @@ namespace prunus {
 namespace {
 
 // 1: keeps alone; 2: with masks.
-constexpr int kVersion = 1;
+constexpr int kPlanVersion = 1;
 constexpr int kMaskVersion = 2;
 constexpr AxisLabel kPlannable[] = {AxisLabel::Ffn,      AxisLabel::KvGroup,  AxisLabel::QueryHead,
                                     AxisLabel::RopePair, AxisLabel::ValueDim, AxisLabel::Hidden,
@@ -86,7 +86,7 @@ Json to_json(const Plan& plan) {
                       {"scores", entry.scores}});
   }
   Json json = {{"format", "prunus-plan"},
-               {"version", plan.mask ? kMaskVersion : kVersion},
+               {"version", plan.mask ? kMaskVersion : kPlanVersion},
                {"method", plan.method},
                {"config_sha256", plan.config_sha256},
                {"groups", std::move(groups)}};
@@ -104,8 +104,8 @@ Plan plan_from_json(const Json& json, const std::string& where) {
     PRUNUS_CHECK(json.is_object() && json.value("format", "") == "prunus-plan", Corrupt, where,
                  ": not a plan; expected \"format\": \"prunus-plan\"");
     const Json& version = json.at("version");
-    PRUNUS_CHECK(version == kVersion || version == kMaskVersion, Corrupt, where, ": version ",
-                 version.dump(), ", this program reads ", kVersion, " and ", kMaskVersion);
+    PRUNUS_CHECK(version == kPlanVersion || version == kMaskVersion, Corrupt, where, ": version ",
+                 version.dump(), ", this program reads ", kPlanVersion, " and ", kMaskVersion);
     plan.method = json.value("method", "");
     plan.config_sha256 = json.value("config_sha256", "");
     size_t number = 0;

@@ -146,7 +146,7 @@ constexpr const char* kWhat = "What is removed";
 constexpr const char* kImportance = "Importance";
 constexpr const char* kCalibration = "Calibration";
 
-constexpr Row kOptions[] = {
+constexpr Row kPruneRows[] = {
     {.info = {.key = "model",
               .help = kModelHelp,
               .positional = "MODEL",
@@ -437,7 +437,7 @@ void settle_seed(PruneJob& job, const Given& given) {
 }  // namespace
 
 const OptionTable<PruneJob, PruneRecipe> prune_table{.command = "prune",
-                                                     .options = kOptions,
+                                                     .options = kPruneRows,
                                                      .fresh = +[] { return PruneJob(); },
                                                      .prepare = refuse_what_told_layers_do_not_need,
                                                      .settle = settle_seed,

@@ -19,7 +19,7 @@ bool trains(const RecoverJob& job) { return job.mode != RecoverMode::SubBlock; }
 bool draws_text(const RecoverJob& job) { return job.data == "self"; }
 
 constexpr const char* kTrained = "What is trained (adapters unless one of these is given)";
-constexpr const char* kData = "Data";
+constexpr const char* kDataGroup = "Data";
 constexpr const char* kTeacher = "Teacher";
 constexpr const char* kMachine = "Memory and interruption";
 
@@ -125,7 +125,7 @@ constexpr Option<RecoverJob> kRecoverOptions[] = {
      .when = trains},
 
     {.info = {.key = "format",
-              .group = kData,
+              .group = kDataGroup,
               .help = "auto, text, instruct (Alpaca records: instruction, input, output; or "
                       "prompt, response), or chat (messages, ShareGPT conversations, lists of "
                       "prompt and completion; with --format chat also instruct records: as turns)",
@@ -133,14 +133,14 @@ constexpr Option<RecoverJob> kRecoverOptions[] = {
               .record = "data.format"},
      .member = PRUNUS_WORD(RecoverJob, rows.format, parse_data_format, data_format_name)},
     {.info = {.key = "chat-template",
-              .group = kData,
+              .group = kDataGroup,
               .help = "how conversations are written, instead of the model's own chat template: a "
                       "Jinja file, or the word chatml",
               .recorded = Recorded::Yes,
               .record = "data.chat_template"},
      .member = PRUNUS_MEMBER(RecoverJob, chat_template)},
     {.info = {.key = "packing",
-              .group = kData,
+              .group = kDataGroup,
               .help =
                   "pack (documents follow each other in rows of --row-tokens; text by default), "
                   "pad (one document or record a row; instruct and chat by default), or fill "
@@ -149,18 +149,18 @@ constexpr Option<RecoverJob> kRecoverOptions[] = {
               .record = "data.packing"},
      .member = PRUNUS_WORD(RecoverJob, rows.packing, parse_packing, packing_name)},
     {.info = {.key = "row-tokens",
-              .group = kData,
+              .group = kDataGroup,
               .help = "ids a row, the cut-off of padded rows (256)",
               .default_in_help = true,
               .record = "data.row_tokens"},
      .member = PRUNUS_MEMBER(RecoverJob, rows.row_tokens)},
     {.info = {.key = "train-on-prompt",
-              .group = kData,
+              .group = kDataGroup,
               .help = "instruct, chat: predict all tokens, not the answers alone",
               .record = "data.train_on_prompt"},
      .member = PRUNUS_MEMBER(RecoverJob, rows.train_on_prompt)},
     {.info = {.key = "no-eos",
-              .group = kData,
+              .group = kDataGroup,
               .help = "no end-of-text id behind documents: for models that were trained without",
               .record = "data.append_eos"},
      .member = FlagMember<RecoverJob>{+[](RecoverJob& job, bool on) { job.rows.append_eos = !on; },
@@ -168,33 +168,33 @@ constexpr Option<RecoverJob> kRecoverOptions[] = {
      .resolved = +[](const RecoverJob& job, const RecoverJob&,
                      Json& value) { value = job.rows.append_eos; }},
     {.info = {.key = "valid",
-              .group = kData,
+              .group = kDataGroup,
               .help = "text to validate on; default: a share of the data, which is not trained on",
               .recorded = Recorded::Yes,
               .record = "data.valid"},
      .member = PRUNUS_MEMBER(RecoverJob, valid_file)},
     {.info = {.key = "valid-split",
-              .group = kData,
+              .group = kDataGroup,
               .help = "that share; 0: no validation",
               .range = kValidShare,
               .record = "data.valid_fraction"},
      .member = PRUNUS_MEMBER(RecoverJob, rows.valid_fraction)},
     {.info = {.key = "max-valid-rows",
-              .group = kData,
+              .group = kDataGroup,
               .help = "the share is cut to so many rows",
               .range = kPositive,
               .recipe_only = true,
               .record = "data.max_valid_rows"},
      .member = PRUNUS_MEMBER(RecoverJob, rows.max_valid_rows)},
     {.info = {.key = "self-rows",
-              .group = kData,
+              .group = kDataGroup,
               .help = "--data self: rows to draw",
               .range = kPositive,
               .record = "data.self.rows"},
      .member = PRUNUS_MEMBER(RecoverJob, self.rows),
      .when = draws_text},
     {.info = {.key = "self-temperature",
-              .group = kData,
+              .group = kDataGroup,
               .help = "--data self: of sampling",
               .range = kAboveZero,
               .record = "data.self.temperature"},

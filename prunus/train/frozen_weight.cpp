@@ -98,7 +98,7 @@ class AdaptedLinear : public torch::autograd::Function<AdaptedLinear> {
                           masked_update(data, a, b, scale).to(x.scalar_type()).t());
       if (bias.defined()) y.add_(bias);
     } else {
-      y = prunus::linear(x, weight, bias.defined() ? bias.to(x.scalar_type()) : bias);
+      y = apply_linear(x, weight, bias.defined() ? bias.to(x.scalar_type()) : bias);
       if (adapted) {
         h = product(dropped(x, mask), a.to(x.scalar_type()).t()).mul_(scale);
         prunus::add_product(y, h, b.to(x.scalar_type()).t());

@@ -42,7 +42,7 @@ class TrainModel::Hook : public LinearHook {
                     const at::Tensor& bias) override {
     const at::ScalarType compute = owner_.options_.compute;
     if (owner_.full()) {
-      return prunus::linear(input, weight.to(compute), bias.defined() ? bias.to(compute) : bias);
+      return apply_linear(input, weight.to(compute), bias.defined() ? bias.to(compute) : bias);
     }
     const std::pair<int, Role> place{layer_, role};
     const LoraAdapter& adapter = *owner_.adapter_;

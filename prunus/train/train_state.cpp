@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kState = "/state.json";
 constexpr const char* kWhere = "state.json";
-constexpr int kVersion = 2;
+constexpr int kStateVersion = 2;
 
 std::optional<double> optional_of(const Json& json) {
   if (json.is_null()) return std::nullopt;
@@ -105,8 +105,8 @@ TrainState from_json(const Json& json) {
 Json read_state(const std::string& where) {
   Json json = read_json(where);
   const Json version = json.is_object() ? json.value("version", Json(1)) : Json();
-  PRUNUS_CHECK(version == kVersion, Corrupt, where, ": is a training state of version ",
-               version.dump(), ", this program reads version ", kVersion,
+  PRUNUS_CHECK(version == kStateVersion, Corrupt, where, ": is a training state of version ",
+               version.dump(), ", this program reads version ", kStateVersion,
                "; finish the run with the program that began it, or begin anew: --force without "
                "--resume");
   return json;
@@ -157,7 +157,7 @@ void add_named(std::set<std::string>& named, const Json& json) {
 
 void TrainStateFolder::save(const TrainState& state, const Optimizer& optimizer, bool proven) {
   if (path_.empty()) return;
-  Json json = {{"version", kVersion}, {"proven", proven}};
+  Json json = {{"version", kStateVersion}, {"proven", proven}};
   json.update(to_json(state));
   json["tensors"] = c10::str("state-", state.outcome.steps, ".tensors");
   const Json last = holds_state(path_) ? read_state(path_ + kState) : Json();

@@ -133,7 +133,7 @@ TEST(CompareLogits, ALogitThatIsNotFiniteIsAnError) {
 }
 
 TEST(VerifyText, IsAPageOfSeveralScripts) {
-  const std::string_view text = verify_text();
+  const std::string_view text = verify_sample();
   EXPECT_GT(text.size(), 1500U);
   for (const char* part :
        {"plum", "ä", "é", "ñ", "С", "园", "庭", "정", "ا", "म", "def mean", "  "}) {

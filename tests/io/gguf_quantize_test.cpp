@@ -54,23 +54,46 @@ double squared_error(const at::Tensor& a, const at::Tensor& b) {
 
 constexpr std::string_view kKTypes[] = {"Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"};
 
-TEST(GgufQuantize, EqualsThePackageByteForByte) {
+// The types that are searched for differ from the package's, and lie nearer to the values.
+TEST(GgufQuantize, EqualsThePackageOrIsNearer) {
   const auto file = GgufFile::open(test::source_path("tests/io/golden/quantized.gguf"));
   const at::Tensor values = file->read(*file->find("values"));
-  int compared = 0;
+  int equal = 0;
+  int nearer = 0;
   for (const GgufTensor& tensor : file->tensors()) {
     if (tensor.name == "values") continue;
     const auto bytes = file->bytes(tensor);
     const auto got = quantized(tensor.name, values);
-    EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), got.begin(), got.end())) << tensor.name;
-    ++compared;
+    if (tensor.name.starts_with("Q4") || tensor.name.starts_with("Q5")) {
+      EXPECT_LT(squared_error(through(tensor.name, values), values),
+                squared_error(file->read(tensor), values))
+          << tensor.name;
+      ++nearer;
+    } else {
+      EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), got.begin(), got.end())) << tensor.name;
+      ++equal;
+    }
   }
-  EXPECT_EQ(compared, 7);
+  EXPECT_EQ(equal, 3);
+  EXPECT_EQ(nearer, 4);
+}
+
+// Sixteen levels that a block uses from the first to the last are every other one of thirty-one.
+TEST(GgufQuantize, FiveBitsKeepWhatFourBitsHeld) {
+  std::mt19937 random(13);
+  at::Tensor once = at::empty({8, 256});
+  auto* to = once.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < once.numel(); ++i) {
+    const auto place = static_cast<int>(i % 32);
+    const auto code = static_cast<float>(place < 2 ? 15 * place : random() % 16);
+    to[i] = code * 0.03125F - 0.21875F * static_cast<float>(1 + i / 256);
+  }
+  EXPECT_TRUE(at::equal(through("Q5_1", once), once));
 }
 
 // A quantised number quantises to itself: reading and writing again changes no value.
 TEST(GgufQuantize, QuantisedValuesStay) {
-  for (const std::string_view name : {"F16", "BF16", "Q8_0", "Q4_0", "Q5_0"}) {
+  for (const std::string_view name : {"F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"}) {
     const at::Tensor once = through(name, normal(4, 256, 3));
     EXPECT_LE(squared_error(through(name, once), once), 1e-6 * once.square().sum().item<double>())
         << name;

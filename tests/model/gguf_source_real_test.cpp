@@ -5,6 +5,7 @@
 #include <map>
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>

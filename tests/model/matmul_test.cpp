@@ -35,8 +35,8 @@ TEST_P(MatmulTest, LinearEqualsFloat64WhateverTheStrides) {
       const at::Tensor bias = at::randn({37});
       const at::Tensor exact =
           at::linear(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));
-      EXPECT_LT(relative_error(linear(x, weight, bias), exact), 1e-6);
-      EXPECT_LT(relative_error(linear(x, weight), exact - bias), 1e-6);
+      EXPECT_LT(relative_error(apply_linear(x, weight, bias), exact), 1e-6);
+      EXPECT_LT(relative_error(apply_linear(x, weight), exact - bias), 1e-6);
     }
   }
 }
@@ -54,8 +54,9 @@ TEST_P(MatmulTest, GradientsEqualFloat64) {
   };
   const auto exact = gradients(
       at::kDouble, [](const auto& a, const auto& b, const auto& c) { return at::linear(a, b, c); });
-  const auto ours = gradients(
-      at::kFloat, [](const auto& a, const auto& b, const auto& c) { return linear(a, b, c); });
+  const auto ours = gradients(at::kFloat, [](const auto& a, const auto& b, const auto& c) {
+    return apply_linear(a, b, c);
+  });
   for (size_t i = 0; i < exact.size(); ++i) EXPECT_LT(relative_error(ours[i], exact[i]), 1e-6) << i;
 }
 
@@ -77,7 +78,7 @@ TEST_P(MatmulTest, ProductsEqualFloat64) {
 TEST_P(MatmulTest, InputsComeToTheWeightsDtype) {
   at::manual_seed(4);
   const at::Tensor x = at::randn({16, 64}), weight = at::randn({32, 64}).to(at::kBFloat16);
-  const at::Tensor y = linear(x, weight);
+  const at::Tensor y = apply_linear(x, weight);
   EXPECT_EQ(y.scalar_type(), at::kBFloat16);
   const at::Tensor exact = at::linear(x.to(at::kBFloat16).to(at::kDouble), weight.to(at::kDouble));
   EXPECT_LT(relative_error(y, exact), 0x1p-8);  // of the result alone: sums are FP32
@@ -87,7 +88,7 @@ TEST_P(MatmulTest, InputsComeToTheWeightsDtype) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Libraries, MatmulTest, testing::Values(Matmul::Blas, Matmul::OneDnn),
-                         [](const auto& info) { return name_of(info.param); });
+                         [](const auto& given) { return name_of(given.param); });
 
 TEST(Matmul, MeasuresOnceAndKeepsToIt) {
   choose_matmul(Matmul::Auto);
