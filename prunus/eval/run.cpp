@@ -108,7 +108,8 @@ Json divergence(const Subject& subject, const EvalJob& job) {
   DivergenceOptions settings = job.divergence;
   if (!settings.cache.empty()) {
     settings.dense_hash = checkpoint_hash(job.dense_dir);
-    if (job.precision != at::kFloat) settings.dense_hash += name_of_precision(job.precision);
+    if (job.precision != at::kFloat)
+      settings.dense_hash += std::string(name_of_precision(job.precision));
   }
   const Divergence result =
       measure_divergence({dense, subject.device}, {subject.model, subject.device}, text, settings);

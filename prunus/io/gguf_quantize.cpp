@@ -187,7 +187,7 @@ constexpr Row kWriters[] = {
     {"Q8_0", q8_0, nullptr, "F16"},
     {"Q2_K", nullptr, gguf_k::quantize_q2_k, "Q4_0"},
     {"Q3_K", nullptr, gguf_k::quantize_q3_k, "Q4_0"},
-    {"Q4_K", nullptr, gguf_k::quantize_q4_k, "Q5_0"},
+    {"Q4_K", nullptr, gguf_k::quantize_q4_k, "Q5_1"},
     {"Q5_K", nullptr, gguf_k::quantize_q5_k, "Q5_1"},
     {"Q6_K", nullptr, gguf_k::quantize_q6_k, "Q8_0"},
 };

@@ -31,9 +31,9 @@ void quantize_gguf_rows(const GgufBlockType& type, const float* from, int64_t ro
                         std::byte* to, const float* importance = nullptr);
 
 /// The type for rows of `columns` values where `wanted` is asked for: `wanted` where the rows are
-/// whole blocks of it; else, as llama-quantize does, the type of 32 values a block that is next in
-/// size (Q2_K, Q3_K → Q4_0; Q4_K → Q5_0; Q5_K → Q5_1; Q6_K → Q8_0); else F16.
-/// Source: llama.cpp, llama-quant.cpp.
+/// whole blocks of it; else the type of 32 values a block that is next in size, as llama-quantize
+/// does (Q2_K, Q3_K → Q4_0; Q5_K → Q5_1; Q6_K → Q8_0) but for Q4_K → Q5_1, where it takes Q5_0,
+/// which has no minimum; else F16. Source: llama.cpp, llama-quant.cpp.
 const GgufBlockType& fitting_type(const GgufBlockType& wanted, int64_t columns);
 
 }  // namespace prunus

@@ -3,8 +3,18 @@
 #include <ATen/ATen.h>
 
 #include "prunus/base/error.h"
+#include "prunus/base/named.h"
 
 namespace prunus {
+namespace {
+
+using NamedPrecision = std::pair<std::string_view, at::ScalarType>;
+
+constexpr NamedPrecision kFullPrecisions[] = {{"float32", at::kFloat}, {"float64", at::kDouble}};
+constexpr NamedPrecision kPrecisions[] = {
+    {"float32", at::kFloat}, {"bfloat16", at::kBFloat16}, {"float64", at::kDouble}};
+
+}  // namespace
 
 at::Device parse_device(const std::string& text, const std::string& where) {
   const bool cpu = text == "cpu";
@@ -19,15 +29,16 @@ at::Device parse_device(const std::string& text, const std::string& where) {
   }
 }
 
-at::ScalarType parse_precision(std::string_view text) {
-  for (const at::ScalarType one : {at::kFloat, at::kBFloat16, at::kDouble}) {
-    if (text == name_of_precision(one)) return one;
-  }
-  PRUNUS_FAIL(InvalidArgument, "--precision ", text, ", expected float32, bfloat16 or float64");
+at::ScalarType parse_precision(std::string_view name) {
+  return parse_named(kPrecisions, name, "--precision");
 }
 
-std::string name_of_precision(at::ScalarType precision) {
-  return precision == at::kDouble ? "float64" : precision == at::kFloat ? "float32" : "bfloat16";
+at::ScalarType parse_full_precision(std::string_view name) {
+  return parse_named(kFullPrecisions, name, "--precision");
+}
+
+std::string_view name_of_precision(at::ScalarType precision) {
+  return name_of(kPrecisions, precision);
 }
 
 }  // namespace prunus

@@ -23,7 +23,7 @@ constexpr Option<ProgramOptions> kProgramOptions[] = {
                       "auto, which measures both for a moment",
               .choices = "auto,mkl,onednn",
               .recorded = Recorded::No},
-     .member = PRUNUS_WORD(ProgramOptions, matmul, parse_matmul, name_of)}};
+     .member = PRUNUS_WORD(ProgramOptions, matmul, parse_matmul, name_of_matmul)}};
 
 }  // namespace
 

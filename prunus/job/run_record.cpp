@@ -66,7 +66,7 @@ void RunRecord::set_places(std::initializer_list<std::pair<const char*, std::str
 
 Json RunRecord::json() const {
   Json copy = *json_;
-  copy[kMatmul] = name_of(chosen_matmul());
+  copy[kMatmul] = name_of_matmul(chosen_matmul());
   copy[kPeakMemoryBytes] = peak_memory_bytes();
   return copy;
 }

@@ -13,6 +13,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "prunus/base/error.h"
+#include "prunus/base/named.h"
 
 namespace prunus {
 namespace {
@@ -20,6 +21,9 @@ namespace {
 // Of fewer rows the calls cost more than the products.
 constexpr int64_t kFewRows = 8;
 constexpr double kMargin = 1.25;
+
+constexpr std::pair<std::string_view, Matmul> kNames[] = {
+    {"auto", Matmul::Auto}, {"mkl", Matmul::Blas}, {"onednn", Matmul::OneDnn}};
 
 using LinearOperator = at::Tensor(const at::Tensor&, const at::Tensor&,
                                   const std::optional<at::Tensor>&, std::string_view,
@@ -114,24 +118,9 @@ class Linear : public torch::autograd::Function<Linear> {
 
 }  // namespace
 
-Matmul parse_matmul(std::string_view name) {
-  for (const Matmul one : {Matmul::Auto, Matmul::Blas, Matmul::OneDnn}) {
-    if (name == name_of(one)) return one;
-  }
-  PRUNUS_FAIL(InvalidArgument, "--matmul '", name, "', expected auto, mkl or onednn");
-}
+Matmul parse_matmul(std::string_view name) { return parse_named(kNames, name, "--matmul"); }
 
-std::string name_of(Matmul choice) {
-  switch (choice) {
-    case Matmul::Auto:
-      return "auto";
-    case Matmul::Blas:
-      return "mkl";
-    case Matmul::OneDnn:
-      return "onednn";
-  }
-  return {};
-}
+std::string_view name_of_matmul(Matmul choice) { return name_of(kNames, choice); }
 
 void choose_matmul(Matmul choice) {
   PRUNUS_CHECK(choice != Matmul::OneDnn || one_dnn_operator() != nullptr, Unsupported,

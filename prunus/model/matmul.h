@@ -1,5 +1,4 @@
 #pragma once
-#include <string>
 #include <string_view>
 
 #include <ATen/core/Tensor.h>
@@ -16,7 +15,7 @@ enum class Matmul {
 
 /// "auto", "mkl" (the BLAS, whichever it is), "onednn". Throws InvalidArgument for others.
 Matmul parse_matmul(std::string_view name);
-std::string name_of(Matmul choice);
+std::string_view name_of_matmul(Matmul choice);
 
 /// For all products of the process from now on. Throws Unsupported where oneDNN is asked for and
 /// this libtorch has none.

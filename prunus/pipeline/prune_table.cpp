@@ -342,7 +342,7 @@ constexpr Row kPruneRows[] = {
               .group = kImportance,
               .help = "of calibration: float32 or float64 (scores free of rounding; slower)",
               .choices = "float32,float64"},
-     .member = PRUNUS_WORD(PruneJob, options.precision, parse_precision, name_of_precision)},
+     .member = PRUNUS_WORD(PruneJob, options.precision, parse_full_precision, name_of_precision)},
 
     {.info = {.key = "calib",
               .group = kCalibration,

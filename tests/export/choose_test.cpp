@@ -53,6 +53,21 @@ TEST(LegalityTable, OpenelmIsForModelsWithNormsOfQAndK) {
   }
 }
 
+// Blocks of DeciLM see everything; that the first layer does is not enough.
+TEST(LegalityTable, DeciLmHasNoWindowsInAnyLayer) {
+  ModelConfig config = tiny_model({}).config();
+  const auto legal = [&] {
+    for (const Json& row : legality_table(config)) {
+      if (row.at("form") == "deci-lm" && row.at("software") == "vLLM")
+        return row.at("legal") == true;
+    }
+    return false;
+  };
+  EXPECT_TRUE(legal());
+  config.layers[1].sliding_window = 8;
+  EXPECT_FALSE(legal());
+}
+
 TEST(LegalityTable, HasARowForEachFormAndProgram) {
   for (const ModelConfig& config : {tiny_model({}).config(), uneven()}) {
     const Json table = legality_table(config);

@@ -125,7 +125,7 @@ TEST(GgufExport, RowsThatDoNotFitAreReported) {
   ASSERT_EQ(report.fallbacks.size(), 2);
   EXPECT_EQ(report.fallbacks[0].tensor, "blk.0.ffn_down.weight");
   EXPECT_EQ(report.fallbacks[0].wanted, "Q4_K");
-  EXPECT_EQ(report.fallbacks[0].got, "Q5_0");
+  EXPECT_EQ(report.fallbacks[0].got, "Q5_1");
   EXPECT_THAT(remarks(report), Contains(HasSubstr("no whole blocks")));
   EXPECT_EQ(to_json(report)["fallbacks"].size(), 2);
 }

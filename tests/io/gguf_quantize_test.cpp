@@ -215,7 +215,7 @@ TEST(GgufQuantize, RowsThatAreNoWholeBlocksFallBack) {
   EXPECT_EQ(name("Q4_K", 512), "Q4_K");
   EXPECT_EQ(name("Q2_K", 576), "Q4_0");
   EXPECT_EQ(name("Q3_K", 576), "Q4_0");
-  EXPECT_EQ(name("Q4_K", 576), "Q5_0");
+  EXPECT_EQ(name("Q4_K", 576), "Q5_1");
   EXPECT_EQ(name("Q5_K", 576), "Q5_1");
   EXPECT_EQ(name("Q6_K", 576), "Q8_0");
   EXPECT_EQ(name("Q4_K", 580), "F16");

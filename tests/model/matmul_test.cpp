@@ -88,7 +88,9 @@ TEST_P(MatmulTest, InputsComeToTheWeightsDtype) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Libraries, MatmulTest, testing::Values(Matmul::Blas, Matmul::OneDnn),
-                         [](const auto& given) { return name_of(given.param); });
+                         [](const auto& given) {
+                           return std::string(name_of_matmul(given.param));
+                         });
 
 TEST(Matmul, MeasuresOnceAndKeepsToIt) {
   choose_matmul(Matmul::Auto);
@@ -101,9 +103,10 @@ TEST(Matmul, MeasuresOnceAndKeepsToIt) {
 
 TEST(Matmul, NamesAreReadAsTheyAreWritten) {
   for (const Matmul one : {Matmul::Auto, Matmul::Blas, Matmul::OneDnn}) {
-    EXPECT_EQ(parse_matmul(name_of(one)), one);
+    EXPECT_EQ(parse_matmul(name_of_matmul(one)), one);
   }
-  expect_error(ErrorKind::InvalidArgument, "auto, mkl or onednn", [] { parse_matmul("blis"); });
+  expect_error(ErrorKind::InvalidArgument, "known: auto, mkl, onednn",
+               [] { parse_matmul("blis"); });
 }
 
 }  // namespace

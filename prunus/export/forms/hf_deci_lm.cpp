@@ -22,9 +22,13 @@ bool all_widths_are_multiples(const ModelConfig& config) {
 
 // The model as a Llama, which the blocks are those of.
 StockClass as_llama(const ModelConfig& config) {
-  // One layer stands for all: what the others may differ in is judged here.
+  // The sizes of one layer stand for all: what the others may differ in is judged here.
   ModelConfig uniform = config;
-  uniform.layers.assign(uniform.layers.size(), uniform.layers.front());
+  for (LayerShape& layer : uniform.layers) {
+    const auto window = layer.sliding_window;
+    layer = config.layers.front();
+    layer.sliding_window = window;
+  }
   StockClass stock = stock_class(uniform);
   stock.config.layers = config.layers;
   return stock;
