@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "support/expect_error.h"
+#include "support/paths.h"
 #include "support/tiny_model.h"
 
 namespace prunus::test {
@@ -55,7 +56,13 @@ TEST(LegalityTable, OpenelmIsForModelsWithNormsOfQAndK) {
 
 // Blocks of DeciLM see everything; that the first layer does is not enough.
 TEST(LegalityTable, DeciLmHasNoWindowsInAnyLayer) {
-  ModelConfig config = tiny_model({}).config();
+  // A Qwen2 whose heads do not fill the hidden size is written as a Llama.
+  ModelConfig config = open_model(source_path("tests/model/golden/qwen2_sliding")).config();
+  for (LayerShape& layer : config.layers) {
+    layer.num_attention_heads = 2;
+    layer.num_key_value_heads = 1;
+  }
+  EXPECT_FALSE(config.layers[0].sliding_window || !config.layers[1].sliding_window);
   const auto legal = [&] {
     for (const Json& row : legality_table(config)) {
       if (row.at("form") == "deci-lm" && row.at("software") == "vLLM")
@@ -63,9 +70,9 @@ TEST(LegalityTable, DeciLmHasNoWindowsInAnyLayer) {
     }
     return false;
   };
-  EXPECT_TRUE(legal());
-  config.layers[1].sliding_window = 8;
   EXPECT_FALSE(legal());
+  for (LayerShape& layer : config.layers) layer.sliding_window.reset();
+  EXPECT_TRUE(legal());
 }
 
 TEST(LegalityTable, HasARowForEachFormAndProgram) {
