@@ -14,6 +14,7 @@
 #include "prunus/eval/request_rows.h"
 
 #include "support/expect_error.h"
+#include "support/golden_models.h"
 #include "support/paths.h"
 #include "support/stopping_source.h"
 #include "support/tiny_model.h"
@@ -98,6 +99,24 @@ TEST(ScoreRequests, EqualsEveryRequestAloneInEveryFamily) {
 
 TEST(ScoreRequests, EqualsEveryRequestAloneWithWideHeads) {
   expect_as_alone(tiny_model({.head_dim = 40, .kv_heads = 2}), mixed_requests());
+}
+
+// Products and attention in BF16: within its eight bits of what FP32 gives, in every family.
+TEST(ScoreRequests, HalfPrecisionIsNearInEveryFamily) {
+  for (const std::string& name : golden_names()) {
+    Model model = open_model(golden_dir(name));
+    const std::vector<ScoreRequest> requests = mixed_requests();
+    const std::vector<ScoreResult> exact = score_requests(model, requests, at::kCPU);
+    model.set_precision(at::kBFloat16);
+    const std::vector<ScoreResult> half = score_requests(model, requests, at::kCPU);
+    double difference = 0, whole = 0;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      difference += std::fabs(half[i].log_likelihood - exact[i].log_likelihood);
+      whole += std::fabs(exact[i].log_likelihood);
+    }
+    EXPECT_LT(difference, 0.02 * whole) << name;
+    EXPECT_GT(difference, 0) << name;
+  }
 }
 
 TEST(ScoreRequests, HonoursSlidingWindowsInsideSharedRows) {
