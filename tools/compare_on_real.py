@@ -76,7 +76,8 @@ class Comparison:
         if kept.exists():
             return json.loads(kept.read_text())
         out = self.work / "pruned"
-        shutil.rmtree(out, ignore_errors=True)
+        for left in (out, out.with_name("pruned.work")):  # of an interrupted run
+            shutil.rmtree(left, ignore_errors=True)
         run = self.run("prune", self.options.model, "--out", out, *METHODS[name], "--target-params",
                        round(self.outside + (1 - share) * self.decoder), "--calib", self.options.calib,
                        "--calib-samples", 32, "--calib-tokens", 256, "--json", "--quiet")
