@@ -3,8 +3,9 @@
 
     tools/compare_on_real.py --model build/models/smollm2 --calib C4.txt --wikitext WIKI.txt --c4 HELD.jsonl
 
-Each method removes the same share (0.2, 0.5) of what lies between the embedding and the head, by
-heads and feed-forward channels, calibrated on the same 32 windows of 256 tokens of C4. Perplexity on
+Each method removes the same share of what lies between the embedding and the head, by heads and
+feed-forward channels of --layers (all but the first three and last two, as LLM-Pruner spares some;
+ShortGPT drops layers anywhere), calibrated on the same 32 windows of 256 tokens of C4. Perplexity on
 chunks of 1024 tokens of WikiText-2's test text and of held-out C4, the first --chunks of each. Prints
 a Markdown table, and the command of every run with --verbose; results so far are kept in --work, where
 a second run goes on.
@@ -30,7 +31,7 @@ METHODS = {
     "FLAP's selection": ["--method", "flap"],
     "ShortGPT": ["--method", "shortgpt"],
 }
-SHARES = (0.2, 0.5)
+WHOLE_LAYERS = ("ShortGPT",)
 
 
 def first_chunks(path, chunks, out):
@@ -78,7 +79,9 @@ class Comparison:
         out = self.work / "pruned"
         for left in (out, out.with_name("pruned.work")):  # of an interrupted run
             shutil.rmtree(left, ignore_errors=True)
-        run = self.run("prune", self.options.model, "--out", out, *METHODS[name], "--target-params",
+        layers = [] if name in WHOLE_LAYERS else ["--layers", self.options.layers]
+        run = self.run("prune", self.options.model, "--out", out, *METHODS[name], *layers,
+                       "--target-params",
                        round(self.outside + (1 - share) * self.decoder), "--calib", self.options.calib,
                        "--calib-samples", 32, "--calib-tokens", 256, "--json", "--quiet")
         result = {"removed": 1 - (run["result"]["parameters"] - self.outside) / self.decoder,
@@ -96,22 +99,25 @@ def main():
     parser.add_argument("--calib", type=pathlib.Path, required=True)
     parser.add_argument("--wikitext", type=pathlib.Path, required=True)
     parser.add_argument("--c4", type=pathlib.Path, required=True)
+    parser.add_argument("--shares", default="0.2,0.5")
+    parser.add_argument("--layers", default="3:28")
     parser.add_argument("--chunks", type=int, default=20)
     parser.add_argument("--methods", help="names, separated by commas; default: all")
     parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/dev/prunus")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build/compare_on_real")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
+    shares = [float(share) for share in options.shares.split(",")]
     compare = Comparison(options)
     dense = compare.perplexities(options.model)
     print(f"Dense: {dense[0]:.2f} / {dense[1]:.2f}\n")
-    print("| method | " + " | ".join(f"{100 * share:.0f} %" for share in SHARES) +
-          " | prune, seconds | peak |\n|---|" + "---|" * (len(SHARES) + 2))
+    print("| method | " + " | ".join(f"{100 * share:.0f} %" for share in shares) +
+          " | prune, seconds | peak |\n|---|" + "---|" * (len(shares) + 2))
     for name in options.methods.split(",") if options.methods else METHODS:
-        rows = [compare.figures(name, share) for share in SHARES]
+        rows = [compare.figures(name, share) for share in shares]
         cells = [f"{row['ppl'][0]:.4g} / {row['ppl'][1]:.4g}" +
                  ("" if abs(row["removed"] - share) < 0.005 else f" ({100 * row['removed']:.1f} %)")
-                 for row, share in zip(rows, SHARES)]
+                 for row, share in zip(rows, shares)]
         print(f"| {name} | " + " | ".join(cells) +
               f" | {rows[0]['seconds']:.0f} | {rows[0]['peak'] / 2**20:.0f} MiB |", flush=True)
 
