@@ -176,9 +176,9 @@ const Registered* registered(std::string_view model_type) {
       Registered{"qwen3_vl", "Qwen2Tokenizer"},
       Registered{"smolvlm", "", true},
   };
-  const auto* found = std::find_if(kRegistered.begin(), kRegistered.end(), [&](const Registered& type) {
-    return type.model_type == model_type;
-  });
+  const auto* found =
+      std::find_if(kRegistered.begin(), kRegistered.end(),
+                   [&](const Registered& type) { return type.model_type == model_type; });
   return found == kRegistered.end() ? nullptr : found;
 }
 
