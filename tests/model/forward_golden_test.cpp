@@ -1,7 +1,6 @@
 // Golden logits made by stock transformers (tools/make_forward_goldens.py and
 // tools/make_family_goldens.py): every directory below golden/ is a case.
 #include <algorithm>
-#include <filesystem>
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -13,6 +12,7 @@
 #include "prunus/io/safetensors.h"
 #include "prunus/model/resident_model.h"
 
+#include "support/golden_models.h"
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
@@ -20,15 +20,6 @@ namespace prunus::test {
 namespace {
 
 const std::string kGoldens = source_path("tests/model/golden/");
-
-std::vector<std::string> cases() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(kGoldens)) {
-    if (entry.is_directory()) names.push_back(entry.path().filename());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
 
 struct Golden {
   explicit Golden(const std::string& name)
@@ -77,7 +68,7 @@ TEST_P(ForwardGolden, CachedDecodingEqualsOnePass) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, ForwardGolden, testing::ValuesIn(cases()),
+INSTANTIATE_TEST_SUITE_P(Families, ForwardGolden, testing::ValuesIn(folders_in(kGoldens)),
                          [](const auto& one) { return one.param; });
 
 }  // namespace

@@ -1,8 +1,6 @@
 // Quantised checkpoints. Goldens by tools/make_quantized_goldens.py.
 #include "prunus/model/quantization.h"
 
-#include <filesystem>
-
 #include <ATen/ATen.h>
 
 #include <gmock/gmock.h>
@@ -14,6 +12,7 @@
 #include "prunus/model/model.h"
 
 #include "support/expect_error.h"
+#include "support/golden_models.h"
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
@@ -21,15 +20,6 @@ namespace prunus::test {
 namespace {
 
 const std::string kGoldens = source_path("tests/model/quantized/");
-
-std::vector<std::string> cases() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(kGoldens)) {
-    if (entry.is_directory()) names.push_back(entry.path().filename());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
 
 class QuantizedGolden : public testing::TestWithParam<std::string> {
  protected:
@@ -69,7 +59,7 @@ TEST_P(QuantizedGolden, WhatIsWrittenSaysNothingOfIt) {
   EXPECT_EQ(after.at("torch_dtype"), "bfloat16");
 }
 
-INSTANTIATE_TEST_SUITE_P(Quantized, QuantizedGolden, testing::ValuesIn(cases()),
+INSTANTIATE_TEST_SUITE_P(Quantized, QuantizedGolden, testing::ValuesIn(folders_in(kGoldens)),
                          [](const auto& one) { return one.param; });
 
 Json with(const Json& quantization) {

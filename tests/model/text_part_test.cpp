@@ -1,8 +1,6 @@
 // Multimodal models: their language model alone. Goldens by tools/make_multimodal_goldens.py.
 #include "prunus/model/text_part.h"
 
-#include <filesystem>
-
 #include <ATen/ATen.h>
 
 #include <gmock/gmock.h>
@@ -15,6 +13,7 @@
 #include "prunus/model/model.h"
 
 #include "support/expect_error.h"
+#include "support/golden_models.h"
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
@@ -22,15 +21,6 @@ namespace prunus::test {
 namespace {
 
 const std::string kGoldens = source_path("tests/model/multimodal/");
-
-std::vector<std::string> cases() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(kGoldens)) {
-    if (entry.is_directory()) names.push_back(entry.path().filename());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
 
 at::Tensor golden_ids(const std::string& dir) {
   const Json golden = read_json(dir + "/golden.json");
@@ -77,12 +67,12 @@ TEST_P(MultimodalGolden, OnlyTensorsOfOtherPartsArePassedOver) {
   EXPECT_EQ(own, open_model(dir_).tensors().size());
 }
 
-INSTANTIATE_TEST_SUITE_P(Multimodal, MultimodalGolden, testing::ValuesIn(cases()),
+INSTANTIATE_TEST_SUITE_P(Multimodal, MultimodalGolden, testing::ValuesIn(folders_in(kGoldens)),
                          [](const auto& one) { return one.param; });
 
 TEST(TextPart, EveryMultimodalFamilyHasAGolden) {
   std::set<std::string> seen;
-  for (const std::string& name : cases()) {
+  for (const std::string& name : folders_in(kGoldens)) {
     seen.insert(read_config(kGoldens + name).at("model_type").get<std::string>());
   }
   for (const Multimodal& one : multimodal_families()) {

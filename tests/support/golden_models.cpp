@@ -16,14 +16,16 @@ std::string golden_dir(const std::string& name) {
   return source_path("tests/model/golden/") + name;
 }
 
-std::vector<std::string> golden_names() {
+std::vector<std::string> folders_in(const std::string& path) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(golden_dir(""))) {
+  for (const auto& entry : std::filesystem::directory_iterator(path)) {
     if (entry.is_directory()) names.push_back(entry.path().filename());
   }
   std::sort(names.begin(), names.end());
   return names;
 }
+
+std::vector<std::string> golden_names() { return folders_in(golden_dir("")); }
 
 std::vector<std::string> golden_mixtures() {
   std::vector<std::string> names = golden_names();
