@@ -9,7 +9,7 @@ import pathlib
 import re
 import sys
 
-ORDER = ["base", "dist", "io", "text", "model", "graph", "calib", "job", "export", "eval",
+ORDER = ["base", "dist", "kernel", "io", "text", "model", "graph", "calib", "job", "export", "eval",
          "criteria", "budget", "adapter", "train", "solve", "pipeline", "recover", "report", "cli"]
 SIBLINGS = {"criteria", "budget", "solve"}  # joined by pipeline, never by each other
 ONLY = {"report": {"base", "report"}}

@@ -1,0 +1,109 @@
+#pragma once
+// Vectors of floats for kernels that are compiled several times in one file, each time for other
+// instructions: templates over the number of lanes, inlined into functions that have a target
+// attribute (kernel/targets.h). Only what GCC and Clang do with vector types stands here, since an
+// intrinsic cannot be inlined into a function for a lower target.
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <numbers>
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+namespace prunus::kernel {
+
+#define PRUNUS_ALWAYS __attribute__((always_inline))
+#define PRUNUS_INLINE inline PRUNUS_ALWAYS
+#define PRUNUS_UNROLL _Pragma("GCC unroll 8")
+
+template <int kLanes>
+struct VectorTypes {
+  using Lanes __attribute__((vector_size(4 * kLanes))) = float;
+  using Integers __attribute__((vector_size(4 * kLanes))) = int32_t;
+  using Words __attribute__((vector_size(4 * kLanes))) = uint32_t;
+  using Halves __attribute__((vector_size(2 * kLanes))) = uint16_t;
+  using UnalignedLanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias)) = float;
+  using UnalignedHalves __attribute__((vector_size(2 * kLanes), aligned(2), may_alias)) = uint16_t;
+};
+
+template <int kLanes>
+struct Vector {
+  using Lanes = typename VectorTypes<kLanes>::Lanes;
+  using Integers = typename VectorTypes<kLanes>::Integers;
+  using Words = typename VectorTypes<kLanes>::Words;
+  using Halves = typename VectorTypes<kLanes>::Halves;
+  using UnalignedLanes = typename VectorTypes<kLanes>::UnalignedLanes;
+  using UnalignedHalves = typename VectorTypes<kLanes>::UnalignedHalves;
+
+  static PRUNUS_INLINE Lanes load(const float* from) {
+    return *reinterpret_cast<const UnalignedLanes*>(from);
+  }
+  static PRUNUS_INLINE Lanes load(const c10::BFloat16* from) {
+    const Halves raw = *reinterpret_cast<const UnalignedHalves*>(from);
+    return __builtin_bit_cast(Lanes, __builtin_convertvector(raw, Words) << 16);
+  }
+  /// Subnormal numbers, infinities and NaN too.
+  static PRUNUS_INLINE Lanes load(const c10::Half* from) {
+    constexpr float kTwoTo112 = 0x1p112F;  // between the two exponents' biases
+    const Words raw =
+        __builtin_convertvector(*reinterpret_cast<const UnalignedHalves*>(from), Words);
+    const Lanes scaled = __builtin_bit_cast(Lanes, (raw & 0x7fff) << 13) * kTwoTo112;
+    const Words bits = __builtin_bit_cast(Words, scaled);
+    const Words endless = (raw & 0x7c00) == 0x7c00 ? Words{} + 0x7f800000 : Words{};
+    return __builtin_bit_cast(Lanes, bits | endless | ((raw & 0x8000) << 16));
+  }
+
+  static PRUNUS_INLINE void store(float* to, Lanes x) {
+    *reinterpret_cast<UnalignedLanes*>(to) = x;
+  }
+  /// To the nearest, of two as near the even one; NaN stays NaN.
+  static PRUNUS_INLINE void store(c10::BFloat16* to, Lanes x) {
+    const Words bits = __builtin_bit_cast(Words, x);
+    const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const Words chosen = x == x ? rounded : Words{} + 0x7fc0;
+    *reinterpret_cast<UnalignedHalves*>(to) = __builtin_convertvector(chosen, Halves);
+  }
+  static PRUNUS_INLINE void store(c10::Half* to, Lanes x) {
+    for (int i = 0; i < kLanes; ++i) to[i] = static_cast<c10::Half>(static_cast<float>(x[i]));
+  }
+
+  static PRUNUS_INLINE Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
+
+  /// Of all lanes, always in the same order.
+  template <typename Join>
+  static PRUNUS_INLINE float joined(Lanes x, Join join) {
+    std::array<float, kLanes> parts;
+    std::memcpy(parts.data(), &x, sizeof(x));
+    PRUNUS_UNROLL for (size_t step = kLanes / 2; step > 0; step /= 2) {
+      PRUNUS_UNROLL for (size_t i = 0; i < step; ++i) parts[i] = join(parts[i], parts[i + step]);
+    }
+    return parts[0];
+  }
+  static PRUNUS_INLINE float sum(Lanes x) {
+    return joined(x, [](float a, float b) PRUNUS_ALWAYS { return a + b; });
+  }
+  static PRUNUS_INLINE float largest(Lanes x) {
+    return joined(x, [](float a, float b) PRUNUS_ALWAYS { return a > b ? a : b; });
+  }
+
+  /// 2^x within 2e-7 relative; 0 … 2^-126 below −126, infinity from 128 on; NaN stays NaN. The
+  /// whole part goes into the exponent's bits, the rest, within ±1/2, into its series.
+  static PRUNUS_INLINE Lanes power_of_two(Lanes x) {
+    constexpr float kTwoTo23Half = 12582912.0F;  // 1.5 · 2^23: sums with it have no fraction
+    constexpr float kLn2 = std::numbers::ln2_v<float>;
+    constexpr float k2 = kLn2 * kLn2 / 2, k3 = k2 * kLn2 / 3, k4 = k3 * kLn2 / 4;
+    constexpr float k5 = k4 * kLn2 / 5, k6 = k5 * kLn2 / 6;
+    x = x < -126.0F ? Lanes{} - 126.0F : x;
+    x = x > 128.0F ? Lanes{} + 128.0F : x;
+    const Lanes shifted = x + kTwoTo23Half;
+    const Lanes rest = x - (shifted - kTwoTo23Half);
+    const Lanes series =
+        (((((k6 * rest + k5) * rest + k4) * rest + k3) * rest + k2) * rest + kLn2) * rest + 1.0F;
+    const Integers exponent = (__builtin_bit_cast(Integers, shifted) << 23) + 0x3f800000;
+    return series * __builtin_bit_cast(Lanes, exponent);
+  }
+};
+
+}  // namespace prunus::kernel
