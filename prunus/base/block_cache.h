@@ -10,8 +10,9 @@
 namespace prunus {
 
 /// Keeps freed blocks of memory for the next request of about the same size. Idle blocks and blocks
-/// in use together never take more than the largest amount that was in use at once before, so that
-/// reuse does not raise the peak (a block that is somewhat too large counts in full). A training
+/// in use together never take more than `slack` above the largest amount that was in use at once
+/// before, so that reuse raises the peak by no more (a block that is somewhat too large counts in
+/// full). A training
 /// step asks for the same blocks as the step before it, and getting new pages from the system takes
 /// longer than many element-wise operators.
 class BlockCache {
@@ -19,7 +20,7 @@ class BlockCache {
   /// Blocks below this many bytes are left to malloc.
   static constexpr size_t kSmallest = size_t{64} << 10;
 
-  BlockCache() = default;
+  explicit BlockCache(size_t slack = 0) : slack_(slack) {}
   /// Frees what is idle. Blocks in use are their users'.
   ~BlockCache();
   BlockCache(const BlockCache&) = delete;
@@ -35,7 +36,7 @@ class BlockCache {
   struct Stats {
     size_t used_bytes = 0;  ///< of blocks from kSmallest on, rounded up to pages
     size_t idle_bytes = 0;
-    size_t most_used_bytes = 0;  ///< idle + used never exceeds it
+    size_t most_used_bytes = 0;  ///< idle + used never exceeds it and the slack
     int64_t reused = 0;          ///< requests served by an idle block
   };
   Stats stats() const;
@@ -50,6 +51,7 @@ class BlockCache {
   void count_used(void* block, size_t bytes);
   std::list<Idle> idle_beyond(size_t bytes);
 
+  const size_t slack_;
   mutable std::mutex lock_;
   Stats stats_;
   std::unordered_map<void*, size_t> used_;
@@ -59,7 +61,7 @@ class BlockCache {
 
 /// From now on libtorch's new tensors on the CPU have their memory from one BlockCache, which is
 /// never destroyed. A setting of the whole process that cannot be taken back: for a program to make
-/// at its start (cli/commands/recover.cpp), never for a library to make behind its user's back.
+/// at its start (cli/command.cpp), never for a library to make behind its user's back.
 /// Does nothing in a build with AddressSanitizer. Call again as you like.
 void reuse_tensor_memory();
 

@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "prunus/base/block_cache.h"
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 
@@ -47,6 +48,7 @@ void add_examples(CLI::App& app, std::initializer_list<std::string_view> lines) 
 
 void start(const ProgramOptions& options) {
   return_large_blocks();
+  reuse_tensor_memory();
   set_verbosity(options.quiet ? Verbosity::Quiet : Verbosity::Normal);
   at::set_num_threads(options.threads > 0 ? static_cast<int>(options.threads) : usable_cores());
   choose_matmul(options.matmul);

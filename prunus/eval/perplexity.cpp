@@ -15,7 +15,7 @@
 namespace prunus {
 namespace {
 
-constexpr int64_t kBatchTokens = 4096;
+constexpr int64_t kBatchTokens = 2048;
 
 int64_t scored_of(const EvalText& text, size_t i) {
   return text.scored.empty() ? static_cast<int64_t>(text.sequences[i].size()) - 1 : text.scored[i];

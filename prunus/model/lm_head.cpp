@@ -12,7 +12,7 @@
 namespace prunus {
 namespace {
 
-constexpr int64_t kLogitBytes = int64_t{128} << 20;
+constexpr int64_t kLogitBytes = int64_t{64} << 20;
 constexpr int64_t kWeightBytes = int64_t{64} << 20;
 // Logits at once where nothing is kept of them: what stays in a core's cache, more or less.
 constexpr int64_t kPieceTokens = 1024;

@@ -54,6 +54,18 @@ TEST(BlockCache, LetsTheOldestGoBeforeThePeakWouldRise) {
   EXPECT_EQ(cache.stats().idle_bytes, kBig * 5 / 2);
 }
 
+TEST(BlockCache, KeepsSoMuchMoreThanWasInUse) {
+  BlockCache cache(/*slack=*/kBig);
+  void* a = cache.take(kBig);
+  cache.give_back(a);
+  void* b = cache.take(2 * kBig);  // 1 idle + 2 in use is within 2 + 1
+  EXPECT_EQ(cache.stats().idle_bytes, kBig);
+  cache.give_back(b);
+  void* c = cache.take(3 * kBig);  // 4 may be: a goes, then b
+  EXPECT_EQ(cache.stats().idle_bytes, 0U);
+  cache.give_back(c);
+}
+
 TEST(BlockCache, LeavesSmallBlocksToMalloc) {
   BlockCache cache;
   EXPECT_EQ(cache.take(0), nullptr);

@@ -2,7 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "prunus/base/block_cache.h"
 #include "prunus/cli/command_line.h"
 #include "prunus/cli/recover_summary.h"
 #include "prunus/recover/recover_table.h"
@@ -18,7 +17,6 @@ std::function<void()> declare(CLI::App& app) {
             "prunus recover SMALLER --out REPAIRED --data text.jsonl --teacher DENSE --sub-block"});
   return [command] {
     command->begin();
-    if (command->job.device.is_cpu()) reuse_tensor_memory();
     print_record(command->program, run_recover(command->job), print_recover_summary);
   };
 }

@@ -2,7 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "prunus/base/block_cache.h"
 #include "prunus/cli/command_line.h"
 #include "prunus/cli/recover_summary.h"
 #include "prunus/recover/recover_table.h"
@@ -17,7 +16,6 @@ std::function<void()> declare(CLI::App& app) {
             "prunus train --config config.json --tokenizer tok --data stories.jsonl --out small"});
   return [command] {
     command->begin();
-    if (command->job.device.is_cpu()) reuse_tensor_memory();
     print_record(command->program, run_pretrain(command->job), print_recover_summary);
   };
 }
