@@ -9,7 +9,6 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/memory.h"
-#include "prunus/base/named.h"
 #include "prunus/base/run_schema.h"
 #include "prunus/eval/eval_table.h"
 #include "prunus/eval/latency.h"
@@ -25,17 +24,6 @@ using namespace run_key;
 // Of the breakdown, which needs fewer: a run holds many decode steps, and parts are compared only
 // with one another.
 constexpr int64_t kBreakdownRuns = 3;
-
-constexpr std::pair<std::string_view, ResidentDtype> kDtypes[] = {
-    {"auto", ResidentDtype::Auto},
-    {"float32", ResidentDtype::Float32},
-    {"file", ResidentDtype::File}};
-
-at::ScalarType resident_dtype(const Model& model, ResidentDtype asked, at::Device device) {
-  const bool single =
-      asked == ResidentDtype::Float32 || (asked == ResidentDtype::Auto && device.is_cpu());
-  return single ? at::kFloat : model.source().dtype(model.tensor(Role::LmHead));
-}
 
 std::string dtype_text(at::ScalarType dtype) {
   return dtype == at::kFloat ? "float32" : dtype == at::kHalf ? "float16" : "bfloat16";
@@ -201,12 +189,6 @@ Json bench(const BenchJob& job) {
 }
 
 }  // namespace
-
-ResidentDtype parse_resident_dtype(std::string_view name) {
-  return parse_named(kDtypes, name, "--dtype");
-}
-
-std::string_view resident_dtype_name(ResidentDtype dtype) { return name_of(kDtypes, dtype); }
 
 Json run_bench(const BenchJob& job) {
   return with_last_words([] { return std::string(); }, [&] { return bench(job); });

@@ -1,25 +1,14 @@
 #pragma once
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <c10/core/Device.h>
 
 #include "prunus/base/json.h"
+#include "prunus/model/resident_dtype.h"
 
 namespace prunus {
-
-/// What weights are held in while they are timed.
-enum class ResidentDtype {
-  Auto,  ///< FP32 on the CPU (BF16 and FP16 products are slow on most), the file's elsewhere
-  Float32,
-  File,  ///< as the head is stored
-};
-
-/// "auto", "float32", "file". Throws InvalidArgument listing these.
-ResidentDtype parse_resident_dtype(std::string_view name);
-std::string_view resident_dtype_name(ResidentDtype dtype);
 
 /// Speed and memory of one model, or of two in turn. Every batch with every prompt is a case.
 struct BenchJob {

@@ -131,9 +131,9 @@ constexpr Option<BenchJob> kBenchOptions[] = {
     {.info = {.key = "seed", .help = "of the random prompts"},
      .member = PRUNUS_MEMBER(BenchJob, seed)},
     {.info = {.key = "dtype",
-              .help = "what weights are held in: float32, file, or auto (float32 on the CPU, as "
-                      "generate, the file's elsewhere)",
-              .choices = "auto,float32,file"},
+              .help = "what weights are held and multiplied in; auto: as stored, but float32 for "
+                      "float16 on the CPU, as generate does",
+              .choices = "auto,float32,bfloat16,float16,file"},
      .member = PRUNUS_WORD(BenchJob, dtype, parse_resident_dtype, resident_dtype_name)},
     PRUNUS_DEVICE_OPTION(BenchJob, device)};
 

@@ -6,7 +6,11 @@
 #include <numbers>
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
+#include "prunus/kernel/gate.h"
+#include "prunus/kernel/norm.h"
+#include "prunus/kernel/one_place.h"
 #include "prunus/model/activation.h"
 #include "prunus/model/matmul.h"
 #include "prunus/model/mixture.h"
@@ -80,6 +84,13 @@ std::vector<AttentionPath> paths_of(const TokenTree::Branches& branches) {
   return paths;
 }
 
+// The activation as a kernel has it, where one does.
+std::optional<kernel::Gate> gate_of(Activation activation) {
+  if (activation == Activation::Silu) return kernel::Gate::Silu;
+  if (activation == Activation::GeluTanh) return kernel::Gate::GeluTanh;
+  return std::nullopt;
+}
+
 // The head_dim of the model before any of it was cut.
 int64_t scale_dim(const ModelConfig& config) {
   return config.rope_head_dim != 0 ? config.rope_head_dim : config.head_dim;
@@ -93,7 +104,14 @@ at::Tensor causal_mask(const at::Tensor& starts, int64_t seq, int64_t length) {
       .masked_fill_(mask.logical_not(), -std::numeric_limits<float>::infinity());
 }
 
+kernel::NormRule Decoder::norm_rule() const {
+  return {config_.norm_eps, config_.family->norm == NormKind::Layer,
+          config_.family->norm == NormKind::RmsPlusOne};
+}
+
 at::Tensor Decoder::normalise(const at::Tensor& input) const {
+  if (fused() && kernel::takes_norm(input))
+    return kernel::norm(input, {}, {}, norm_rule(), at::kFloat);
   const double eps = config_.norm_eps;
   const at::Tensor x = input.to(at::promote_types(input.scalar_type(), at::kFloat));
   if (config_.family->norm != NormKind::Layer) {
@@ -109,17 +127,39 @@ at::Tensor Decoder::gain(const at::Tensor& weight) const {
 
 at::Tensor Decoder::norm(const at::Tensor& x, const at::Tensor& weight,
                          const at::Tensor& bias) const {
+  return norm(x, weight, bias, at::kFloat);
+}
+
+// `out`: the type of what is FP32 otherwise.
+at::Tensor Decoder::norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                         at::ScalarType out) const {
+  const bool trained = at::GradMode::is_enabled() &&
+                       (weight.requires_grad() || (bias.defined() && bias.requires_grad()));
+  if (fused() && !trained && weight.is_cpu() && weight.scalar_type() != at::kDouble &&
+      kernel::takes_norm(x)) {
+    return kernel::norm(x, weight, bias, norm_rule(), out);
+  }
   const at::Tensor scaled = normalise(x) * gain(weight);
   return bias.defined() ? scaled + bias : scaled;
 }
 
 // Nothing where the model has no such norm.
 at::Tensor Decoder::block_norm(Role role, Role bias_role, const BlockWeights& weights,
-                               const at::Tensor& hidden, LinearHook* hook) const {
+                               const at::Tensor& hidden, LinearHook* hook,
+                               at::ScalarType out) const {
   if (!weights[role].defined()) return hidden;
   const at::Tensor& bias = weights[bias_role];
-  if (hook == nullptr) return norm(hidden, weights[role], bias);
+  if (hook == nullptr) return norm(hidden, weights[role], bias, out);
   return hook->scale(role, normalise(hidden), gain(weights[role]), bias);
+}
+
+// In front of products, whose dtype the norm's weight has: they need no other.
+at::Tensor Decoder::input_norm(Role role, Role bias_role, const BlockWeights& weights,
+                               const at::Tensor& hidden, LinearHook* hook) const {
+  const at::Tensor& weight = weights[role];
+  const bool half = weight.defined() && weight.element_size() == 2;
+  return block_norm(role, bias_role, weights, hidden, hook,
+                    half ? weight.scalar_type() : at::kFloat);
 }
 
 double Decoder::score_scale() const {
@@ -143,6 +183,13 @@ bool Decoder::small_heads(const at::Tensor& q) const {
 at::Tensor Decoder::scores(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                            const std::optional<at::Tensor>& mask, bool causal) const {
   const double scale = score_scale();
+  if (config_.attention_softcap == 0 && widens_halves(q)) {
+    const auto wide = [](const at::Tensor& x) { return x.to(at::kFloat); };
+    const std::optional<at::Tensor> added =
+        mask && mask->scalar_type() != at::kBool ? std::optional(wide(*mask)) : mask;
+    return at::scaled_dot_product_attention(wide(q), wide(k), wide(v), added, 0.0, causal, scale)
+        .to(v.scalar_type());
+  }
   if (config_.attention_softcap == 0) {
     return at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale);
   }
@@ -193,13 +240,21 @@ Decoder::Projected Decoder::project_qkv(int layer, const BlockWeights& weights,
     k = norm(k, weights[Role::KNorm]);
   }
   if (family.positions == Positions::Rope) {
-    const Rotation turn = rotation_of(config_, layer, places, length, hidden.options());
-    q = rotate(q, turn.cos, turn.sin, family.interleaved_rope);
-    k = rotate(k, turn.cos, turn.sin, family.interleaved_rope);
+    const at::ScalarType type = at::promote_types(hidden.scalar_type(), at::kFloat);
+    const Rotation turn = rotation_of(config_, layer, places, length, hidden.options().dtype(type));
+    q = rotate(q.to(type), turn.cos, turn.sin, family.interleaved_rope);
+    k = rotate(k.to(type), turn.cos, turn.sin, family.interleaved_rope);
   }
   // Angles and norms are FP32; where products are in half precision, so is what attention
   // multiplies.
   return {q.to(v.scalar_type()), k.to(v.scalar_type()), v};
+}
+
+// A step of decoding, with nothing added to the scores and nothing that bends them.
+bool Decoder::one_place(const Projected& states) const {
+  return fused() && config_.attention_softcap == 0 &&
+         config_.family->positions != Positions::Alibi && !at::GradMode::is_enabled() &&
+         kernel::takes_one_place(states.q, states.k, states.v);
 }
 
 // Attention of the last places of a sequence on all of it: [batch, seq, heads·head_dim].
@@ -209,6 +264,11 @@ at::Tensor Decoder::attend(const LayerShape& shape, const Projected& states) con
   const int64_t seq = q.size(2);
   const int64_t past = k.size(2) - seq;
   const bool alibi = config_.family->positions == Positions::Alibi;
+  if (one_place(states)) {
+    const int64_t window = shape.sliding_window.value_or(k.size(2));
+    return kernel::attend_one_place(q, k, v, score_scale(),
+                                    std::max<int64_t>(0, k.size(2) - window));
+  }
   const bool causal = past == 0 && plain(shape, k.size(2));
   if (causal && seq > 1 && small_heads(q)) {
     at::Tensor out = at::empty({q.size(0), seq, q.size(1) * q.size(3)}, q.options());
@@ -312,7 +372,12 @@ at::Tensor Decoder::feed_forward(const BlockWeights& weights, const at::Tensor& 
   if (!config_.family->gated) {
     return project(hook, Role::DownProj, activate(config_.activation, up), weights, Role::DownBias);
   }
-  const at::Tensor gate = project(hook, Role::GateProj, hidden, weights, Role::GateBias);
+  at::Tensor gate = project(hook, Role::GateProj, hidden, weights, Role::GateBias);
+  const std::optional<kernel::Gate> kind = gate_of(config_.activation);
+  if (fused() && hook == nullptr && kind && kernel::takes_gate(gate, up)) {
+    kernel::gate(*kind, gate, up);
+    return project(hook, Role::DownProj, gate, weights, Role::DownBias);
+  }
   return project(hook, Role::DownProj, activate(config_.activation, gate) * up, weights,
                  Role::DownBias);
 }
@@ -333,7 +398,7 @@ at::Tensor Decoder::part_output(Role post_norm, Role norm_role, Role norm_bias,
 at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                                    LinearHook* hook, LayerCache* cache, int64_t position) const {
   const at::Tensor input =
-      config_.pre_norm ? block_norm(Role::AttnNorm, Role::AttnNormBias, weights, hidden, hook)
+      config_.pre_norm ? input_norm(Role::AttnNorm, Role::AttnNormBias, weights, hidden, hook)
                        : hidden;
   const at::Tensor output = attention(layer, weights, input, hook, cache, position);
   return part_output(Role::PostAttnNorm, Role::AttnNorm, Role::AttnNormBias, weights, hidden,
@@ -343,7 +408,7 @@ at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const
 at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                                    const TokenTree& tree) const {
   const at::Tensor input =
-      config_.pre_norm ? block_norm(Role::AttnNorm, Role::AttnNormBias, weights, hidden, nullptr)
+      config_.pre_norm ? input_norm(Role::AttnNorm, Role::AttnNormBias, weights, hidden, nullptr)
                        : hidden;
   const at::Tensor output = attention(layer, weights, input, tree);
   return part_output(Role::PostAttnNorm, Role::AttnNorm, Role::AttnNormBias, weights, hidden,
@@ -353,7 +418,7 @@ at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const
 at::Tensor Decoder::feed_forward_part(int layer, const BlockWeights& weights,
                                       const at::Tensor& hidden, LinearHook* hook) const {
   const at::Tensor input = config_.pre_norm
-                               ? block_norm(Role::MlpNorm, Role::MlpNormBias, weights, hidden, hook)
+                               ? input_norm(Role::MlpNorm, Role::MlpNormBias, weights, hidden, hook)
                                : hidden;
   const bool experts = config_.layers[static_cast<size_t>(layer)].experts > 0;
   const at::Tensor output =

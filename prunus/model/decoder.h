@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "prunus/kernel/norm.h"
 #include "prunus/model/linear_hook.h"
 #include "prunus/model/model.h"
 
@@ -46,10 +47,14 @@ at::Tensor causal_mask(const at::Tensor& starts, int64_t seq, int64_t length);
 /// else in FP32 or more; the device is that of the tensors given.
 class Decoder {
  public:
-  /// Which kernels attention may use. SmallHeads: attend_small_heads() too, whose last bits are not
-  /// those of a pass with gradients; so where none follows that has to agree with this one.
-  enum class Kernels { Libtorch, SmallHeads };
-  explicit Decoder(const ModelConfig& config, Kernels kernels = Kernels::Libtorch)
+  /// Which kernels a pass without gradients may use. Those of our own differ from the operators of
+  /// a pass with gradients in the last bits.
+  enum class Kernels {
+    Libtorch,    ///< none of our own: to the bit what a pass with gradients gives
+    Fused,       ///< those of kernel/
+    SmallHeads,  ///< attend_small_heads() too
+  };
+  explicit Decoder(const ModelConfig& config, Kernels kernels = Kernels::Fused)
       : config_(config), kernels_(kernels) {}
 
   /// One layer. hidden [batch, seq, hidden_size] → same shape. `cache`, where given, is extended by
@@ -94,13 +99,20 @@ class Decoder {
               at::Tensor& out) const;
   bool plain(const LayerShape& shape, int64_t length) const;
   bool small_heads(const at::Tensor& q) const;
+  bool one_place(const Projected& states) const;
+  bool fused() const { return kernels_ != Kernels::Libtorch; }
   double score_scale() const;
   at::Tensor scores(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                     const std::optional<at::Tensor>& mask, bool causal) const;
   at::Tensor feed_forward(const BlockWeights& weights, const at::Tensor& hidden,
                           LinearHook* hook) const;
   at::Tensor block_norm(Role role, Role bias, const BlockWeights& weights, const at::Tensor& hidden,
+                        LinearHook* hook, at::ScalarType out = at::kFloat) const;
+  at::Tensor input_norm(Role role, Role bias, const BlockWeights& weights, const at::Tensor& hidden,
                         LinearHook* hook) const;
+  at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                  at::ScalarType out) const;
+  kernel::NormRule norm_rule() const;
   at::Tensor part_output(Role post_norm, Role norm, Role norm_bias, const BlockWeights& weights,
                          const at::Tensor& hidden, const at::Tensor& output,
                          LinearHook* hook) const;

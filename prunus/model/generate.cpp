@@ -23,7 +23,8 @@ void check_options(const GenerateOptions& options) {
 
 }  // namespace
 
-Generator::Generator(const Model& model, at::Device device) : model_(model, device) {}
+Generator::Generator(const Model& model, at::Device device, at::ScalarType dtype)
+    : model_(model, device, dtype) {}
 
 std::vector<int64_t> Generator::generate(const std::vector<int64_t>& prompt,
                                          const GenerateOptions& options,
@@ -56,8 +57,9 @@ std::vector<int64_t> Generator::generate(const std::vector<int64_t>& prompt,
 
 int64_t sample_token(const at::Tensor& logits, const GenerateOptions& options,
                      PythonRandom& random) {
-  PRUNUS_CHECK(at::isfinite(logits).all().item<bool>(), Numeric,
-               "logits are not finite; the weights are damaged or overflow in FP32");
+  PRUNUS_CHECK(
+      at::isfinite(logits).all().item<bool>(), Numeric,
+      "logits are not finite; the weights are damaged or overflow in the dtype of the products");
   if (options.temperature == 0) return logits.argmax().item<int64_t>();
   const at::Tensor scaled = logits.to(at::kDouble) / options.temperature;
   const auto [sorted, ids] = at::softmax(scaled, 0).sort(0, true);

@@ -19,10 +19,10 @@ struct GenerateOptions {
   std::vector<int64_t> stop_ids = {};  ///< the first of them ends the text and is its last id
 };
 
-/// Text generation with cached keys and values by a ResidentModel in FP32.
+/// Text generation with cached keys and values by a ResidentModel.
 class Generator {
  public:
-  Generator(const Model& model, at::Device device);
+  Generator(const Model& model, at::Device device, at::ScalarType dtype = at::kFloat);
 
   /// New token ids after `prompt` (not empty). `on_token` is called with each as it comes.
   /// Throws InvalidArgument for options out of range, an empty prompt, or one longer than

@@ -14,6 +14,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/named.h"
+#include "prunus/kernel/row_product.h"
 
 namespace prunus {
 namespace {
@@ -76,6 +77,18 @@ Matmul faster() {
   const double blas = seconds_of([&] { at::linear(x, weight); });
   const double one_dnn = seconds_of([&] { one_dnn_linear(x, weight, {}); });
   return one_dnn * kMargin < blas ? Matmul::OneDnn : Matmul::Blas;
+}
+
+bool slower_than_float(at::ScalarType type) {
+  if (const char* wanted = std::getenv("PRUNUS_HALF"); wanted != nullptr && *wanted != '\0') {
+    constexpr std::pair<std::string_view, bool> kWays[] = {{"native", false}, {"widen", true}};
+    return parse_named(kWays, wanted, "PRUNUS_HALF");
+  }
+  const at::NoGradGuard no_grad;
+  const at::Tensor x = at::full({256, 576}, 0.5F), weight = at::full({1024, 576}, 0.25F);
+  const at::Tensor half_x = x.to(type), half_weight = weight.to(type);
+  const double native = seconds_of([&] { at::linear(half_x, half_weight); });
+  return seconds_of([&] { at::linear(x, weight); }) < native;
 }
 
 std::atomic<Matmul> chosen = Matmul::Auto;
@@ -141,7 +154,40 @@ Matmul used_matmul() {
   return chosen;
 }
 
+bool widens_halves(const at::Tensor& operand) {
+  const at::ScalarType type = operand.scalar_type();
+  if (!operand.is_cpu() || (type != at::kBFloat16 && type != at::kHalf)) return false;
+  static const bool brain = slower_than_float(at::kBFloat16);
+  static const bool half = slower_than_float(at::kHalf);
+  return type == at::kHalf ? half : brain;
+}
+
+namespace {
+
+// With a weight of two bytes.
+at::Tensor half_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (rows_of(x) <= kernel::kMostRows && kernel::takes_row_product(weight)) {
+    std::vector<int64_t> sizes = x.sizes().vec();
+    sizes.back() = weight.size(0);
+    at::Tensor y = at::empty(sizes, weight.options());
+    kernel::row_product(x.reshape({-1, weight.size(1)}), weight, bias, y);
+    return y;
+  }
+  const at::Tensor input = x.to(weight.scalar_type());
+  if (!widens_halves(weight)) {
+    return bias.defined() ? at::linear(input, weight, bias) : at::linear(input, weight);
+  }
+  const at::Tensor wide = bias.defined() ? bias.to(at::kFloat) : bias;
+  return apply_linear(input.to(at::kFloat), weight.to(at::kFloat), wide).to(weight.scalar_type());
+}
+
+}  // namespace
+
 at::Tensor apply_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const bool plain = !at::GradMode::is_enabled() || !(x.requires_grad() || weight.requires_grad());
+  if (plain && weight.is_cpu() && weight.element_size() == 2 && x.size(-1) == weight.size(1)) {
+    return half_linear(x, weight, bias);
+  }
   const at::Tensor input = x.to(weight.scalar_type());
   if (by_one_dnn(input, rows_of(input))) {
     const bool graph =
@@ -154,11 +200,12 @@ at::Tensor apply_linear(const at::Tensor& x, const at::Tensor& weight, const at:
 }
 
 at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
+  if (widens_halves(a)) return product(a.to(at::kFloat), b.to(at::kFloat)).to(a.scalar_type());
   return by_one_dnn(a, a.size(0)) ? one_dnn_linear(a, b.t(), {}) : at::mm(a, b);
 }
 
 void product_out(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
-  if (out.scalar_type() == a.scalar_type() && !by_one_dnn(a, a.size(0))) {
+  if (out.scalar_type() == a.scalar_type() && !widens_halves(a) && !by_one_dnn(a, a.size(0))) {
     at::mm_out(out, a, b);
   } else {
     out.copy_(product(a, b));
@@ -166,7 +213,7 @@ void product_out(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
 }
 
 void add_product(at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
-  if (sum.scalar_type() == a.scalar_type() && !by_one_dnn(a, a.size(0))) {
+  if (sum.scalar_type() == a.scalar_type() && !widens_halves(a) && !by_one_dnn(a, a.size(0))) {
     sum.addmm_(a, b);
   } else {
     sum.add_(product(a, b));

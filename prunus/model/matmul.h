@@ -30,8 +30,16 @@ Matmul chosen_matmul();
 /// so that runs on one machine do not differ: their last bits would.
 Matmul used_matmul();
 
-/// y = x·Wᵀ + b. x [..., in] is brought to the weight's dtype, which is that of y [..., out].
-/// weight [out, in], of any strides; bias [out] or undefined. Carries gradients.
+/// Whether products of these operands, BF16 or F16 on a CPU, are faster by FP32's, to which their
+/// values are widened and which the result is rounded from: on machines whose units for BF16 are
+/// missing, or slower than those for FP32 (AVX512-BF16 of some Xeons). Measured once a process and
+/// type. The sums are FP32 in either case, in another order. PRUNUS_HALF=native|widen decides
+/// instead.
+bool widens_halves(const at::Tensor& operand);
+
+/// y = x·Wᵀ + b. x [..., in] is brought to the weight's dtype, which is that of y [..., out];
+/// of a few rows and a BF16 or F16 weight by kernel/row_product, which need not round x. weight
+/// [out, in], of any strides; bias [out] or undefined. Carries gradients.
 at::Tensor apply_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
 /// a·b of matrices of one dtype, [m, k] and [k, n], of any strides. Carries no gradients.

@@ -70,7 +70,7 @@ TrainModel::TrainModel(const Model& base, at::Device device, TrainModelOptions o
     : base_(base),
       device_(device),
       options_(options),
-      decoder_(base.config()),
+      decoder_(base.config(), Decoder::Kernels::Libtorch),
       adapter_(std::move(adapter)) {
   PRUNUS_CHECK(!adapter_->pairs.empty(), InvalidArgument, "the adapter has no pair to train");
   parameters_ = adapter_->parameters(base);
@@ -79,7 +79,10 @@ TrainModel::TrainModel(const Model& base, at::Device device, TrainModelOptions o
 }
 
 TrainModel::TrainModel(const Model& base, at::Device device, TrainModelOptions options)
-    : base_(base), device_(device), options_(options), decoder_(base.config()) {
+    : base_(base),
+      device_(device),
+      options_(options),
+      decoder_(base.config(), Decoder::Kernels::Libtorch) {
   PRUNUS_CHECK(!options.int8_base, InvalidArgument,
                "--base-dtype int8 is for adapters: weights that are trained are held in FP32");
   open_weights();

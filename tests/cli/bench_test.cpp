@@ -87,7 +87,7 @@ TEST_F(Bench, PrintsTablesForPeople) {
 
 TEST_F(Bench, RefusesWhatMakesNoSense) {
   expect_failed(bench({"--prompt-tokens", "63"}), 2, "context of 64");
-  expect_failed(bench({"--dtype", "int4"}), 2, "known: auto, float32, file");
+  expect_failed(bench({"--dtype", "int4"}), 2, "known: auto, float32, bfloat16, float16, file");
   expect_failed(bench({"--vs", dir / "absent"}), 3, "absent");
   expect_failed(bench({"--out", dir / "no/such.json"}), 2, "no such folder");
   for (const char* option : {"--batch", "--new-tokens", "--repeat", "--prompt-tokens"}) {

@@ -135,11 +135,5 @@ TEST_F(EvalRun, BenchHoldsEveryCaseOfBothModels) {
                [&] { run_bench({.model_dir = model, .prompt_tokens = {1000}}); });
 }
 
-TEST_F(EvalRun, BenchKnowsItsDtypesByName) {
-  EXPECT_EQ(parse_resident_dtype("file"), ResidentDtype::File);
-  expect_error(ErrorKind::InvalidArgument, "known: auto, float32, file",
-               [] { parse_resident_dtype("int4"); });
-}
-
 }  // namespace
 }  // namespace prunus::test

@@ -87,6 +87,19 @@ TEST_P(MatmulTest, InputsComeToTheWeightsDtype) {
   EXPECT_LT(relative_error(sum, exact), 0x1p-8);
 }
 
+// By kernel/row_product, which needs no rounding of the input.
+TEST_P(MatmulTest, FewRowsOfHalvesKeepTheInput) {
+  at::manual_seed(5);
+  const at::Tensor x = at::randn({2, 1, 64}), weight = at::randn({32, 64}).to(at::kHalf);
+  const at::Tensor bias = at::randn({32}).to(at::kHalf);
+  const at::Tensor y = apply_linear(x, weight, bias);
+  EXPECT_EQ(y.sizes(), (std::vector<int64_t>{2, 1, 32}));
+  EXPECT_EQ(y.scalar_type(), at::kHalf);
+  const at::Tensor exact =
+      at::linear(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));
+  EXPECT_LT(relative_error(y, exact), 0x1p-11);
+}
+
 INSTANTIATE_TEST_SUITE_P(Libraries, MatmulTest, testing::Values(Matmul::Blas, Matmul::OneDnn),
                          [](const auto& given) {
                            return std::string(name_of_matmul(given.param));
@@ -99,6 +112,12 @@ TEST(Matmul, MeasuresOnceAndKeepsToIt) {
   EXPECT_EQ(used_matmul(), used);
   choose_matmul(Matmul::Blas);
   EXPECT_EQ(used_matmul(), Matmul::Blas);
+}
+
+TEST(Matmul, HalvesAloneAreWidened) {
+  const at::Tensor x = at::ones({2, 2}, at::kBFloat16);
+  EXPECT_FALSE(widens_halves(at::ones({2, 2})));
+  EXPECT_EQ(widens_halves(x), widens_halves(x));
 }
 
 TEST(Matmul, NamesAreReadAsTheyAreWritten) {

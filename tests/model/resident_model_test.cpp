@@ -43,6 +43,25 @@ TEST(ResidentModel, DecodesABatchAsEachSequenceAlone) {
   }
 }
 
+TEST(ResidentModel, DecodesInHalfPrecisionAsItReadsThePrompt) {
+  const Model model = tiny_model({.hidden = 64, .head_dim = 16, .kv_heads = 2, .ffn = 96});
+  const ResidentModel exact(model, at::kCPU);
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
+    const ResidentModel half(model, at::kCPU, type);
+    const at::Tensor ids = random_ids(model, 2, 12);
+    std::vector<LayerCache> whole(2), stepped(2), wide(2);
+    const at::Tensor at_once = half.next_logits(ids, 0, whole);
+    at::Tensor last = half.next_logits(ids.narrow(1, 0, 9), 0, stepped);
+    for (int64_t place = 9; place < 12; ++place) {
+      last = half.next_logits(ids.narrow(1, place, 1), place, stepped);
+    }
+    const at::Tensor wanted = exact.next_logits(ids, 0, wide);
+    EXPECT_LT(relative_error(last, wanted), type == at::kHalf ? 0.01 : 0.08);
+    EXPECT_LT(relative_error(at_once, wanted), type == at::kHalf ? 0.01 : 0.08);
+    EXPECT_EQ(stepped[0].keys.scalar_type(), type);
+  }
+}
+
 TEST(ResidentModel, HoldsHalfPrecisionAndComputesNearby) {
   const Model model = tiny_model({.tied = true});
   const ResidentModel exact(model, at::kCPU);

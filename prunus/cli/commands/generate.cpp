@@ -11,6 +11,7 @@
 #include "prunus/cli/command_line.h"
 #include "prunus/job/job_options.h"
 #include "prunus/model/end_tokens.h"
+#include "prunus/model/resident_dtype.h"
 #include "prunus/text/tokenizer.h"
 
 namespace prunus::commands {
@@ -21,6 +22,7 @@ struct GenerateJob {
   std::string model_asked;
   std::string prompt;
   GenerateOptions options;
+  ResidentDtype dtype = ResidentDtype::Auto;
   bool json = false;
   at::Device device = at::kCPU;
 };
@@ -41,6 +43,11 @@ constexpr Option<GenerateJob> kOptions[] = {
      .member = PRUNUS_MEMBER(GenerateJob, options.top_p)},
     {.info = {.key = "seed", .help = "of the sampling"},
      .member = PRUNUS_MEMBER(GenerateJob, options.seed)},
+    {.info = {.key = "dtype",
+              .help = "what weights are held and multiplied in; auto: as stored, but FP32 for "
+                      "float16 on the CPU",
+              .choices = "auto,float32,bfloat16,float16,file"},
+     .member = PRUNUS_WORD(GenerateJob, dtype, parse_resident_dtype, resident_dtype_name)},
     {.info = {.key = "json", .help = "print JSON to stdout"},
      .member = PRUNUS_MEMBER(GenerateJob, json)},
     PRUNUS_DEVICE_OPTION(GenerateJob, device)};
@@ -119,7 +126,7 @@ void run(GenerateJob& job) {
   const auto tokenizer = load_tokenizer(job.model_dir);
   const std::vector<int64_t> prompt = prompt_ids(job.prompt, *tokenizer);
   job.options.stop_ids = stops(job.model_dir, *tokenizer);
-  Generator generator(model, job.device);
+  Generator generator(model, job.device, resident_dtype(model, job.dtype, job.device));
   if (job.json) return print_as_json(generator, prompt, job.options, *tokenizer);
   Printer printer(*tokenizer, prompt);
   generator.generate(prompt, job.options, [&](int64_t id) { printer.add(id); });
