@@ -46,7 +46,7 @@ pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
 if(PRUNUS_PCH)
   file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/pch.cpp CONTENT "// holds the precompiled header\n")
   add_library(prunus_pch STATIC ${CMAKE_BINARY_DIR}/pch.cpp)
-  target_link_libraries(prunus_pch PRIVATE ${PRUNUS_TORCH})
+  target_link_libraries(prunus_pch PRIVATE ${PRUNUS_TORCH} nlohmann_json::nlohmann_json)
   prunus_configure(prunus_pch)
   target_precompile_headers(prunus_pch PRIVATE <ATen/ATen.h>
                             $<$<BOOL:${PRUNUS_UNITY}>:<nlohmann/json.hpp$<ANGLE-R>>)

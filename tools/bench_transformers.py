@@ -202,7 +202,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    print("| row | dtype | Prunus tokens/s | transformers tokens/s | their time × | Prunus peak | "
+    print("| row | dtype | Prunus tokens/s | transformers tokens/s | our time : theirs | Prunus peak | "
           "transformers peak | system / user time | nats a token |\n|---|---|---:|---:|---:|---:|---:|---:|---|")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, pathlib.Path(folder))

@@ -13,6 +13,8 @@
 namespace prunus::kernel {
 namespace {
 
+constexpr int64_t kAhead = 16;  // outputs
+
 struct Operands {
   const float* x = nullptr;  // [rows, columns]
   const void* weight = nullptr;
@@ -71,6 +73,11 @@ struct Bodies {
       std::array<std::array<std::array<Lanes, 2>, kOutputs>, kRows> sums{};
       int64_t i = 0;
       for (; i + 2 * kLanes <= o.columns; i += 2 * kLanes) {
+        // The outputs after these, which lie behind them: the rows beside each other in one page
+        // hide from the processor that it is read from front to back.
+        PRUNUS_UNROLL for (size_t j = 0; j < kOutputs; ++j) {
+          __builtin_prefetch(weights[j] + i + kAhead * o.weight_stride);
+        }
         PRUNUS_UNROLL for (size_t half = 0; half < 2; ++half) {
           const int64_t at = i + static_cast<int64_t>(half) * kLanes;
           PRUNUS_UNROLL for (size_t j = 0; j < kOutputs; ++j) {

@@ -71,21 +71,27 @@ struct Vector {
 
   static PRUNUS_INLINE Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
 
-  /// Of all lanes, always in the same order.
+  /// Of all lanes, always in the same order: halves onto each other.
   template <typename Join>
   static PRUNUS_INLINE float joined(Lanes x, Join join) {
-    std::array<float, kLanes> parts;
-    std::memcpy(parts.data(), &x, sizeof(x));
-    PRUNUS_UNROLL for (size_t step = kLanes / 2; step > 0; step /= 2) {
-      PRUNUS_UNROLL for (size_t i = 0; i < step; ++i) parts[i] = join(parts[i], parts[i + step]);
+    if constexpr (kLanes == 16) {
+      return Vector<8>::joined(join(__builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7),
+                                    __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15)),
+                               join);
+    } else if constexpr (kLanes == 8) {
+      return Vector<4>::joined(join(__builtin_shufflevector(x, x, 0, 1, 2, 3),
+                                    __builtin_shufflevector(x, x, 4, 5, 6, 7)),
+                               join);
+    } else {
+      const Lanes pairs = join(x, __builtin_shufflevector(x, x, 2, 3, 0, 1));
+      return join(pairs, __builtin_shufflevector(pairs, pairs, 1, 0, 3, 2))[0];
     }
-    return parts[0];
   }
   static PRUNUS_INLINE float sum(Lanes x) {
-    return joined(x, [](float a, float b) PRUNUS_ALWAYS { return a + b; });
+    return joined(x, [](auto a, auto b) PRUNUS_ALWAYS { return a + b; });
   }
   static PRUNUS_INLINE float largest(Lanes x) {
-    return joined(x, [](float a, float b) PRUNUS_ALWAYS { return a > b ? a : b; });
+    return joined(x, [](auto a, auto b) PRUNUS_ALWAYS { return a > b ? a : b; });
   }
 
   /// 2^x within 2e-7 relative; 0 … 2^-126 below −126, infinity from 128 on; NaN stays NaN. The
