@@ -23,6 +23,8 @@ lib=usr/lib/$(gcc -dumpmachine)
 # Runtime libraries that Debian keeps in /lib; and no archive of what is there as a shared library,
 # nor libraries that nothing here links.
 if [ -d "lib/$(gcc -dumpmachine)" ]; then cp -a "lib/$(gcc -dumpmachine)/." "$lib/" && rm -rf lib; fi
+# Headers of this machine's kind stand where the compiler of another looks for them.
+if [ -d "usr/include/$(gcc -dumpmachine)" ]; then cp -a "usr/include/$(gcc -dumpmachine)/." usr/include/; fi
 for archive in "$lib"/*.a; do [ -e "${archive%.a}.so" ] && rm "$archive"; done
 rm -rf "$lib"/libpcre2-16* "$lib"/libpcre2-32* "$lib"/libpcre2-posix* "$lib"/engines-3 "$lib"/ossl-modules
 # Links with whole paths point into the folder.
