@@ -10,6 +10,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include "prunus/base/cpu.h"
 #include "prunus/base/error.h"
 #include "prunus/base/parallel.h"
 
@@ -222,10 +223,8 @@ struct Kernel {
 std::vector<Kernel> find_kernels() {
   std::vector<Kernel> found;
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) found.push_back({16, 8, attend_avx512});
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    found.push_back({8, 4, attend_avx2});
-  }
+  if (cpu_level() >= CpuLevel::Avx512) found.push_back({16, 8, attend_avx512});
+  if (cpu_level() >= CpuLevel::Avx2) found.push_back({8, 4, attend_avx2});
 #endif
   return found;
 }
