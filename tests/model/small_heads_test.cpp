@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include "prunus/base/cpu.h"
 #include "prunus/base/error.h"
 
 namespace prunus {
@@ -158,11 +159,7 @@ TEST(TakesSmallHeads, WhereTheyAreSmallAndNotTrainedOnAMachineWithAKernel) {
   EXPECT_FALSE(takes(at::zeros({1, 2, 3, 33})));
   EXPECT_FALSE(takes(small.to(at::kDouble)));
   EXPECT_FALSE(takes_small_heads(small));
-#if defined(__x86_64__)
-  EXPECT_EQ(takes(small), __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-#else
-  EXPECT_FALSE(takes(small));
-#endif
+  EXPECT_EQ(takes(small), cpu_level() >= CpuLevel::Avx2);
 }
 
 TEST(AttendSmallHeads, RefusesTensorsThatItWouldReadOrWriteWrongly) {
