@@ -32,11 +32,12 @@ else
   CMAKE_PREFIX_PATH=$prefix tools/setup.sh
 fi
 build=build/$device
+mkdir -p build
 begin=$SECONDS
 # The targets alone that are run: whole folders at once, no tests for the CPU.
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O2 \
   -DPRUNUS_UNITY=ON -DPRUNUS_BENCH=OFF -DCMAKE_PREFIX_PATH="$prefix" "${settings[@]}" >"$build.log" 2>&1 || {
-  mkdir -p build && cat "$build.log" >&2
+  cat "$build.log" >&2
   exit 1
 }
 tests=$(cd tests && ls -d -- */*_gpu_test.cpp */*_device_test.cpp | cut -d/ -f1 | sort -u)

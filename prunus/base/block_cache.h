@@ -12,9 +12,8 @@ namespace prunus {
 /// Keeps freed blocks of memory for the next request of about the same size. Idle blocks and blocks
 /// in use together never take more than `slack` above the largest amount that was in use at once
 /// before, so that reuse raises the peak by no more (a block that is somewhat too large counts in
-/// full). A training
-/// step asks for the same blocks as the step before it, and getting new pages from the system takes
-/// longer than many element-wise operators.
+/// full). A layer asks for the same blocks as the layer before it, and getting new pages from the
+/// system takes longer than many element-wise operators.
 class BlockCache {
  public:
   /// Blocks below this many bytes are left to malloc.

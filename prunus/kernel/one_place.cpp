@@ -26,7 +26,7 @@ struct Head {
   int64_t value_stride = 0;
   int64_t length = 0;
   int64_t dim = 0;
-  float* scores = nullptr;  // [length up to a multiple of 16]
+  float* scores = nullptr;  // [length]
   float* out = nullptr;     // [dim]
 };
 
@@ -82,7 +82,6 @@ struct Bodies {
       }
       float sum = V::sum(sums);
       if (j == head.length) return sum;
-      // The room behind the last score is there, and what it holds is not used.
       std::array<float, kLanes> last{};
       std::copy(head.scores + j, head.scores + head.length, last.begin());
       V::store(last.data(), V::power_of_two(V::load(last.data()) - best));

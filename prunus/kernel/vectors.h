@@ -90,9 +90,6 @@ struct Vector {
   static PRUNUS_INLINE float sum(Lanes x) {
     return joined(x, [](auto a, auto b) PRUNUS_ALWAYS { return a + b; });
   }
-  static PRUNUS_INLINE float largest(Lanes x) {
-    return joined(x, [](auto a, auto b) PRUNUS_ALWAYS { return a > b ? a : b; });
-  }
 
   /// 2^x within 2e-7 relative; 0 … 2^-126 below −126, infinity from 128 on; NaN stays NaN. The
   /// whole part goes into the exponent's bits, the rest, within ±1/2, into its series.

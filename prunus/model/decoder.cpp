@@ -110,8 +110,9 @@ kernel::NormRule Decoder::norm_rule() const {
 }
 
 at::Tensor Decoder::normalise(const at::Tensor& input) const {
-  if (fused() && kernel::takes_norm(input))
+  if (fused() && kernel::takes_norm(input)) {
     return kernel::norm(input, {}, {}, norm_rule(), at::kFloat);
+  }
   const double eps = config_.norm_eps;
   const at::Tensor x = input.to(at::promote_types(input.scalar_type(), at::kFloat));
   if (config_.family->norm != NormKind::Layer) {

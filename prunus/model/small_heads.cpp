@@ -13,25 +13,15 @@
 #include "prunus/base/cpu.h"
 #include "prunus/base/error.h"
 #include "prunus/base/parallel.h"
+#include "prunus/kernel/vectors.h"
 
 namespace prunus {
 namespace {
-
-#define PRUNUS_ALWAYS __attribute__((always_inline))
-#define PRUNUS_INLINE inline PRUNUS_ALWAYS
-#define PRUNUS_UNROLL _Pragma("GCC unroll 8")
 
 constexpr int64_t kMaxHeadDim = 256;  // that the kernel can do
 constexpr int64_t kBestHeadDim = 32;  // up to which it is the faster one (bench/attention_bench)
 constexpr int64_t kMaxRows = 8;
 constexpr int64_t kTile = 16;  // keys, or channels of values, at once
-
-template <int64_t kLanes>
-struct Vector {
-  using Lanes __attribute__((vector_size(4 * kLanes))) = float;
-  using Integers __attribute__((vector_size(4 * kLanes))) = int32_t;
-  using Unaligned __attribute__((vector_size(4 * kLanes), aligned(4), may_alias)) = float;
-};
 
 int64_t up_to_tile(int64_t count) { return (count + kTile - 1) / kTile * kTile; }
 
@@ -73,25 +63,19 @@ class RowKernel {
   }
 
  private:
-  using Lanes = typename Vector<kLanes>::Lanes;
-  using Integers = typename Vector<kLanes>::Integers;
-  using Unaligned = typename Vector<kLanes>::Unaligned;
+  using V = kernel::Vector<static_cast<int>(kLanes)>;
+  using Lanes = typename V::Lanes;
+  using Integers = typename V::Integers;
   static constexpr int64_t kParts = kTile / kLanes;
   using Tile = std::array<std::array<Lanes, kParts>, kRows>;
   using RowLanes = std::array<Lanes, kRows>;
-
-  static PRUNUS_INLINE Lanes load(const float* from) {
-    return *reinterpret_cast<const Unaligned*>(from);
-  }
-  static PRUNUS_INLINE void store(float* to, Lanes x) { *reinterpret_cast<Unaligned*>(to) = x; }
-  static PRUNUS_INLINE Lanes larger(Lanes a, Lanes b) { return a > b ? a : b; }
 
   // sums[row] += factors[row][at] · line, a tile of floats.
   static PRUNUS_INLINE void add_products(Tile& sums, const float* line,
                                          const std::array<const float*, kRows>& factors,
                                          int64_t at) {
     std::array<Lanes, kParts> parts;
-    PRUNUS_UNROLL for (size_t i = 0; i < kParts; ++i) parts[i] = load(line + i * kLanes);
+    PRUNUS_UNROLL for (size_t i = 0; i < kParts; ++i) parts[i] = V::load(line + i * kLanes);
     PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
       PRUNUS_UNROLL for (size_t i = 0; i < kParts; ++i) sums[r][i] += factors[r][at] * parts[i];
     }
@@ -148,36 +132,20 @@ class RowKernel {
       }
       PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
         PRUNUS_UNROLL for (size_t i = 0; i < kParts; ++i) {
-          store(scores + static_cast<int64_t>(r) * head.padded + j + i * kLanes, sums[r][i]);
-          best[r] = larger(sums[r][i], best[r]);
+          V::store(scores + static_cast<int64_t>(r) * head.padded + j + i * kLanes, sums[r][i]);
+          best[r] = V::larger(sums[r][i], best[r]);
         }
       }
     }
   }
 
-  // 2^x for x ≤ 0, and next to nothing below −126: the whole part in the exponent's bits, the rest,
-  // within ±1/2, by its series.
-  static PRUNUS_INLINE Lanes power_of_two(Lanes x) {
-    constexpr float kTwoTo23Half = 12582912.0F;  // 1.5 · 2^23: sums with it have no fraction
-    constexpr float kLn2 = std::numbers::ln2_v<float>;
-    constexpr float k2 = kLn2 * kLn2 / 2, k3 = k2 * kLn2 / 3, k4 = k3 * kLn2 / 4;
-    constexpr float k5 = k4 * kLn2 / 5, k6 = k5 * kLn2 / 6;
-    x = x < -126.0F ? Lanes{} - 126.0F : x;
-    const Lanes shifted = x + kTwoTo23Half;
-    const Lanes rest = x - (shifted - kTwoTo23Half);
-    const Lanes series =
-        (((((k6 * rest + k5) * rest + k4) * rest + k3) * rest + k2) * rest + kLn2) * rest + 1.0F;
-    const Integers exponent = (__builtin_bit_cast(Integers, shifted) << 23) + 0x3f800000;
-    return series * __builtin_bit_cast(Lanes, exponent);
-  }
-
   // Scores to 2^(score − largest). Returns 1 / sum, in all lanes.
   static PRUNUS_INLINE Lanes exponentiate(float* scores, Lanes best, int64_t end) {
-    const Lanes largest = joined_lanes(best, larger);
+    const Lanes largest = joined_lanes(best, V::larger);
     Lanes sums{};
     for (int64_t j = 0; j < end; j += kLanes) {
-      const Lanes power = power_of_two(load(scores + j) - largest);
-      store(scores + j, power);
+      const Lanes power = V::power_of_two(V::load(scores + j) - largest);
+      V::store(scores + j, power);
       sums += power;
     }
     return 1.0F / joined_lanes(sums, [](Lanes a, Lanes b) PRUNUS_ALWAYS { return a + b; });
@@ -195,7 +163,7 @@ class RowKernel {
     for (int64_t j = 0; j < end; ++j, values += kTile) add_products(sums, values, lines, j);
     PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
       PRUNUS_UNROLL for (size_t i = 0; i < kParts; ++i) {
-        store(mixed + r * kTile + i * kLanes, sums[r][i] * factors[r]);
+        V::store(mixed + r * kTile + i * kLanes, sums[r][i] * factors[r]);
       }
     }
   }
