@@ -7,7 +7,7 @@
 #include "support/expect_error.h"
 #include "support/golden_models.h"
 
-namespace prunus::test {
+namespace prunus::test::lora_targets_test {
 namespace {
 
 // "0:q_proj 0:k_proj …"
@@ -86,4 +86,4 @@ TEST(LoraTargets, WhatCannotHaveAnAdapterIsRefusedWithTheReason) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::lora_targets_test

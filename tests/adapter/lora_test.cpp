@@ -11,7 +11,7 @@
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::lora_test {
 namespace {
 
 // hidden 64, so that a factor has enough numbers to look at their distribution.
@@ -116,4 +116,4 @@ TEST(Lora, RefusesOptionsOutOfRange) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::lora_test

@@ -8,7 +8,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus {
+namespace prunus::merge_test {
 namespace {
 
 TEST(MergedSource, AddsTheUpdateInFp32AndCountsWhatASparseWeightLeavesOut) {
@@ -34,4 +34,4 @@ TEST(MergedSource, AddsTheUpdateInFp32AndCountsWhatASparseWeightLeavesOut) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::merge_test

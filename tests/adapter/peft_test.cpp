@@ -20,7 +20,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::peft_test {
 namespace {
 
 const std::string kQ0 = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
@@ -423,4 +423,4 @@ TEST(Peft, WritingIntoNoDirectoryIsAnIoError) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::peft_test

@@ -13,7 +13,7 @@
 #include "prunus/base/rng.h"
 #include "prunus/base/sanitizer.h"
 
-namespace prunus {
+namespace prunus::block_cache_test {
 namespace {
 
 constexpr size_t kPage = 4096;
@@ -184,4 +184,4 @@ TEST(ReuseTensorMemory, ServesTensorsAndLetsEarlierOnesGo) {
 #endif
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::block_cache_test

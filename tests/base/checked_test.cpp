@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus {
+namespace prunus::checked_test {
 namespace {
 
 TEST(Checked, MultipliesUpToTheLastValueThatFits) {
@@ -20,4 +20,4 @@ TEST(Checked, AddsUpToTheLastValueThatFits) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::checked_test

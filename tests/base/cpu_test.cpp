@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-namespace prunus {
+namespace prunus::cpu_test {
 namespace {
 
 TEST(CpuLevels, EndWithThePortableOneAndFallFromTheHighest) {
@@ -20,4 +20,4 @@ TEST(CpuLevels, HaveNames) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::cpu_test

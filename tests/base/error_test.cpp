@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus {
+namespace prunus::error_test {
 namespace {
 
 TEST(Error, CheckThrowsTheKindAndTheJoinedMessage) {
@@ -33,4 +33,4 @@ TEST(Error, EveryKindHasTheExitCodeOfTheDesign) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::error_test

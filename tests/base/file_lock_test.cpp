@@ -12,7 +12,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 
-namespace prunus {
+namespace prunus::file_lock_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -110,4 +110,4 @@ TEST_F(FileLockTest, SurvivesOwnersThatRemoveTheFolder) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::file_lock_test

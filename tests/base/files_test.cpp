@@ -7,7 +7,7 @@
 
 #include "prunus/base/error.h"
 
-namespace prunus {
+namespace prunus::files_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -91,4 +91,4 @@ TEST_F(Files, SpaceIsAskedForBeforeTheWork) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::files_test

@@ -6,7 +6,7 @@
 
 #include "prunus/base/error.h"
 
-namespace prunus {
+namespace prunus::json_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -113,4 +113,4 @@ TEST(Json, AcceptsTheSameKeyInDifferentObjectsAndModerateNesting) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::json_test

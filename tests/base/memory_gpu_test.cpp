@@ -6,7 +6,7 @@
 
 #include "support/device.h"
 
-namespace prunus {
+namespace prunus::memory_gpu_test {
 namespace {
 
 TEST(PeakDeviceBytesOnCuda, GrowByATensorAndNeverFall) {
@@ -22,4 +22,4 @@ TEST(PeakDeviceBytesOnCuda, GrowByATensorAndNeverFall) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::memory_gpu_test

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus {
+namespace prunus::memory_test {
 namespace {
 
 TEST(PeakMemory, GrowsByWhatWasTouchedAndNeverFalls) {
@@ -31,4 +31,4 @@ TEST(AvailableMemory, IsSomethingAndNoMoreThanTheMachineHas) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::memory_test

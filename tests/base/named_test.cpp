@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus {
+namespace prunus::named_test {
 namespace {
 
 enum class Fruit { Plum, Sloe, Medlar };
@@ -26,4 +26,4 @@ TEST(Named, ListsTheKnownNames) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::named_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus {
+namespace prunus::nearest_test {
 namespace {
 
 const std::vector<std::string> kCommands = {"apply",    "bench",   "compare",   "eval",
@@ -55,4 +55,4 @@ TEST(Nearest, MakesTheEndOfAMessage) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::nearest_test

@@ -9,7 +9,7 @@
 #include "base/pie.h"
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::option_test {
 namespace {
 
 using testing::ElementsAre;
@@ -159,4 +159,4 @@ TEST(Option, PartsListsOfNames) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::option_test

@@ -13,7 +13,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus {
+namespace prunus::parallel_test {
 namespace {
 
 class ForEachParallel : public testing::TestWithParam<int> {
@@ -66,4 +66,4 @@ TEST_P(ForEachParallel, UsesItsThreads) {
 INSTANTIATE_TEST_SUITE_P(Threads, ForEachParallel, testing::Values(1, 2, 4));
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::parallel_test

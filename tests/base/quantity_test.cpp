@@ -4,7 +4,7 @@
 
 #include "prunus/base/error.h"
 
-namespace prunus {
+namespace prunus::quantity_test {
 namespace {
 
 using testing::AllOf;
@@ -106,4 +106,4 @@ TEST(ParseTarget, RefusesWhatIsNoTargetOrAboveTheOriginal) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::quantity_test

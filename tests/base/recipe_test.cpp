@@ -11,7 +11,7 @@
 #include "support/expect_error.h"
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::recipe_test {
 namespace {
 
 using testing::ElementsAre;
@@ -200,11 +200,15 @@ TEST_F(Recipe, LeavesTheRestOfAJob) {
 
 }  // namespace
 
+}  // namespace prunus::test::recipe_test
+
+namespace prunus::test {
+
 const OptionTable<Pie> pie_table{.command = "prune",
-                                 .options = kOptions,
+                                 .options = recipe_test::kOptions,
                                  .fresh = +[] { return Pie(); },
-                                 .prepare = prepare,
-                                 .settle = settle,
-                                 .others = kOthers};
+                                 .prepare = recipe_test::prepare,
+                                 .settle = recipe_test::settle,
+                                 .others = recipe_test::kOthers};
 
 }  // namespace prunus::test

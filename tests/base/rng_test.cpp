@@ -6,7 +6,7 @@
 
 #include "prunus/base/error.h"
 
-namespace prunus {
+namespace prunus::rng_test {
 namespace {
 
 // Expected values: CPython 3.11, random.Random(seed) anew for every row.
@@ -81,4 +81,4 @@ TEST(Splitmix64, GivesThePublishedSequence) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::rng_test

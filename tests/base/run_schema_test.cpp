@@ -5,7 +5,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::run_schema_test {
 namespace {
 
 Json comparison() {
@@ -92,4 +92,4 @@ TEST(RunSchema, ARunSaysOfItselfThatItIsOne) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::run_schema_test

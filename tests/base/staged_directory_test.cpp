@@ -10,7 +10,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 
-namespace prunus {
+namespace prunus::staged_directory_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -235,4 +235,4 @@ TEST_F(StagedDirectoryTest, ThatCannotBeMadeIsAnIoError) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::staged_directory_test

@@ -10,7 +10,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 
-namespace prunus {
+namespace prunus::staged_file_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -105,4 +105,4 @@ TEST_F(StagedFileTest, ALinkStaysOne) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::staged_file_test

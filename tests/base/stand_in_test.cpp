@@ -4,7 +4,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::stand_in_test {
 namespace {
 
 TEST(CheckNoStandIn, NamesPointersAndPagesAndHowToGetTheFile) {
@@ -24,4 +24,4 @@ TEST(CheckNoStandIn, LetsEverythingElsePass) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::stand_in_test

@@ -10,7 +10,7 @@
 #include "support/expect_error.h"
 #include "support/paths.h"
 
-namespace prunus {
+namespace prunus::temporary_test {
 namespace {
 
 // TMPDIR of this process, put back at the end.
@@ -54,4 +54,4 @@ TEST_F(Temporary, SaysWhatIsWrongAndWhatElseToDo) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::temporary_test

@@ -5,7 +5,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::whole_number_test {
 namespace {
 
 TEST(WholeNumber, TakesIntegersAlone) {
@@ -25,4 +25,4 @@ TEST(WholeNumber, NamesTheMember) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::whole_number_test

@@ -5,7 +5,7 @@
 
 #include "prunus/budget/budget.h"
 
-namespace prunus::test {
+namespace prunus::test::global_params_test {
 namespace {
 
 using testing::ElementsAre;
@@ -53,4 +53,4 @@ TEST(GlobalParams, CountsFromTheStartOfAnIterativeRun) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::global_params_test

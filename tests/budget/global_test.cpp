@@ -5,7 +5,7 @@
 
 #include "prunus/budget/budget.h"
 
-namespace prunus::test {
+namespace prunus::test::global_test {
 namespace {
 
 using testing::ElementsAre;
@@ -121,4 +121,4 @@ TEST(GlobalReference, LeavesASetWholeThatWouldLoseAll) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::global_test

@@ -2,7 +2,7 @@
 
 #include "prunus/budget/budget.h"
 
-namespace prunus::test {
+namespace prunus::test::uniform_test {
 namespace {
 
 // A set of `units` whose narrowest member has `width` slices per unit.
@@ -64,4 +64,4 @@ TEST(Uniform, TakesTheSameFromEveryShare) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::uniform_test

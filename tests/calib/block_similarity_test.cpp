@@ -4,7 +4,7 @@
 
 #include "prunus/calib/statistic.h"
 
-namespace prunus {
+namespace prunus::block_similarity_test {
 namespace {
 
 at::Tensor tokens(int64_t count, int64_t channels, int64_t seed) {
@@ -42,4 +42,4 @@ TEST(BlockSimilarity, KnowsTokensWithoutANorm) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::block_similarity_test

@@ -6,7 +6,7 @@
 
 #include "prunus/calib/statistics_collector.h"
 
-namespace prunus::test {
+namespace prunus::test::expert_output_test {
 namespace {
 
 // What an expert puts out, two channels a token.
@@ -97,4 +97,4 @@ TEST_F(ExpertOutput, LooksAtNothingButTheExpertsOwnDownProjection) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::expert_output_test

@@ -4,7 +4,7 @@
 
 #include "prunus/calib/statistic.h"
 
-namespace prunus {
+namespace prunus::hessian_test {
 namespace {
 
 at::Tensor tokens(int64_t count, int64_t channels, int64_t seed) {
@@ -39,4 +39,4 @@ TEST(Hessian, IsThatOfTheOutputsMeanSquaredError) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::hessian_test

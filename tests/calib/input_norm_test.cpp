@@ -4,7 +4,7 @@
 
 #include "prunus/calib/statistic.h"
 
-namespace prunus {
+namespace prunus::input_norm_test {
 namespace {
 
 at::Tensor tokens(int64_t count, int64_t channels, int64_t seed) {
@@ -35,4 +35,4 @@ TEST(InputNorm, IsTakenInFp64) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::input_norm_test

@@ -7,7 +7,7 @@
 #include "support/tiny_model.h"
 #include "support/written_down.h"
 
-namespace prunus::test {
+namespace prunus::test::layer_loop_test {
 namespace {
 
 using testing::ElementsAre;
@@ -76,4 +76,4 @@ TEST_F(ForEachLayer, DoesNothingForAnEmptyRange) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::layer_loop_test

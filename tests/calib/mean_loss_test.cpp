@@ -11,7 +11,7 @@
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::mean_loss_test {
 namespace {
 
 // Batches of different sizes: every predicted token counts alike, not every batch.
@@ -46,4 +46,4 @@ TEST(MeanLoss, RefusesStatesThatAreNotFinite) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::mean_loss_test

@@ -18,7 +18,7 @@
 #include "support/tiny_model.h"
 #include "support/wide_mixture.h"
 
-namespace prunus::test {
+namespace prunus::test::mixture_calibration_test {
 namespace {
 
 constexpr double kRounding = 1e-11;
@@ -267,4 +267,4 @@ INSTANTIATE_TEST_SUITE_P(Mixtures, MixtureCalibration, testing::ValuesIn(golden_
                          [](const auto& one) { return one.param; });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::mixture_calibration_test

@@ -15,7 +15,7 @@
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::statistics_collector_test {
 namespace {
 
 // Keeps every input, and what enters and leaves each layer.
@@ -223,4 +223,4 @@ TEST(StatisticCatalogue, HasNamesSourcesAndTheFunctionsOfTheirKind) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::statistics_collector_test

@@ -13,7 +13,7 @@
 #include "support/device.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::stream_device_test {
 namespace {
 
 // What is shown must be on the device, all of it.
@@ -148,4 +148,4 @@ TEST(BlockStreamOnTheDevice, HoldsOneBatchHoweverManyThereAre) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::stream_device_test

@@ -20,7 +20,7 @@
 #include "support/stopping_source.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::stream_store_test {
 namespace {
 
 std::vector<at::Tensor> samples() {
@@ -332,4 +332,4 @@ TEST(BlockStreamResume, SaysWhichFileIsDamaged) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::stream_store_test

@@ -14,7 +14,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::stream_test {
 namespace {
 
 // Writes down which sites passed, in order.
@@ -245,4 +245,4 @@ TEST(BlockStream, SaysSoWhenTheLossIsNotFinite) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::stream_test

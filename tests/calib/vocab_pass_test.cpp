@@ -13,7 +13,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::vocab_pass_test {
 namespace {
 
 at::Tensor leaf(const Model& model, Role role) {
@@ -87,4 +87,4 @@ INSTANTIATE_TEST_SUITE_P(Heads, VocabPassTest, testing::Bool(),
                          [](const auto& one) { return one.param ? "tied" : "untied"; });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::vocab_pass_test

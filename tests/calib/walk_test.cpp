@@ -12,7 +12,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::walk_test {
 namespace {
 
 constexpr Role kProducts[] = {Role::QProj,    Role::KProj,  Role::VProj,   Role::OProj,
@@ -119,4 +119,4 @@ TEST_F(Walk, ByStageSeesWhatTheEditedStagesBeforePutOut) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::walk_test

@@ -6,7 +6,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::weight_stats_test {
 namespace {
 
 // A joined weight [4, 3] of two experts, rows 0 and 1 and rows 2 and 3.
@@ -29,4 +29,4 @@ TEST(WeightStats, OfAnExpertAreItsPartOfWhatHasTheWeightsShape) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::weight_stats_test

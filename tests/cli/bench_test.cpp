@@ -1,7 +1,7 @@
 // What `prunus bench` measures and how it says so.
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::bench_test {
 namespace {
 
 class Bench : public CliTest {
@@ -99,4 +99,4 @@ TEST_F(Bench, RefusesWhatMakesNoSense) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::bench_test

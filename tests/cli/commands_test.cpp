@@ -1,7 +1,7 @@
 // The command lines that the documentation promises.
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::commands_test {
 namespace {
 
 class Commands : public CliTest {
@@ -269,4 +269,4 @@ TEST_F(Commands, GenerationRepeatsItselfWhereItShould) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::commands_test

@@ -4,7 +4,7 @@
 #include "cli/fixture.h"
 #include "support/expect_error.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::compare_test {
 namespace {
 
 constexpr const char* kBigEval = R"({"model": "big", "parameters": 2000, "results": [
@@ -199,4 +199,4 @@ TEST_F(Compare, RefusesOptionsItDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::compare_test

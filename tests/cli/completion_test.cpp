@@ -13,7 +13,7 @@
 #include "shell.h"
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::completion_test {
 namespace {
 
 using testing::HasSubstr;
@@ -163,4 +163,4 @@ TEST(Completion, ZshAndFishFindNoFaultWhereTheyAreInstalled) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::completion_test

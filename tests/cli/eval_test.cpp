@@ -6,7 +6,7 @@
 
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::eval_test {
 namespace {
 
 class EvalCommand : public CliTest {
@@ -293,4 +293,4 @@ TEST_F(EvalCommand, ASecondRunOnTheSameFileIsRefused) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::eval_test

@@ -4,7 +4,7 @@
 #include "cli/fixture.h"
 #include "support/paths.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::expert_test {
 namespace {
 
 class Experts : public CliTest {
@@ -86,4 +86,4 @@ TEST_F(Experts, AreNamedInTheHelp) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::expert_test

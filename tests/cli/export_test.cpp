@@ -1,7 +1,7 @@
 // prunus export, and prune in the forms of other software.
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::export_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -59,4 +59,4 @@ TEST_F(Export, PruneRefusesAFormBeforeItWorks) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::export_test

@@ -6,7 +6,7 @@
 
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::families_text_test {
 namespace {
 
 TEST(FamiliesPage, IsTheOneInDocs) {
@@ -40,4 +40,4 @@ TEST(FamiliesPage, SaysWhatIsTrained) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::families_text_test

@@ -4,7 +4,7 @@
 
 #include "cli/hostile.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::hostile_slow_test {
 namespace {
 
 class HostileLoop : public HostileTest {};
@@ -162,4 +162,4 @@ TEST_F(HostileLoop, HeadersWithAFlippedByteNeverCrash) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::hostile_slow_test

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::hostile_test {
 namespace {
 
 constexpr const char* kEmbedding = "model.embed_tokens.weight";
@@ -256,4 +256,4 @@ TEST_F(HostileText, EvaluationTextThatIsNoTextIsRefused) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::hostile_test

@@ -3,7 +3,7 @@
 
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::inspect_test {
 namespace {
 
 constexpr const char* kLlama31 = R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama",
@@ -217,4 +217,4 @@ TEST_F(Inspect, RefusesSizesThatNoModelHas) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::inspect_test

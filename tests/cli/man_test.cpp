@@ -10,7 +10,7 @@
 #include "shell.h"
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::man_test {
 namespace {
 
 using testing::HasSubstr;
@@ -108,4 +108,4 @@ TEST(Man, GroffHasNothingToSayAgainstItWhereItIsInstalled) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::man_test

@@ -1,7 +1,7 @@
 // MODEL as the Hub's name of a model in the local cache, and what else a path may be.
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::model_place_test {
 namespace {
 
 const std::string kCommit(40, 'c');
@@ -103,4 +103,4 @@ TEST_F(ModelPlaces, LinksBlanksLettersAndReadOnlyDirectoriesWork) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::model_place_test

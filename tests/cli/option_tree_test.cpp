@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace prunus::test {
+namespace prunus::test::option_tree_test {
 namespace {
 
 using testing::ElementsAre;
@@ -57,4 +57,4 @@ TEST(OptionTree, PartsAFooterIntoParagraphs) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::option_tree_test

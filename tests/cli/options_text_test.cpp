@@ -16,7 +16,7 @@
 #include "cli/fixture.h"
 #include "support/expect_error.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::options_text_test {
 namespace {
 
 bool is_list(const BoundOption& option) {
@@ -206,4 +206,4 @@ TEST_F(OptionsExample, FillsJobsInTheLibraryToo) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::options_text_test

@@ -11,7 +11,7 @@
 #include "support/expect_error.h"
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::output_file_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -91,4 +91,4 @@ TEST_F(OutputFiles, KeepALinkALink) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::output_file_test

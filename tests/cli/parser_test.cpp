@@ -12,7 +12,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::parser_test {
 namespace {
 
 using Arguments = std::vector<std::string>;
@@ -190,4 +190,4 @@ TEST(Parser, RefusesBytesThatNoJsonRecordCanHold) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::parser_test

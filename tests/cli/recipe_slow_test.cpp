@@ -3,7 +3,7 @@
 
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::recipe_slow_test {
 namespace {
 
 class RecipeResume : public CliTest {
@@ -55,4 +55,4 @@ TEST_F(RecipeResume, GoesOnWithEither) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::recipe_slow_test

@@ -6,7 +6,7 @@
 
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::recipe_test {
 namespace {
 
 class RecipeCommand : public CliTest {
@@ -165,4 +165,4 @@ TEST_F(RecipeCommand, KeptLayersNeedNothingElseInARecipeEither) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::recipe_test

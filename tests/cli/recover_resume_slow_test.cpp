@@ -4,7 +4,7 @@
 
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::recover_resume_slow_test {
 namespace {
 
 class RecoverResume : public CliTest {
@@ -66,4 +66,4 @@ TEST_F(RecoverResume, AfterAKillAtAnyMomentTheWeightsAreTheSame) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::recover_resume_slow_test

@@ -7,7 +7,7 @@
 
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::recover_test {
 namespace {
 
 class Recover : public CliTest {
@@ -287,4 +287,4 @@ TEST_F(Train, AVocabularyThatIsTooSmallIsRefused) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::recover_test

@@ -3,7 +3,7 @@
 
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::resume_slow_test {
 namespace {
 
 class Resume : public CliTest {
@@ -88,4 +88,4 @@ TEST_F(Resume, AnInterruptedRunIsNotThrownAwayUnasked) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::resume_slow_test

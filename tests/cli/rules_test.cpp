@@ -5,7 +5,7 @@
 #include "cli/fixture.h"
 #include "support/paths.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::rules_test {
 namespace {
 
 class Rules : public CliTest {
@@ -372,4 +372,4 @@ TEST_F(Rules, AnInterruptedRunLeavesOnlyWhatResumingNeeds) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::rules_test

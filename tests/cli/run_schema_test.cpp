@@ -5,7 +5,7 @@
 
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::run_schema_test {
 namespace {
 
 /// Commands whose records are looked at below, and those that have none.
@@ -160,4 +160,4 @@ TEST_F(RunSchema, HoldsForVerify) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::run_schema_test

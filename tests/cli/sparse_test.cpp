@@ -5,7 +5,7 @@
 
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::sparse_test {
 namespace {
 
 class Sparse : public CliTest {
@@ -84,4 +84,4 @@ TEST_F(Sparse, WhatDoesNotGoTogetherIsSaid) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::sparse_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::text_table_test {
 namespace {
 
 TEST(TextTable, AlignsColumnsAndEndsLinesWithoutBlanks) {
@@ -48,4 +48,4 @@ TEST(Numbers, ThatVanishSayThatTheyAreNotZero) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::text_table_test

@@ -3,7 +3,7 @@
 
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::tokenizer_test {
 namespace {
 
 class TokenizerCommand : public CliTest {
@@ -117,4 +117,4 @@ TEST_F(TokenizerCommand, RefusesInOneLineAndLeavesNothing) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::tokenizer_test

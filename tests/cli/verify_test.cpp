@@ -3,7 +3,7 @@
 
 #include "cli/fixture.h"
 
-namespace prunus::test_cli {
+namespace prunus::test_cli::verify_test {
 namespace {
 
 class Verify : public CliTest {
@@ -98,4 +98,4 @@ TEST_F(Verify, WritesItsRecord) {
 }
 
 }  // namespace
-}  // namespace prunus::test_cli
+}  // namespace prunus::test_cli::verify_test

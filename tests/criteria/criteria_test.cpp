@@ -7,7 +7,7 @@
 #include "prunus/calib/collector.h"
 #include "prunus/criteria/criterion.h"
 
-namespace prunus::test {
+namespace prunus::test::criteria_test {
 namespace {
 
 const Criterion& criterion(std::string_view name) {
@@ -136,4 +136,4 @@ TEST(Criteria, HaveDistinctNamesAndASource) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::criteria_test

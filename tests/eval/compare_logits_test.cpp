@@ -13,7 +13,7 @@
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::compare_logits_test {
 namespace {
 
 EvalText some_sequences() {
@@ -142,4 +142,4 @@ TEST(VerifyText, IsAPageOfSeveralScripts) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::compare_logits_test

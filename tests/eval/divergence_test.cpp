@@ -17,7 +17,7 @@
 #include "support/stopping_source.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::divergence_test {
 namespace {
 
 EvalText some_sequences() {
@@ -236,4 +236,4 @@ TEST(CheckpointHash, TellsModelsApart) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::divergence_test

@@ -7,7 +7,7 @@
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::latency_test {
 namespace {
 
 TEST(LatencySpread, IsTheMiddleAndBothEnds) {
@@ -91,4 +91,4 @@ TEST(LatencyProbe, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::latency_test

@@ -13,7 +13,7 @@
 
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::perplexity_real_test {
 namespace {
 
 class RealModel : public testing::TestWithParam<const char*> {};
@@ -54,4 +54,4 @@ INSTANTIATE_TEST_SUITE_P(Models, RealModel,
                          });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::perplexity_real_test

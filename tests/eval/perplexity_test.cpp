@@ -14,7 +14,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::perplexity_test {
 namespace {
 
 // One token per byte, id = byte; BOS 256.
@@ -175,4 +175,4 @@ TEST(DocumentPerplexity, DividesByWhatEachDocumentHolds) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::perplexity_test

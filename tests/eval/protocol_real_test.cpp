@@ -15,7 +15,7 @@
 
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::protocol_real_test {
 namespace {
 
 Json golden(const std::string& name) { return read_json(source_path("tests/eval/golden/") + name); }
@@ -131,4 +131,4 @@ TEST(LmEvalWord, EqualsTheHarnessPageByPage) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::protocol_real_test

@@ -10,7 +10,7 @@
 #include "support/expect_error.h"
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::protocol_test {
 namespace {
 
 using Ids = std::vector<int64_t>;
@@ -232,4 +232,4 @@ TEST(WikiText, CountsTheEmptyWordsAtBothEnds) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::protocol_test

@@ -8,7 +8,7 @@
 #include "support/device.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::request_device_test {
 namespace {
 
 TEST(ScoreRequestsOnTheDevice, GivesTheFiguresOfTheCpu) {
@@ -38,4 +38,4 @@ TEST(PerplexityOnTheDevice, IsThatOfTheCpu) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::request_device_test

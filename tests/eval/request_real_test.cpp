@@ -15,7 +15,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::request_real_test {
 namespace {
 
 class RealScores : public testing::TestWithParam<const char*> {};
@@ -79,4 +79,4 @@ INSTANTIATE_TEST_SUITE_P(Models, RealScores,
                          });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::request_real_test

@@ -19,7 +19,7 @@
 #include "support/stopping_source.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::request_test {
 namespace {
 
 using Ids = std::vector<int64_t>;
@@ -389,4 +389,4 @@ TEST_F(Journal, RefusesADamagedFile) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::request_test

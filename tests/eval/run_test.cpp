@@ -19,7 +19,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::run_test {
 namespace {
 
 class EvalRun : public ::testing::Test {
@@ -136,4 +136,4 @@ TEST_F(EvalRun, BenchHoldsEveryCaseOfBothModels) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::run_test

@@ -6,7 +6,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::task_record_test {
 namespace {
 
 TEST(TaskRecord, CapitalisesAsPythonDoes) {
@@ -93,4 +93,4 @@ TEST(TaskRecord, RefusesEmptyChoicesAndLabelsOutOfRange) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::task_record_test

@@ -14,7 +14,7 @@
 #include "support/paths.h"
 #include "text/fixture.h"
 
-namespace prunus::test {
+namespace prunus::test::task_request_test {
 namespace {
 
 using Ids = std::vector<int64_t>;
@@ -206,4 +206,4 @@ TEST(ChooseTasks, KnowsNamesTheTableAndEveryFileThatIsThere) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::task_request_test

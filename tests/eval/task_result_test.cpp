@@ -8,7 +8,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::task_result_test {
 namespace {
 
 PreparedTask prepared(const char* task, std::vector<TaskItem> items) {
@@ -148,4 +148,4 @@ TEST(TaskJson, RefusesToCompareWhatWasMeasuredDifferently) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::task_result_test

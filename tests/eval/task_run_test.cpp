@@ -11,7 +11,7 @@
 #include "support/expect_error.h"
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::task_run_test {
 namespace {
 
 class RunTasks : public testing::Test {
@@ -86,4 +86,4 @@ TEST_F(RunTasks, NamesTheFileThatIsMissing) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::task_run_test

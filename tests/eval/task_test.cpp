@@ -14,7 +14,7 @@
 #include "support/tiny_model.h"
 #include "text/fixture.h"
 
-namespace prunus::test {
+namespace prunus::test::task_test {
 namespace {
 
 TaskItem item_of(const char* task, const Json& record) {
@@ -162,4 +162,4 @@ TEST(Tasks, WriteThePromptsOfLmEvalForMadeUpRecordsWithAndWithoutExamples) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::task_test

@@ -12,7 +12,7 @@
 #include "eval/reference_scorer.h"
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::tasks_real_test {
 namespace {
 
 const std::string kGolden = source_path("tests/eval/golden/");
@@ -132,4 +132,4 @@ INSTANTIATE_TEST_SUITE_P(Models, RealTaskGolden, testing::Values("stories260K", 
                          [](const auto& one) { return std::string(one.param); });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::tasks_real_test

@@ -9,7 +9,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::choose_test {
 namespace {
 
 ModelConfig uneven() {
@@ -88,4 +88,4 @@ TEST(LegalityTable, HasARowForEachFormAndProgram) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::choose_test

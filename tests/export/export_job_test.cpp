@@ -18,7 +18,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::export_job_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -114,4 +114,4 @@ TEST(RunExport, RefusesFloat16ForValuesBeyondIt) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::export_job_test

@@ -20,7 +20,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::gguf_file_test {
 namespace {
 
 using testing::Contains;
@@ -264,4 +264,4 @@ TEST(GgufExport, AnUnknownQuantHasTheList) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::gguf_file_test

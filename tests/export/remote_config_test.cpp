@@ -12,7 +12,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::remote_config_test {
 namespace {
 
 void expect_same(const ModelConfig& read, const ModelConfig& meant) {
@@ -102,4 +102,4 @@ TEST(RemoteFiles, AreThoseOfTheSource) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::remote_config_test

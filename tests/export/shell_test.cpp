@@ -10,7 +10,7 @@
 #include "support/golden_models.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::shell_test {
 namespace {
 
 constexpr int kLayer = 1;
@@ -119,4 +119,4 @@ TEST(Shell, RefusesWhatZerosCannotSay) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::shell_test

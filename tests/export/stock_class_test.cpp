@@ -10,7 +10,7 @@
 #include "support/golden_models.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::stock_class_test {
 namespace {
 
 // Two of four heads in both layers: they no longer fill hidden_size.
@@ -75,4 +75,4 @@ TEST(StockClass, WritesAMistralWithAddedBiasesAsALlama) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::stock_class_test

@@ -10,7 +10,7 @@
 
 #include "graph/fixture.h"
 
-namespace prunus::test {
+namespace prunus::test::groups_test {
 namespace {
 
 TEST(FindGroups, FindsHeadsChannelsAndTheHiddenDimension) {
@@ -231,4 +231,4 @@ TEST(FindGroups, DroppingLayersEqualsRunningWithoutThem) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::groups_test

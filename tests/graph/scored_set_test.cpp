@@ -8,7 +8,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::scored_set_test {
 namespace {
 
 using testing::DoubleNear;
@@ -121,4 +121,4 @@ TEST(ParseNormalisation, KnowsItsNames) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::scored_set_test

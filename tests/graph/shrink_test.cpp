@@ -7,7 +7,7 @@
 #include "graph/fixture.h"
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::shrink_test {
 namespace {
 
 void expect_refused(const Model& model, const std::vector<Keep>& keeps, const std::string& part,
@@ -163,4 +163,4 @@ TEST(Shrink, KeepsThePrecisionOfTheModel) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::shrink_test

@@ -12,7 +12,7 @@
 #include "support/paths.h"
 #include "tests/io/fixture.h"
 
-namespace prunus {
+namespace prunus::checkpoint_real_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -84,4 +84,4 @@ INSTANTIATE_TEST_SUITE_P(Models, RealCheckpoint,
                          });
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::checkpoint_real_test

@@ -11,7 +11,7 @@
 
 #include "tests/io/fixture.h"
 
-namespace prunus {
+namespace prunus::checkpoint_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -229,4 +229,4 @@ TEST(SafetensorsIndex, ReadsAHundredThousandTensorsInLinearTime) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::checkpoint_test

@@ -10,7 +10,7 @@
 
 #include "tests/io/fixture.h"
 
-namespace prunus {
+namespace prunus::checkpoint_writer_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -220,4 +220,4 @@ TEST(CheckpointWriter, RoundTripsRandomPlans) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::checkpoint_writer_test

@@ -15,7 +15,7 @@
 #include "tests/io/gguf_fixture.h"
 #include "tests/support/paths.h"
 
-namespace prunus {
+namespace prunus::gguf_blocks_test {
 namespace {
 
 using namespace testing_io;
@@ -169,4 +169,4 @@ TEST(GgufBlocks, TheTableIsAscending) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::gguf_blocks_test

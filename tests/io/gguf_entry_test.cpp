@@ -5,7 +5,7 @@
 #include "tests/io/fixture.h"
 #include "tests/io/gguf_fixture.h"
 
-namespace prunus {
+namespace prunus::gguf_entry_test {
 namespace {
 
 using namespace testing_io;
@@ -50,4 +50,4 @@ TEST(GgufEntry, MakesAFileThatTheReaderTakes) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::gguf_entry_test

@@ -13,7 +13,7 @@
 #include "tests/io/fixture.h"
 #include "tests/support/paths.h"
 
-namespace prunus {
+namespace prunus::gguf_quantize_test {
 namespace {
 
 using namespace testing_io;
@@ -233,4 +233,4 @@ TEST(GgufQuantize, EveryTypeThatIsReadIsWritten) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::gguf_quantize_test

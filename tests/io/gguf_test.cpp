@@ -9,7 +9,7 @@
 #include "tests/io/gguf_fixture.h"
 #include "tests/support/paths.h"
 
-namespace prunus {
+namespace prunus::gguf_test {
 namespace {
 
 using namespace testing_io;
@@ -357,4 +357,4 @@ TEST(CorruptGguf, MutatedFilesEitherOpenOrAreRefused) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::gguf_test

@@ -9,7 +9,7 @@
 #include "tests/io/gguf_fixture.h"
 #include "tests/support/paths.h"
 
-namespace prunus {
+namespace prunus::gguf_writer_test {
 namespace {
 
 using namespace testing_io;
@@ -118,4 +118,4 @@ TEST(GgufWriter, TellsWhereItCannotWrite) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::gguf_writer_test

@@ -8,7 +8,7 @@
 
 #include "tests/io/fixture.h"
 
-namespace prunus {
+namespace prunus::hf_directory_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -109,4 +109,4 @@ TEST(HfDirectory, CopiesCompanionsByteForByte) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::hf_directory_test

@@ -6,7 +6,7 @@
 
 #include "tests/io/fixture.h"
 
-namespace prunus {
+namespace prunus::mapped_file_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -104,4 +104,4 @@ TEST(MappedFile, DiscardLowersTheResidentSetAndKeepsTheFileReadable) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::mapped_file_test

@@ -10,7 +10,7 @@
 
 #include "tests/io/fixture.h"
 
-namespace prunus {
+namespace prunus::model_place_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -228,4 +228,4 @@ TEST(ModelPlace, LinksSlashesSpacesLettersAndReadOnlyDirectoriesWork) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::model_place_test

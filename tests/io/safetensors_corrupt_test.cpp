@@ -6,7 +6,7 @@
 
 #include "tests/io/fixture.h"
 
-namespace prunus {
+namespace prunus::safetensors_corrupt_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -230,4 +230,4 @@ TEST(CorruptSafetensors, MutatedFilesEitherOpenOrAreReportedAsCorrupt) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::safetensors_corrupt_test

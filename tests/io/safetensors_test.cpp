@@ -6,7 +6,7 @@
 
 #include "tests/io/fixture.h"
 
-namespace prunus {
+namespace prunus::safetensors_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -118,4 +118,4 @@ TEST(Safetensors, ReportsAMissingFileAndADirectory) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::safetensors_test

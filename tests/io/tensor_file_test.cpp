@@ -13,7 +13,7 @@
 #include "support/expect_error.h"
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::tensor_file_test {
 namespace {
 
 std::vector<at::Tensor> samples() {
@@ -120,4 +120,4 @@ TEST(LoadTensors, RefusesForeignAndHostileFilesBeforeAllocating) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::tensor_file_test

@@ -18,7 +18,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::added_biases_output_test {
 namespace {
 
 using Roles = std::set<Role>;
@@ -90,4 +90,4 @@ INSTANTIATE_TEST_SUITE_P(Families, AddedBiasesOutput, testing::ValuesIn(golden_n
                          [](const auto& one) { return one.param; });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::added_biases_output_test

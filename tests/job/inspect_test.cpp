@@ -11,7 +11,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::inspect_test {
 namespace {
 
 TEST(Inspect, OfAModelIsTheSameAsItsRecordSays) {
@@ -38,4 +38,4 @@ TEST(Inspect, ReadsNoWeights) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::inspect_test

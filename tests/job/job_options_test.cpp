@@ -6,7 +6,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::job_options_test {
 namespace {
 
 TEST(JobOptions, ADeviceIsNamedAsInLibtorch) {
@@ -26,4 +26,4 @@ TEST(JobOptions, TheProgramsKeysAreThoseOfItsTable) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::job_options_test

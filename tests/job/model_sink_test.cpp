@@ -16,7 +16,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::model_sink_test {
 namespace {
 
 /// Wants the tensors last to first, and writes down what it is told.
@@ -80,4 +80,4 @@ TEST(SafetensorsSink, WritesAModelReadFromADirectoryInTheSameBytes) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::model_sink_test

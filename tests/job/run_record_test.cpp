@@ -13,7 +13,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::run_record_test {
 namespace {
 
 TEST(RunRecord, BeginsWithWhatEveryRecordHasAndEndsWithThePeak) {
@@ -66,4 +66,4 @@ TEST(LastWords, SayWhatIsKeptWhateverEndsTheWork) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::run_record_test

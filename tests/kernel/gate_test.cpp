@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus::kernel {
+namespace prunus::kernel::gate_test {
 namespace {
 
 at::Tensor exact_gate(Gate kind, const at::Tensor& x, const at::Tensor& up) {
@@ -67,4 +67,4 @@ TEST(TakesGate, OneTypeAndNothingTrained) {
 }
 
 }  // namespace
-}  // namespace prunus::kernel
+}  // namespace prunus::kernel::gate_test

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus::kernel {
+namespace prunus::kernel::norm_test {
 namespace {
 
 at::Tensor exact_norm(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias,
@@ -74,4 +74,4 @@ TEST(TakesNorm, NotWhatIsTrainedNorFloat64NorRowsThatAreApart) {
 }
 
 }  // namespace
-}  // namespace prunus::kernel
+}  // namespace prunus::kernel::norm_test

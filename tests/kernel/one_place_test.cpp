@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus::kernel {
+namespace prunus::kernel::one_place_test {
 namespace {
 
 // [batch, 1, heads·d]
@@ -64,4 +64,4 @@ TEST(TakesOnePlace, OnePlaceOfHeadsThatLieTogether) {
 }
 
 }  // namespace
-}  // namespace prunus::kernel
+}  // namespace prunus::kernel::one_place_test

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus::kernel {
+namespace prunus::kernel::row_product_test {
 namespace {
 
 double relative_gap(const at::Tensor& got, const at::Tensor& exact) {
@@ -81,4 +81,4 @@ TEST(TakesRowProduct, WhereRowsOfTwoByteNumbersLieTogether) {
 }
 
 }  // namespace
-}  // namespace prunus::kernel
+}  // namespace prunus::kernel::row_product_test

@@ -16,7 +16,7 @@
 #include "support/golden_models.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::added_biases_test {
 namespace {
 
 using Biases = std::map<BiasPlace, at::Tensor>;
@@ -334,4 +334,4 @@ TEST(WithBiases, SaysWhatItCannotAdd) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::added_biases_test

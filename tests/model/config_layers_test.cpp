@@ -5,7 +5,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::config_layers_test {
 namespace {
 
 using Shapes = std::vector<LayerShape>;
@@ -230,4 +230,4 @@ TEST(Experts, AreRefusedByNameWhereTheyMakeNoSense) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::config_layers_test

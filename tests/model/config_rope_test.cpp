@@ -7,7 +7,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::config_rope_test {
 namespace {
 
 struct Read {
@@ -251,4 +251,4 @@ TEST(ReadRopes, RefusesWhatItDoesNotImplement) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::config_rope_test

@@ -8,7 +8,7 @@
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::config_spellings_test {
 namespace {
 
 Json remote() {
@@ -131,4 +131,4 @@ TEST(WithLayers, KeepsTheEntriesOfTheLayersThatAreLeftInEveryList) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::config_spellings_test

@@ -8,7 +8,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::config_test {
 namespace {
 
 void expect_refused(const Json& json, ErrorKind kind, const std::string& part) {
@@ -479,4 +479,4 @@ TEST(ParseConfig, RefusesRopePairsThatMakeNoSense) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::config_test

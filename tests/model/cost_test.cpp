@@ -9,7 +9,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::cost_test {
 namespace {
 
 ModelConfig parsed(const char* text) { return parse_config(parse_json(text, "test"), "test"); }
@@ -255,4 +255,4 @@ TEST(FineTuning, NeedsARank) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::cost_test

@@ -10,7 +10,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::decoder_test {
 namespace {
 
 TEST(Decoder, GivesTheSameHiddenStatesTokenByTokenWithACache) {
@@ -58,4 +58,4 @@ TEST(RopeFrequencies, FollowThetaToTheMinusTwoIOverD) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::decoder_test

@@ -10,7 +10,7 @@
 #include "support/golden_models.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::embedding_test {
 namespace {
 
 at::Tensor table_of(const Model& model, Role role) {
@@ -111,4 +111,4 @@ TEST(Embed, RefusesIdsAndPositionsThatTheModelDoesNotHave) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::embedding_test

@@ -9,7 +9,7 @@
 
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::end_tokens_test {
 namespace {
 
 using testing::ElementsAre;
@@ -62,4 +62,4 @@ TEST_F(EndTokens, OfTheWrongTypeAreRefusedByFileAndField) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::end_tokens_test

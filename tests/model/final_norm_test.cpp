@@ -9,7 +9,7 @@
 #include "support/golden_models.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::final_norm_test {
 namespace {
 
 // What the family's norm makes of one row, gain and bias included; a plain loop in FP64.
@@ -150,4 +150,4 @@ TEST(FinalNorm, LeavesLogitsAsTheyAreWithoutACap) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::final_norm_test

@@ -16,7 +16,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::forward_golden_test {
 namespace {
 
 const std::string kGoldens = source_path("tests/model/golden/");
@@ -72,4 +72,4 @@ INSTANTIATE_TEST_SUITE_P(Families, ForwardGolden, testing::ValuesIn(folders_in(k
                          [](const auto& one) { return one.param; });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::forward_golden_test

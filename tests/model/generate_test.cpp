@@ -8,7 +8,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::generate_test {
 namespace {
 
 TEST(Generate, GreedyPicksTheLikeliestNextTokenOfTheFullForward) {
@@ -69,4 +69,4 @@ TEST(SampleToken, RefusesLogitsThatAreNotFinite) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::generate_test

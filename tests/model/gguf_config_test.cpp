@@ -14,7 +14,7 @@
 #include "io/gguf_fixture.h"
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::gguf_config_test {
 namespace {
 
 using testing_io::entry;
@@ -182,4 +182,4 @@ TEST(GgufConfig, PassesOverWhatIsOfNoModel) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::gguf_config_test

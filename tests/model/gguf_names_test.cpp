@@ -13,7 +13,7 @@
 #include "support/golden_models.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::gguf_names_test {
 namespace {
 
 using testing::ElementsAre;
@@ -165,4 +165,4 @@ TEST(GgufRemarks, NameWhatLlamaCppComputesOtherwise) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::gguf_names_test

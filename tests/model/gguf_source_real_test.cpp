@@ -17,7 +17,7 @@
 
 #include "support/paths.h"
 
-namespace prunus {
+namespace prunus::gguf_source_real_test {
 namespace {
 
 class RealGguf : public testing::TestWithParam<const char*> {
@@ -73,4 +73,4 @@ TEST_P(RealGguf, TokensAreThoseOfTransformers) {
 INSTANTIATE_TEST_SUITE_P(Files, RealGguf, testing::Values("smollm2", "gemma3"));
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::gguf_source_real_test

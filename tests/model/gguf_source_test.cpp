@@ -18,7 +18,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::gguf_source_test {
 namespace {
 
 const std::string kGoldens = source_path("tests/model/golden_gguf/");
@@ -131,4 +131,4 @@ TEST(GgufSource, TakesTheRowsOfEachPartOfAFusedTensor) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::gguf_source_test

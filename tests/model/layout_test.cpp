@@ -8,7 +8,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::layout_test {
 namespace {
 
 using namespace axes;
@@ -158,4 +158,4 @@ TEST(RoleName, IsAnotherForEveryRole) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::layout_test

@@ -6,7 +6,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::lm_head_test {
 namespace {
 
 TEST(LmHead, LossAndGradientEqualFloat64CrossEntropy) {
@@ -78,4 +78,4 @@ TEST(LmHead, HalfPrecisionRoundsLogitsAlone) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::lm_head_test

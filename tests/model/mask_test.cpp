@@ -10,7 +10,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::mask_test {
 namespace {
 
 at::Tensor random_mask(int64_t rows, int64_t columns, uint64_t seed) {
@@ -86,4 +86,4 @@ TEST_F(MaskedSourceTest, HashesNamesAndContents) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::mask_test

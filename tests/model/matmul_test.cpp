@@ -11,7 +11,7 @@
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::matmul_test {
 namespace {
 
 // Each library in turn; what the process used before comes back.
@@ -129,4 +129,4 @@ TEST(Matmul, NamesAreReadAsTheyAreWritten) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::matmul_test

@@ -11,7 +11,7 @@
 #include "support/tiny_model.h"
 #include "support/wide_mixture.h"
 
-namespace prunus::test {
+namespace prunus::test::mixture_test {
 namespace {
 
 constexpr double kRounding = 1e-12;
@@ -134,4 +134,4 @@ INSTANTIATE_TEST_SUITE_P(Mixtures, Mixture, testing::ValuesIn(golden_mixtures())
                          [](const auto& one) { return one.param; });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::mixture_test

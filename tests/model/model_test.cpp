@@ -15,7 +15,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::model_test {
 namespace {
 
 std::string open_error(const std::string& dir, ErrorKind kind) {
@@ -224,4 +224,4 @@ TEST(LoadBlock, RecyclesOnlyMemoryThatIsItsOwn) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::model_test

@@ -8,7 +8,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus {
+namespace prunus::overlay_test {
 namespace {
 
 // The weights of another source in BF16.
@@ -92,4 +92,4 @@ TEST(OverlaySource, AddsWhatTheSourceBelowLacks) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::overlay_test

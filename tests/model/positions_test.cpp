@@ -12,7 +12,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::positions_test {
 namespace {
 
 using Shape = std::vector<int64_t>;
@@ -238,4 +238,4 @@ TEST(AlibiBias, FallsWithTheDistanceByTheSlopesOfTheHeadsThatAreLeft) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::positions_test

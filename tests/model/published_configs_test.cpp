@@ -16,7 +16,7 @@
 
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::published_configs_test {
 namespace {
 
 const std::string kFolder = source_path("tests/model/configs/");
@@ -348,4 +348,4 @@ TEST(PublishedConfigs, AWarningNamesWhatIsPassedOver) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::published_configs_test

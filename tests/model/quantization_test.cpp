@@ -16,7 +16,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::quantization_test {
 namespace {
 
 const std::string kGoldens = source_path("tests/model/quantized/");
@@ -153,4 +153,4 @@ TEST(Dequantize, ScalesThatFitNothingAreNamed) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::quantization_test

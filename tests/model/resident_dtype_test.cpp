@@ -5,7 +5,7 @@
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::resident_dtype_test {
 namespace {
 
 // A model whose file would hold `type`.
@@ -54,4 +54,4 @@ TEST(ResidentDtype, HasNames) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::resident_dtype_test

@@ -9,7 +9,7 @@
 #include "support/tiny_model.h"
 #include "support/written_down.h"
 
-namespace prunus::test {
+namespace prunus::test::resident_model_test {
 namespace {
 
 TEST(OpenLayers, ReadsTheNextLayerAheadOfEach) {
@@ -78,4 +78,4 @@ TEST(ResidentModel, HoldsHalfPrecisionAndComputesNearby) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::resident_model_test

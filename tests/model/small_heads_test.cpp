@@ -14,7 +14,7 @@
 #include "prunus/base/cpu.h"
 #include "prunus/base/error.h"
 
-namespace prunus {
+namespace prunus::small_heads_test {
 namespace {
 
 struct States {
@@ -178,4 +178,4 @@ TEST(AttendSmallHeads, RefusesVectorsThatTheMachineHasNot) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::small_heads_test

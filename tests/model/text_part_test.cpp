@@ -17,7 +17,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::text_part_test {
 namespace {
 
 const std::string kGoldens = source_path("tests/model/multimodal/");
@@ -141,4 +141,4 @@ TEST(TextPart, AScaledRopeStaysOneForImages) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::text_part_test

@@ -11,7 +11,7 @@
 #include "support/golden_models.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::allocate_test {
 namespace {
 
 using testing::Each;
@@ -263,4 +263,4 @@ TEST(SolveRatio, ReachesATargetThroughTheSetsThatCanGive) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::allocate_test

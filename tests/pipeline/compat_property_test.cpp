@@ -6,7 +6,7 @@
 
 #include "support/golden_models.h"
 
-namespace prunus::test {
+namespace prunus::test::compat_property_test {
 namespace {
 
 class CompatProperty : public testing::TestWithParam<std::string> {};
@@ -47,4 +47,4 @@ INSTANTIATE_TEST_SUITE_P(Goldens, CompatProperty, testing::ValuesIn(golden_names
                          [](const auto& one) { return one.param; });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::compat_property_test

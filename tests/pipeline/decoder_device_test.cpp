@@ -11,7 +11,7 @@
 #include "support/golden_models.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::decoder_device_test {
 namespace {
 
 TEST(DecoderOnTheDevice, GivesTheLogitsOfTheCpu) {
@@ -73,4 +73,4 @@ TEST(ScoresOnTheDevice, OfExpertsEqualThoseOfTheCpuByEveryCriterion) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::decoder_device_test

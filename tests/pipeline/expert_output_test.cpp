@@ -19,7 +19,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::expert_output_test {
 namespace {
 
 using testing::Each;
@@ -394,4 +394,4 @@ TEST(Reap, RefusesWhereThereAreNoExpertsOrNoText) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::expert_output_test

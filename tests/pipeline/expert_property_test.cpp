@@ -22,7 +22,7 @@
 #include "support/golden_models.h"
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::expert_property_test {
 namespace {
 
 using Masked = std::map<int, std::vector<int64_t>>;  // experts by layer
@@ -196,4 +196,4 @@ INSTANTIATE_TEST_SUITE_P(Mixtures, ExpertProperty, testing::ValuesIn(mixtures())
                          [](const auto& one) { return one.param; });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::expert_property_test

@@ -23,7 +23,7 @@
 #include "support/golden_models.h"
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::family_property_test {
 namespace {
 
 class FamilyProperty : public testing::TestWithParam<std::string> {
@@ -264,4 +264,4 @@ TEST(FamilyCatalogue, EveryFamilyHasAGoldenModel) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::family_property_test

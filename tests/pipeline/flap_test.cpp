@@ -12,7 +12,7 @@
 #include "support/recorded_inputs.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::flap_test {
 namespace {
 
 using Places = std::vector<std::tuple<double, double, size_t, int64_t>>;  // z, weights, entry, unit
@@ -85,4 +85,4 @@ TEST(Flap, RanksStandardisedFluctuationsOverAllLayers) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::flap_test

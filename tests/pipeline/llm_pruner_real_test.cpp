@@ -11,7 +11,7 @@
 
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::llm_pruner_real_test {
 namespace {
 
 class ReferenceGolden : public testing::TestWithParam<const char*> {};
@@ -74,4 +74,4 @@ INSTANTIATE_TEST_SUITE_P(Models, ReferenceGolden, testing::Values("stories260K",
                          });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::llm_pruner_real_test

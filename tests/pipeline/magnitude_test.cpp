@@ -10,7 +10,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::magnitude_test {
 namespace {
 
 // A row without its ⌊n · sparsity⌋ values of least magnitude, of equal ones the first.
@@ -64,4 +64,4 @@ TEST(Magnitude, TakesHalfUnlessToldOtherwise) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::magnitude_test

@@ -16,7 +16,7 @@
 #include "support/stopping_source.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::masks_test {
 namespace {
 
 // |W|·‖x‖, each column's norm summed up in FP64.
@@ -154,4 +154,4 @@ TEST_P(MasksResumed, GivesTheMasksOfAnUninterruptedRun) {
 INSTANTIATE_TEST_SUITE_P(Passes, MasksResumed, testing::Values("wanda-sp", "llm-pruner"));
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::masks_test

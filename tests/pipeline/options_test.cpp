@@ -6,7 +6,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::options_test {
 namespace {
 
 void expect_range(const LayerRange& range, int64_t begin, int64_t end) {
@@ -239,4 +239,4 @@ TEST(Resolve, TakesWhatIsAbsentFromTheMethod) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::options_test

@@ -14,7 +14,7 @@
 #include "support/stopping_source.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::plan_state_test {
 namespace {
 
 constexpr const char* kJob = R"({"method": "llm-pruner", "seed": 3})";
@@ -300,4 +300,4 @@ TEST(WorkFolder, TakesAnInterruptedPlanUpAtAnyPoint) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::plan_state_test

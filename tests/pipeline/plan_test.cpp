@@ -13,7 +13,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::plan_test {
 namespace {
 
 Plan sample_plan() {
@@ -116,4 +116,4 @@ TEST(CheckPlan, RefusesAPlanForAnotherModel) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::plan_test

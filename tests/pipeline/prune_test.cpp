@@ -13,7 +13,7 @@
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::prune_test {
 namespace {
 
 using testing::ElementsAre;
@@ -348,4 +348,4 @@ TEST(MakePlan, LeavesAsManyParametersOfLlama7bAsTheReference) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::prune_test

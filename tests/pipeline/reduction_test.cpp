@@ -12,7 +12,7 @@
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::reduction_test {
 namespace {
 
 using testing::ElementsAre;
@@ -179,4 +179,4 @@ TEST(ScoredMembers, OfTheHiddenDimensionIncludeTheNormsOverIt) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::reduction_test

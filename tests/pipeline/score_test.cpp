@@ -14,7 +14,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::score_test {
 namespace {
 
 using Weights = std::map<std::string, at::Tensor>;
@@ -347,4 +347,4 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& one) { return kind_name(one.param); });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::score_test

@@ -10,7 +10,7 @@
 #include "support/recorded_inputs.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::shortgpt_test {
 namespace {
 
 double influence(const at::Tensor& before, const at::Tensor& after) {
@@ -76,4 +76,4 @@ TEST_F(ShortGpt, ScoresLayersAndNothingElse) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::shortgpt_test

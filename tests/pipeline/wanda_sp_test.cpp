@@ -7,7 +7,7 @@
 #include "support/recorded_inputs.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::wanda_sp_test {
 namespace {
 
 // Σ_i |W[i, j]|·‖x_j‖ of the columns j of each unit, `columns` to a unit.
@@ -80,4 +80,4 @@ TEST(WandaSp, WeighsTheChannelsOfExpertsByTheirOwnTokens) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::wanda_sp_test

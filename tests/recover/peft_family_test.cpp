@@ -22,7 +22,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::peft_family_test {
 namespace {
 
 const std::string kPeft = source_path("tests/adapter/golden/peft");
@@ -232,4 +232,4 @@ TEST(LoraFused, PartsOfDifferentScaleAreWrittenWithTheQuotientInB) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::peft_family_test

@@ -25,7 +25,7 @@
 
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::sub_block_real_test {
 namespace {
 
 struct Case {
@@ -132,4 +132,4 @@ INSTANTIATE_TEST_SUITE_P(Models, RealRepair,
                          });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::sub_block_real_test

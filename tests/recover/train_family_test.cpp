@@ -22,7 +22,7 @@
 #include "support/golden_models.h"
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::train_family_test {
 namespace {
 
 constexpr double kDeviation = 0.02;  // of weights that are to be trained from the start
@@ -280,4 +280,4 @@ INSTANTIATE_TEST_SUITE_P(Families, TrainFamily, testing::ValuesIn(golden_names()
                          [](const auto& one) { return one.param; });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::train_family_test

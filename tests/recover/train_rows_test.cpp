@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus::test {
+namespace prunus::test::train_rows_test {
 namespace {
 
 TrainerOptions resolved(const TrainLength& length, size_t rows, int64_t batch_rows = 4) {
@@ -33,4 +33,4 @@ TEST(ResolveSteps, WarmsUpForAShareUnlessToldHowLong) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::train_rows_test

@@ -7,7 +7,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::figures_test {
 namespace {
 
 std::vector<ModelFigures> read(const std::string& text) {
@@ -102,4 +102,4 @@ TEST(Figures, OfSizesAreThoseThatAreThere) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::figures_test

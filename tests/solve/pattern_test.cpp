@@ -10,7 +10,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::pattern_test {
 namespace {
 
 // By sorting: of so many scores the lowest go, of equal ones the first.
@@ -95,4 +95,4 @@ TEST(Pattern, NamesComeBack) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::pattern_test

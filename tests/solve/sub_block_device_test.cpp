@@ -5,7 +5,7 @@
 #include "solve/sub_block_fixture.h"
 #include "support/device.h"
 
-namespace prunus::test {
+namespace prunus::test::sub_block_device_test {
 namespace {
 
 std::vector<SubBlockResult> repaired_on(at::Device device, const Model& dense) {
@@ -37,4 +37,4 @@ TEST(SubBlockOnTheDevice, LearnsAsOnTheCpu) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::sub_block_device_test

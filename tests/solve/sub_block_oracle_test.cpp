@@ -11,7 +11,7 @@
 
 #include "solve/sub_block_fixture.h"
 
-namespace prunus::test {
+namespace prunus::test::sub_block_oracle_test {
 namespace {
 
 at::Tensor last_hidden(const Model& model, const std::vector<TokenBatch>& rows) {
@@ -167,4 +167,4 @@ TEST(SubBlockOracle, RowsOfSeveralLengthsCountTokenByToken) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::sub_block_oracle_test

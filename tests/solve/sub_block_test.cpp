@@ -14,7 +14,7 @@
 #include "support/expect_error.h"
 #include "support/written_down.h"
 
-namespace prunus::test {
+namespace prunus::test::sub_block_test {
 namespace {
 
 void expect_same_tensors(const Tensors& a, const Tensors& b) {
@@ -313,4 +313,4 @@ TEST(SubBlock, AnErrorThatIsNotFiniteNamesTheLayerAndThePart) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::sub_block_test

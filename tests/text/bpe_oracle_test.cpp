@@ -6,7 +6,7 @@
 
 #include "fixture.h"
 
-namespace prunus::text {
+namespace prunus::text::bpe_oracle_test {
 namespace {
 
 using nlohmann::json;
@@ -98,4 +98,4 @@ TEST(BpeModel, TokenizesAVeryLongWordQuickly) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::bpe_oracle_test

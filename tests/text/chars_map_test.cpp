@@ -4,7 +4,7 @@
 
 #include "fixture.h"
 
-namespace prunus::text {
+namespace prunus::text::chars_map_test {
 namespace {
 
 using nlohmann::json;
@@ -134,4 +134,4 @@ TEST(CharsMap, NamesWhatIsWrongWithItsBytes) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::chars_map_test

@@ -13,7 +13,7 @@
 #include "support/expect_error.h"
 #include "support/paths.h"
 
-namespace prunus {
+namespace prunus::chat_format_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -255,4 +255,4 @@ TEST(ChatFormat, HasAHashOfItsTemplatesAndTokens) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::chat_format_test

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-namespace prunus::text {
+namespace prunus::text::chat_spans_test {
 namespace {
 
 using Span = std::optional<std::pair<size_t, size_t>>;
@@ -91,4 +91,4 @@ TEST(SpanOfTurn, IsNotFoundWhereTheTurnIsNotInTheText) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::chat_spans_test

@@ -14,7 +14,7 @@
 #include "support/expect_error.h"
 #include "support/paths.h"
 
-namespace prunus {
+namespace prunus::chat_template_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -144,4 +144,4 @@ TEST(ChatTemplate, ReachesNothingButItsValues) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::chat_template_test

@@ -7,7 +7,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus {
+namespace prunus::conversation_test {
 namespace {
 
 using test::expect_error;
@@ -125,4 +125,4 @@ TEST(IsChatRecord, KnowsConversationsByTheirFields) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::conversation_test

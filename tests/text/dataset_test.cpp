@@ -7,7 +7,7 @@
 
 #include "fixture.h"
 
-namespace prunus {
+namespace prunus::dataset_test {
 namespace {
 
 using testing::ElementsAre;
@@ -156,4 +156,4 @@ TEST(SampleWindows, SayWhatIsMissing) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::dataset_test

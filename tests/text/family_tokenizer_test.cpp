@@ -11,7 +11,7 @@
 #include "fixture.h"
 #include "support/paths.h"
 
-namespace prunus::text {
+namespace prunus::text::family_tokenizer_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -166,4 +166,4 @@ TEST(FamilyTokenizers, CoverTheFamilies) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::family_tokenizer_test

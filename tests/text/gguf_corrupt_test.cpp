@@ -6,7 +6,7 @@
 #include "gguf_fixture.h"
 #include "tests/support/expect_error.h"
 
-namespace prunus::text {
+namespace prunus::text::gguf_corrupt_test {
 namespace {
 
 using Damage = std::function<void(GgufParts&)>;
@@ -167,4 +167,4 @@ INSTANTIATE_TEST_SUITE_P(
     kName);
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::gguf_corrupt_test

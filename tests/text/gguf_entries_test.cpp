@@ -10,7 +10,7 @@
 #include "gguf_fixture.h"
 #include "tests/support/expect_error.h"
 
-namespace prunus::text {
+namespace prunus::text::gguf_entries_test {
 namespace {
 
 using nlohmann::json;
@@ -210,4 +210,4 @@ TEST(GgufEntries, NameWhatIsMissing) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::gguf_entries_test

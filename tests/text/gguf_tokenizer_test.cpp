@@ -8,7 +8,7 @@
 #include "fixture.h"
 #include "gguf_fixture.h"
 
-namespace prunus::text {
+namespace prunus::text::gguf_tokenizer_test {
 namespace {
 
 using nlohmann::json;
@@ -208,4 +208,4 @@ TEST(GgufChat, IsRefusedWithoutATemplate) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::gguf_tokenizer_test

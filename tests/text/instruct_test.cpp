@@ -7,7 +7,7 @@
 
 #include "fixture.h"
 
-namespace prunus {
+namespace prunus::instruct_test {
 namespace {
 
 using text::expect_error;
@@ -124,4 +124,4 @@ TEST(InstructionsOf, RefusesPlainText) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::instruct_test

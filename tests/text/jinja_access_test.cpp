@@ -5,7 +5,7 @@
 
 #include "prunus/text/jinja_value.h"
 
-namespace prunus::text::jinja {
+namespace prunus::text::jinja::jinja_access_test {
 namespace {
 
 Value whole(int64_t value) { return Value::integer(value); }
@@ -98,4 +98,4 @@ TEST(SliceOf, SurvivesTheLargestNumbers) {
 }
 
 }  // namespace
-}  // namespace prunus::text::jinja
+}  // namespace prunus::text::jinja::jinja_access_test

@@ -6,7 +6,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::text::jinja {
+namespace prunus::text::jinja::jinja_lexer_test {
 namespace {
 
 using test::expect_error;
@@ -87,4 +87,4 @@ TEST(JinjaLexer, RefusesWhatHasNoEnd) {
 }
 
 }  // namespace
-}  // namespace prunus::text::jinja
+}  // namespace prunus::text::jinja::jinja_lexer_test

@@ -4,7 +4,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::python_regex_test {
 namespace {
 
 using text::PythonRegex;
@@ -53,4 +53,4 @@ TEST(PythonRegex, TooMuchWorkIsAnErrorAndNotADelay) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::python_regex_test

@@ -11,7 +11,7 @@
 #include "fixture.h"
 #include "support/paths.h"
 
-namespace prunus {
+namespace prunus::reference_windows_test {
 namespace {
 
 using testing::ElementsAre;
@@ -115,4 +115,4 @@ TEST(ReadRows, GivesTheDocumentsOfAJsonlFile) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::reference_windows_test

@@ -5,7 +5,7 @@
 
 #include "fixture.h"
 
-namespace prunus::text {
+namespace prunus::text::sentencepiece_class_test {
 namespace {
 
 using testing::ElementsAre;
@@ -97,4 +97,4 @@ TEST(TemplateOfTokenizerJson, MayPutSeveralTokensInFront) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::sentencepiece_class_test

@@ -12,7 +12,7 @@
 #include "fixture.h"
 #include "support/paths.h"
 
-namespace prunus::text {
+namespace prunus::text::stock_tokenizer_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -89,4 +89,4 @@ INSTANTIATE_TEST_SUITE_P(Cases, StockTokenizer,
                          testing::Range(size_t{0}, golden().at("cases").size()));
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::stock_tokenizer_test

@@ -14,7 +14,7 @@
 
 #include "fixture.h"
 
-namespace prunus {
+namespace prunus::text_file_test {
 namespace {
 
 using testing::ElementsAre;
@@ -164,4 +164,4 @@ TEST(TextFiles, ReadsAPipeOnceAndRemembersItsHash) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::text_file_test

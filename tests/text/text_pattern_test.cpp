@@ -4,7 +4,7 @@
 
 #include "fixture.h"
 
-namespace prunus::text {
+namespace prunus::text::text_pattern_test {
 namespace {
 
 using nlohmann::json;
@@ -58,4 +58,4 @@ TEST(TextPattern, RefusesWhatItCannotSearchForByName) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::text_pattern_test

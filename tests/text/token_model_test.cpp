@@ -2,7 +2,7 @@
 
 #include "fixture.h"
 
-namespace prunus::text {
+namespace prunus::text::token_model_test {
 namespace {
 
 using nlohmann::json;
@@ -76,4 +76,4 @@ TEST(ByteToken, IsTwoCapitalHexDigits) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::token_model_test

@@ -1,7 +1,7 @@
 // Every part of a tokenizer.json broken once: the message must name the part.
 #include "fixture.h"
 
-namespace prunus::text {
+namespace prunus::text::tokenizer_corrupt_test {
 namespace {
 
 using nlohmann::json;
@@ -119,4 +119,4 @@ TEST(HostileTokenizerFile, CannotGiveOneAddedTokenTwice) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::tokenizer_corrupt_test

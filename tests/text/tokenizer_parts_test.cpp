@@ -12,7 +12,7 @@
 
 #include "fixture.h"
 
-namespace prunus::text {
+namespace prunus::text::tokenizer_parts_test {
 namespace {
 
 using nlohmann::json;
@@ -210,4 +210,4 @@ TEST(WordCache, KeepsWordsApartWhileItGrows) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::tokenizer_parts_test

@@ -8,7 +8,7 @@
 #include "fixture.h"
 #include "support/paths.h"
 
-namespace prunus::text {
+namespace prunus::text::tokenizer_real_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -149,4 +149,4 @@ TEST_F(RealTokenizer, BooksComeBackUnchanged) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::tokenizer_real_test

@@ -6,7 +6,7 @@
 
 #include "fixture.h"
 
-namespace prunus::text {
+namespace prunus::text::tokenizer_test {
 namespace {
 
 using nlohmann::json;
@@ -221,4 +221,4 @@ TEST(Encode, MayRunInSeveralThreads) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::tokenizer_test

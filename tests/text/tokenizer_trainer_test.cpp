@@ -15,7 +15,7 @@
 
 #include "fixture.h"
 
-namespace prunus::text {
+namespace prunus::text::tokenizer_trainer_test {
 namespace {
 
 using nlohmann::json;
@@ -339,4 +339,4 @@ TEST(TrainingWordsOfATest, AreCutAtCharactersWithoutAPiece) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::tokenizer_trainer_test

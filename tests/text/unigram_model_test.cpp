@@ -3,7 +3,7 @@
 
 #include "fixture.h"
 
-namespace prunus::text {
+namespace prunus::text::unigram_model_test {
 namespace {
 
 using nlohmann::json;
@@ -90,4 +90,4 @@ TEST(UnigramModel, NamesTheFieldThatMakesNoSense) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::unigram_model_test

@@ -6,7 +6,7 @@
 
 #include "fixture.h"
 
-namespace prunus::text {
+namespace prunus::text::unigram_oracle_test {
 namespace {
 
 using nlohmann::json;
@@ -101,4 +101,4 @@ TEST(UnigramModel, TakesTheLaterOfAPieceListedTwice) {
 }
 
 }  // namespace
-}  // namespace prunus::text
+}  // namespace prunus::text::unigram_oracle_test

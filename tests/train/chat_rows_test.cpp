@@ -11,7 +11,7 @@
 
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::chat_rows_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -62,4 +62,4 @@ TEST(ChatRows, HoldTheIdsAndTheMaskOfTransformers) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::chat_rows_test

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus {
+namespace prunus::frozen_weight_test {
 namespace {
 
 at::Tensor drawn(c10::IntArrayRef shape, int64_t seed) {
@@ -143,4 +143,4 @@ TEST(FrozenWeight, Int8OfZerosIsZero) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::frozen_weight_test

@@ -15,7 +15,7 @@
 #include "support/paths.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::lora_golden_test {
 namespace {
 
 constexpr int64_t kMicroBatches = 2;
@@ -100,4 +100,4 @@ INSTANTIATE_TEST_SUITE_P(Families, LoraGolden, testing::Values("llama_gqa", "qwe
                          [](const auto& one) { return std::string(one.param); });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::lora_golden_test

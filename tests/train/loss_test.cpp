@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-namespace prunus {
+namespace prunus::loss_test {
 namespace {
 
 constexpr int64_t kTokens = 6;
@@ -123,4 +123,4 @@ TEST(LogitsLoss, SurvivesLogitsThatLeaveNothingForTheRest) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::loss_test

@@ -12,7 +12,7 @@
 #include "support/golden_models.h"
 #include "support/tiny_model.h"
 
-namespace prunus {
+namespace prunus::memory_plan_test {
 namespace {
 
 // hidden 16, 4 heads of 4, 12 channels, 29 tokens, 2 layers: per layer 4·16·16 + 3·16·12 matrices
@@ -136,4 +136,4 @@ TEST(MemoryPlan, IsPrintedWithUnits) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::memory_plan_test

@@ -10,7 +10,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::optimizer_test {
 namespace {
 
 using Kind = OptimizerOptions::Kind;
@@ -386,4 +386,4 @@ TEST(Optimizer, IsNamedOnTheCommandLine) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::optimizer_test

@@ -8,7 +8,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::schedule_test {
 namespace {
 
 void expect_rates(const ScheduleOptions& options, const std::vector<double>& expected) {
@@ -96,4 +96,4 @@ TEST(Schedule, IsNamedOnTheCommandLine) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::schedule_test

@@ -15,7 +15,7 @@
 #include "support/expect_error.h"
 #include "support/tiny_model.h"
 
-namespace prunus::test {
+namespace prunus::test::self_data_test {
 namespace {
 
 constexpr int64_t kVocab = 5;
@@ -215,4 +215,4 @@ TEST(GenerateRows, RefuseLogitsThatAreNotFinite) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::self_data_test

@@ -12,7 +12,7 @@
 
 #include "support/expect_error.h"
 
-namespace prunus::test {
+namespace prunus::test::train_batches_test {
 namespace {
 
 using Ids = std::vector<int64_t>;
@@ -124,4 +124,4 @@ TEST(TrainBatches, RefuseANumberThatNoRowHas) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::train_batches_test

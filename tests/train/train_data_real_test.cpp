@@ -13,7 +13,7 @@
 
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::train_data_real_test {
 namespace {
 
 // What LLM-Pruner's generate_and_tokenize_prompt makes of a record: input ids of prompt and
@@ -95,4 +95,4 @@ INSTANTIATE_TEST_SUITE_P(Files, RealInstructions,
                          });
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::train_data_real_test

@@ -14,7 +14,7 @@
 #include "support/expect_error.h"
 #include "support/paths.h"
 
-namespace prunus::test {
+namespace prunus::test::train_data_test {
 namespace {
 
 DataSplit read_train_data(const std::string& path, const Tokenizer& tokenizer,
@@ -475,4 +475,4 @@ TEST(DataFormatNames, AreThoseOfTheCommandLine) {
 }
 
 }  // namespace
-}  // namespace prunus::test
+}  // namespace prunus::test::train_data_test

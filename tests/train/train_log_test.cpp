@@ -9,7 +9,7 @@
 
 #include "support/paths.h"
 
-namespace prunus {
+namespace prunus::train_log_test {
 namespace {
 
 using test::TempDir;
@@ -39,4 +39,4 @@ TEST(TrainLog, HalfALineThatAKilledProcessLeftDoesNotSwallowTheNextOne) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::train_log_test

@@ -8,7 +8,7 @@
 #include "support/device.h"
 #include "support/tiny_model.h"
 
-namespace prunus {
+namespace prunus::train_model_device_test {
 namespace {
 
 DataSplit rows_of(const Model& model) {
@@ -53,4 +53,4 @@ TEST(TrainingOnTheDevice, GivesTheLossesOfTheCpu) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::train_model_device_test

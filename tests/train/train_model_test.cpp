@@ -7,7 +7,7 @@
 
 #include "support/tiny_model.h"
 
-namespace prunus {
+namespace prunus::train_model_test {
 namespace {
 
 constexpr LossWeights kDistil{.ce = 0.4, .kl = 0.8, .temperature = 1.5};
@@ -323,4 +323,4 @@ TEST(TrainModel, NamesTheLayerWhereNumbersEnd) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::train_model_test

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-namespace prunus {
+namespace prunus::train_settings_test {
 namespace {
 
 TEST(TrainSettings, OnlyWhatDiffersIsAChange) {
@@ -29,4 +29,4 @@ TEST(TrainSettings, ChangesAtOneStepComeToOneAndThereAndBackToNone) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::train_settings_test

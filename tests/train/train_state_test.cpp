@@ -16,7 +16,7 @@
 #include "support/tiny_model.h"
 #include "train/trainer_fixture.h"
 
-namespace prunus {
+namespace prunus::train_state_test {
 namespace {
 
 using test::adapted;
@@ -110,4 +110,4 @@ TEST(TrainStateFolder, AStateThatIsNotFiniteDoesNotReplaceOneThatIs) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::train_state_test

@@ -15,7 +15,7 @@
 #include "support/tiny_model.h"
 #include "train/trainer_fixture.h"
 
-namespace prunus {
+namespace prunus::trainer_resume_test {
 namespace {
 
 using test::adapted;
@@ -207,4 +207,4 @@ TEST(TrainerResume, AnEndedRunThatIsResumedGivesItsResultAgain) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::trainer_resume_test

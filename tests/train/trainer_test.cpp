@@ -11,7 +11,7 @@
 #include "support/paths.h"
 #include "train/trainer_fixture.h"
 
-namespace prunus {
+namespace prunus::trainer_test {
 namespace {
 
 using test::adapted;
@@ -211,4 +211,4 @@ TEST(Trainer, RefusesWhatMakesNoSense) {
 }
 
 }  // namespace
-}  // namespace prunus
+}  // namespace prunus::trainer_test
