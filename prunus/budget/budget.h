@@ -27,6 +27,8 @@ struct Budget {
   /// Rounds to multiples by itself, and may take more than there is, where a set is then left
   /// whole: as a published program does. No set has shares.
   bool follows_program = false;
+  /// Nothing can be said by scores alone: `remove` is null, and models are run with less and less.
+  bool measures = false;
 };
 
 namespace budget {

@@ -19,6 +19,12 @@ struct SliceRequest {
   PythonRandom& random;  ///< seeded by the run; for criteria that draw
 };
 
+/// Columns of one weight that go as units. Column numbers of unit u: the row u of `columns`.
+struct UnitRequest {
+  const WeightStats& stats;
+  at::Tensor columns;  ///< int64 [units, columns of a unit], on the CPU
+};
+
 /// An importance: how much the model would lose without each weight, each slice of weights, or each
 /// layer. One object per file of this folder. What a criterion has not got, it cannot score.
 struct Criterion {
@@ -35,10 +41,14 @@ struct Criterion {
   /// need what experts put out once per mixture, with its experts, the rows of the router, as
   /// slices.
   at::Tensor (*slice)(const SliceRequest& request) = nullptr;
+  /// Score of each unit of columns at once, FP64 [units] on the CPU, where it is more than the sum
+  /// of its slices; then `slice` is not asked. For criteria of the forward pass with
+  /// Members::Consumers.
+  at::Tensor (*unit)(const UnitRequest& request) = nullptr;
   /// Score of a whole decoder layer, higher = keep.
   double (*layer)(const LayerStatistics& stats) = nullptr;
 
-  bool scores_slices() const { return slice != nullptr || element != nullptr; }
+  bool scores_slices() const { return slice != nullptr || element != nullptr || unit != nullptr; }
 };
 
 namespace criteria {

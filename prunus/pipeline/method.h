@@ -40,6 +40,10 @@ struct Method {
   Normalisation normalisation = Normalisation::None;
   std::string_view budget = {};  ///< empty: the conventions' local ranking
   double ratio = 0.25;           ///< of the units, or of the weights (Structure::Weight)
+  std::string_view solver = {};  ///< how what stays makes up for what goes; empty: not at all
+  /// Calibration text where the user asks for no other amount.
+  int64_t calib_samples = 10;
+  int64_t calib_tokens = 64;
   /// For a preset, a published setting of another method: which, and the layers at both ends that
   /// are left out.
   std::string_view preset_of = {};

@@ -223,6 +223,39 @@ std::string reduction_of(const Asked& asked) {
                                            : "sum";
 }
 
+const Solver* solver_of(const Asked& asked) {
+  const std::string& given = asked.options.solver;
+  const std::string name = given.empty() ? std::string(asked.method.solver) : given;
+  if (name.empty() || name == "none") return nullptr;
+  const Solver& solver = find_solver(name);
+  const bool cuts_stream =
+      asked.structure == Structure::Channel || asked.structure == Structure::Weight;
+  // A method's own is for its own structure.
+  if (cuts_stream && given.empty()) return nullptr;
+  PRUNUS_CHECK(!cuts_stream, InvalidArgument, "--solver ", name,
+               " makes parts of layers give what the dense model's parts give: not with "
+               "--structure ",
+               structure_name(asked.structure));
+  PRUNUS_CHECK(asked.options.compat.empty(), InvalidArgument,
+               "--compat llm-pruner leaves what stays as it is: drop --solver");
+  PRUNUS_CHECK(asked.options.precision == at::kFloat, InvalidArgument, "--solver ", name,
+               " works in float32, with its equations in float64: drop --precision");
+  return &solver;
+}
+
+void check_search(const PruneRecipe& recipe, const Asked& asked) {
+  if (!recipe.budget->measures) return;
+  PRUNUS_CHECK(asked.structure == Structure::Block && recipe.steps == 1 &&
+                   recipe.normalisation == Normalisation::None && !asked.options.attn_ratio &&
+                   !asked.options.ffn_ratio && recipe.precision == at::kFloat,
+               InvalidArgument,
+               "--budget search finds by itself what heads and channels of each layer give: it is "
+               "for --structure block, with one --ratio or --target-params, no --steps, "
+               "--normalize, --attn-ratio, --ffn-ratio or --precision");
+  PRUNUS_CHECK(recipe.granularity == Granularity::KvGroup, InvalidArgument,
+               "--budget search takes KV groups and query heads: no --granularity");
+}
+
 void check_recipe(const PruneRecipe& recipe, const PruneOptions& given, int64_t layer_count) {
   check_ratio(recipe.ratio, "--ratio");
   check_ratio(recipe.sparsity, "--sparsity");
@@ -298,10 +331,13 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
       .round_to = options.round_to,
       .keep_first = options.keep_first,
       .drop_layers = options.drop_layers,
+      .solver = solver_of(asked),
+      .solver_options = options.solver_options,
       .seed = options.seed,
       .device = options.device,
       .precision = options.precision};
   check_recipe(recipe, options, layer_count);
+  check_search(recipe, asked);
   return recipe;
 }
 

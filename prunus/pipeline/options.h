@@ -13,6 +13,7 @@
 #include "prunus/pipeline/method.h"
 #include "prunus/pipeline/reduction.h"
 #include "prunus/solve/pattern.h"
+#include "prunus/solve/solver.h"
 
 namespace prunus {
 
@@ -69,6 +70,10 @@ struct PruneOptions {
   std::optional<int64_t> keep_first = std::nullopt;  ///< Structure::Layer: the first N layers stay
   std::vector<int64_t> drop_layers = {};             ///< Structure::Layer: these go
 
+  /// A name of solve/solvers/, or "none"; empty: the method's.
+  std::string solver = {};
+  SolverOptions solver_options = {};
+
   std::string compat = {};  ///< whose choices to make: pipeline/conventions.h
   uint64_t seed = 0;
   at::Device device = at::Device(at::kCPU);
@@ -100,6 +105,8 @@ struct PruneRecipe {
   int64_t round_to = 0;
   std::optional<int64_t> keep_first;
   std::vector<int64_t> drop_layers;
+  const Solver* solver = nullptr;  ///< null: what stays is left as it is
+  SolverOptions solver_options;
   uint64_t seed = 0;
   at::Device device = at::Device(at::kCPU);
   at::ScalarType precision = at::kFloat;

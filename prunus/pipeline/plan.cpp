@@ -7,15 +7,17 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
+#include "prunus/base/files.h"
 #include "prunus/base/whole_number.h"
 #include "prunus/model/mask.h"
 
 namespace prunus {
 namespace {
 
-// 1: keeps alone; 2: with masks.
+// 1: keeps alone; 2: with masks; 3: with a solver.
 constexpr int kPlanVersion = 1;
 constexpr int kMaskVersion = 2;
+constexpr int kSolverVersion = 3;
 constexpr AxisLabel kPlannable[] = {AxisLabel::Ffn,      AxisLabel::KvGroup,  AxisLabel::QueryHead,
                                     AxisLabel::RopePair, AxisLabel::ValueDim, AxisLabel::Hidden,
                                     AxisLabel::Layer,    AxisLabel::Expert,   AxisLabel::SharedFfn};
@@ -68,7 +70,69 @@ PlanMask mask_from(const Json& json, const std::string& where) {
   return mask;
 }
 
+PlanSolver solver_from(const Json& json, const std::string& where) {
+  PlanSolver solver;
+  solver.name = json.at("name").get<std::string>();
+  solver.options = {.ridge = json.at("ridge").get<double>(),
+                    .residual_correction = json.at("residual_correction").get<double>(),
+                    .token_weights = json.at("token_weights").get<bool>()};
+  const Json& text = json.at("calibration");
+  solver.text = text.at("file").get<std::string>();
+  solver.samples = whole_number(text, "samples", where);
+  solver.tokens = whole_number(text, "tokens", where);
+  solver.seed = text.at("seed").get<uint64_t>();
+  solver.windows_sha256 = text.at("windows_sha256").get<std::string>();
+  PRUNUS_CHECK(solver.samples >= 1 && solver.tokens >= 2, Corrupt, where, ": ", solver.samples,
+               " samples of ", solver.tokens, " tokens, expected at least 1 of 2");
+  return solver;
+}
+
+Json solver_to_json(const PlanSolver& solver) {
+  return {{"name", solver.name},
+          {"ridge", solver.options.ridge},
+          {"residual_correction", solver.options.residual_correction},
+          {"token_weights", solver.options.token_weights},
+          {"calibration",
+           {{"file", solver.text},
+            {"samples", solver.samples},
+            {"tokens", solver.tokens},
+            {"seed", solver.seed},
+            {"windows_sha256", solver.windows_sha256}}}};
+}
+
+// Query heads of layers whose KV groups are cut as well.
+bool inside_groups(const Plan& plan, const PlanEntry& entry) {
+  return entry.keep.label == AxisLabel::QueryHead &&
+         std::any_of(plan.entries.begin(), plan.entries.end(), [&](const PlanEntry& other) {
+           return other.keep.label == AxisLabel::KvGroup && other.keep.layer == entry.keep.layer &&
+                  static_cast<int64_t>(other.keep.units.size()) < other.units;
+         });
+}
+
+// Such heads, numbered as in the model with the KV groups of the plan.
+Keep numbered_inside(const Plan& plan, const PlanEntry& heads) {
+  const auto groups =
+      std::find_if(plan.entries.begin(), plan.entries.end(), [&](const PlanEntry& other) {
+        return other.keep.label == AxisLabel::KvGroup && other.keep.layer == heads.keep.layer;
+      });
+  const int64_t each = heads.units / groups->units;
+  Keep inside{heads.keep.label, heads.keep.layer, {}};
+  for (const int64_t head : heads.keep.units) {
+    const std::vector<int64_t>& kept = groups->keep.units;
+    const auto group = std::find(kept.begin(), kept.end(), head / each);
+    PRUNUS_CHECK(group != kept.end(), InvalidArgument, "the plan keeps query head ", head,
+                 " of layer ", heads.keep.layer, ", but not KV group ", head / each,
+                 " that it belongs to");
+    inside.units.push_back((group - kept.begin()) * each + head % each);
+  }
+  return inside;
+}
+
 }  // namespace
+
+std::string windows_sha256(const std::vector<std::vector<int64_t>>& windows) {
+  return sha256(Json(windows).dump());
+}
 
 std::vector<Keep> Plan::keeps() const {
   std::vector<Keep> all;
@@ -86,7 +150,9 @@ Json to_json(const Plan& plan) {
                       {"scores", entry.scores}});
   }
   Json json = {{"format", "prunus-plan"},
-               {"version", plan.mask ? kMaskVersion : kPlanVersion},
+               {"version", plan.solver ? kSolverVersion
+                           : plan.mask ? kMaskVersion
+                                       : kPlanVersion},
                {"method", plan.method},
                {"config_sha256", plan.config_sha256},
                {"groups", std::move(groups)}};
@@ -95,6 +161,7 @@ Json to_json(const Plan& plan) {
                     {"sparsity", plan.mask->sparsity},
                     {"sha256", plan.mask->sha256}};
   }
+  if (plan.solver) json["solver"] = solver_to_json(*plan.solver);
   return json;
 }
 
@@ -104,13 +171,18 @@ Plan plan_from_json(const Json& json, const std::string& where) {
     PRUNUS_CHECK(json.is_object() && json.value("format", "") == "prunus-plan", Corrupt, where,
                  ": not a plan; expected \"format\": \"prunus-plan\"");
     const Json& version = json.at("version");
-    PRUNUS_CHECK(version == kPlanVersion || version == kMaskVersion, Corrupt, where, ": version ",
-                 version.dump(), ", this program reads ", kPlanVersion, " and ", kMaskVersion);
+    const bool known =
+        version == kPlanVersion || version == kMaskVersion || version == kSolverVersion;
+    PRUNUS_CHECK(known, Corrupt, where, ": version ", version.dump(), ", this program reads ",
+                 kPlanVersion, " to ", kSolverVersion);
     plan.method = json.value("method", "");
     plan.config_sha256 = json.value("config_sha256", "");
     size_t number = 0;
     for (const Json& group : json.at("groups")) {
       plan.entries.push_back(entry_from(group, c10::str(where, ": groups[", number++, "]")));
+    }
+    if (version == kSolverVersion) {
+      plan.solver = solver_from(json.at("solver"), where + ": solver");
     }
     if (version == kMaskVersion) plan.mask = mask_from(json.at("mask"), where + ": mask");
   } catch (const nlohmann::json::exception& error) {
@@ -120,7 +192,17 @@ Plan plan_from_json(const Json& json, const std::string& where) {
 }
 
 Model result_of(const Model& model, const Plan& plan, const std::string& mask_dir) {
-  Model cut = shrink(model, plan.keeps());
+  std::vector<Keep> keeps;
+  std::vector<Keep> inside;
+  for (const PlanEntry& entry : plan.entries) {
+    if (inside_groups(plan, entry)) {
+      inside.push_back(numbered_inside(plan, entry));
+    } else {
+      keeps.push_back(entry.keep);
+    }
+  }
+  Model cut = shrink(model, keeps);
+  if (!inside.empty()) cut = shrink(cut, inside);
   cut.set_precision(model.precision());
   if (!plan.mask) return cut;
   PRUNUS_CHECK(std::filesystem::is_directory(mask_dir), NotFound, mask_dir,

@@ -7,6 +7,7 @@
 #include "prunus/base/json.h"
 #include "prunus/graph/shrink.h"
 #include "prunus/solve/pattern.h"
+#include "prunus/solve/solver.h"
 
 namespace prunus {
 
@@ -25,6 +26,21 @@ struct PlanMask {
   std::string sha256;  ///< of the masks (sha256_of_masks)
 };
 
+/// How what stays is updated, and on which text: windows drawn from a file by a seed, known by a
+/// hash, so that the same plan gives the same weights.
+struct PlanSolver {
+  std::string name;
+  SolverOptions options;
+  std::string text;  ///< the file, as it was named
+  int64_t samples = 0;
+  int64_t tokens = 0;  ///< of a sample
+  uint64_t seed = 0;
+  std::string windows_sha256;  ///< of the windows' ids, windows_sha256()
+};
+
+/// SHA-256 that a plan knows windows of token ids by.
+std::string windows_sha256(const std::vector<std::vector<int64_t>>& windows);
+
 /// The hinge of the program: everything before it only reads the model, everything after only
 /// executes it. Saved as plan.json (docs/formats/plan.md).
 struct Plan {
@@ -32,6 +48,7 @@ struct Plan {
   std::string config_sha256;  ///< of the config.json it was made for; empty: not recorded
   std::vector<PlanEntry> entries;
   std::optional<PlanMask> mask = {};
+  std::optional<PlanSolver> solver = {};
 
   std::vector<Keep> keeps() const;
 };
@@ -41,7 +58,8 @@ Json to_json(const Plan& plan);
 /// Throws Corrupt naming `where` and the entry on anything that is not a plan of this version.
 Plan plan_from_json(const Json& json, const std::string& where);
 
-/// What the plan leaves of the model: cut by its keeps, with the zeros of the masks in `mask_dir`
+/// What the plan leaves of the model, before any solver: cut by its keeps (query heads inside the
+/// KV groups that stay), with the zeros of the masks in `mask_dir`
 /// where it has some. Throws as shrink(); NotFound where the masks are missing; Corrupt where they
 /// are not those that the plan was made with.
 Model result_of(const Model& model, const Plan& plan, const std::string& mask_dir);

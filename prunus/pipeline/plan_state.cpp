@@ -7,6 +7,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/model/mask.h"
+#include "prunus/pipeline/solve_plan.h"
 
 namespace prunus {
 namespace {
@@ -35,8 +36,8 @@ PlanContext plan_context(const WorkFolder& folder, int64_t ram_bytes,
     const Json saved = read_json(path);
     try {
       return PlanResult{plan_from_json(saved.at("plan"), path),
-                        saved.at("calibration_loss").get<double>(),
-                        saved.at("ratio").get<double>()};
+                        saved.at("calibration_loss").get<double>(), saved.at("ratio").get<double>(),
+                        saved.at("search")};
     } catch (const nlohmann::json::exception& json_error) {
       PRUNUS_FAIL(Corrupt, path, ": not a finished step: ", json_error.what());
     }
@@ -45,7 +46,8 @@ PlanContext plan_context(const WorkFolder& folder, int64_t ram_bytes,
     write_file(step_path(folder, step) + ".json",
                Json{{"plan", to_json(result.plan)},
                     {"calibration_loss", result.calibration_loss},
-                    {"ratio", result.ratio}}
+                    {"ratio", result.ratio},
+                    {"search", result.search}}
                        .dump() +
                    "\n");
     std::error_code ignored;
@@ -55,7 +57,8 @@ PlanContext plan_context(const WorkFolder& folder, int64_t ram_bytes,
 }
 
 bool is_plan_state(const std::string& name) {
-  if (is_mask_file(name) && name.ends_with(".json")) return true;
+  const bool layer = is_mask_file(name) || is_solved_file(name);
+  if (layer && name.ends_with(".json")) return true;
   if (name.ends_with(".json") && name.starts_with("step-")) return true;
   const bool block = name.starts_with("hidden-") || name.starts_with("gradient-");
   return block && name.ends_with(".tensors") && name != "hidden-0.tensors";

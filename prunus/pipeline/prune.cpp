@@ -9,6 +9,7 @@
 #include "prunus/base/quantity.h"
 #include "prunus/pipeline/masks.h"
 #include "prunus/pipeline/score.h"
+#include "prunus/pipeline/search.h"
 
 namespace prunus {
 namespace {
@@ -70,7 +71,8 @@ PlanResult mask_plan(const Model& model, const PlanContext& context, const Prune
   std::filesystem::create_directories(context.mask_dir, error);
   PRUNUS_CHECK(!error, Io, context.mask_dir, ": cannot create directory: ", error.message());
   std::vector<TokenBatch> batches;
-  if (needs_calibration(recipe) && context.calibration) batches = context.calibration(0);
+  if (recipe.criterion->needs.calibration() && context.calibration)
+    batches = context.calibration(0);
   std::unique_ptr<StreamStore> store;
   if (context.store) store = context.store(0);
   Model exact = model;
@@ -273,6 +275,7 @@ class Planner {
     if (recipe_.steps > 1) text += c10::str(", ", recipe_.steps, " steps");
     if (!recipe_.conventions->name.empty())
       text += c10::str(", compat ", recipe_.conventions->name);
+    if (recipe_.solver != nullptr) text += c10::str(", solver ", recipe_.solver->name);
     return c10::str(text, ", seed ", recipe_.seed);
   }
 
@@ -286,12 +289,14 @@ class Planner {
 }  // namespace
 
 bool needs_calibration(const PruneRecipe& recipe) {
+  if (recipe.solver != nullptr || recipe.budget->measures) return true;
   return !recipe.names_layers() && recipe.criterion->needs.calibration();
 }
 
 PlanResult plan_by(const Model& model, const PlanContext& context, const PruneRecipe& recipe) {
   if (recipe.names_layers()) return {.plan = layer_plan(recipe, model.layer_count())};
   if (recipe.structure == Structure::Weight) return mask_plan(model, context, recipe);
+  if (recipe.budget->measures) return search_plan(model, context, recipe);
   return Planner(model, context, recipe).run();
 }
 

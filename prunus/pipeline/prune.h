@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "prunus/base/json.h"
 #include "prunus/pipeline/allocate.h"
 #include "prunus/pipeline/method.h"
 #include "prunus/pipeline/options.h"
@@ -19,12 +20,15 @@ struct PlanResult {
   /// forward pass is looked at: of the model with its zeros (choose_masks).
   double calibration_loss = 0;
   double ratio = 0;  ///< as given, or as solved for the target
+  Json search = {};  ///< of a search: what every part costs at its levels; else null
 };
 
 /// Where a plan comes from and what it leaves behind. Any member may be empty.
 struct PlanContext {
   /// Calibration windows of a step; needed where needs_calibration(recipe).
   std::function<std::vector<TokenBatch>(int64_t step)> calibration = {};
+  /// Text for a search to judge on, none of it calibration's; needed where the budget measures.
+  std::function<std::vector<TokenBatch>()> held_out = {};
   /// Where the step's block stream keeps its states; default: all in RAM.
   std::function<std::unique_ptr<StreamStore>(int64_t step)> store = {};
   /// A step's result from an earlier, interrupted process, and where to leave it.

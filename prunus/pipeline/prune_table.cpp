@@ -116,6 +116,18 @@ std::string method_help() {
   return text;
 }
 
+std::string solver_names() {
+  return "none," + names_of(solvers::all(), [](const Solver&) { return true; });
+}
+
+std::string solver_help() {
+  std::string text;
+  for (const Solver* solver : solvers::all()) {
+    text += c10::str("\n  ", solver->name, ": ", solver->summary);
+  }
+  return text;
+}
+
 // What a target is reached with is not known before the scores.
 Json ratio_json(const PruneRecipe& recipe, double ratio) {
   return recipe.has_target() ? Json(nullptr) : Json(ratio);
@@ -145,6 +157,7 @@ constexpr const char* kHowMuch = "How much";
 constexpr const char* kWhat = "What is removed";
 constexpr const char* kImportance = "Importance";
 constexpr const char* kCalibration = "Calibration";
+constexpr const char* kSolver = "Repair of what stays";
 
 constexpr Row kPruneRows[] = {
     {.info = {.key = "model",
@@ -331,6 +344,31 @@ constexpr Row kPruneRows[] = {
               .choices = "sum,mean,max,prod,first,second,last"},
      .member = PRUNUS_MEMBER(PruneJob, options.reduction),
      .resolved = RESOLVED(recipe.reduction)},
+    {.info = {.key = "solver",
+              .group = kSolver,
+              .help = "how what stays makes up for what goes (default: the method's):\n  none: "
+                      "weights stay as they are",
+              .more_help = solver_help,
+              .all_choices = solver_names},
+     .member = PRUNUS_MEMBER(PruneJob, options.solver),
+     .resolved = RESOLVED(recipe.solver == nullptr ? Json(nullptr) : Json(recipe.solver->name))},
+    {.info = {.key = "ridge",
+              .group = kSolver,
+              .help = "how firmly the solver holds weights to what they were: times the mean "
+                      "square of each input",
+              .range = {.least = 0}},
+     .member = PRUNUS_MEMBER(PruneJob, options.solver_options.ridge)},
+    {.info = {.key = "residual-correction",
+              .group = kSolver,
+              .help = "how much of the error of earlier layers the solver makes up for as well, "
+                      "0 to 1",
+              .range = kFraction},
+     .member = PRUNUS_MEMBER(PruneJob, options.solver_options.residual_correction)},
+    {.info = {.key = "token-weights",
+              .group = kSolver,
+              .help = "for the solver tokens count by 1 / mean square of the stream, so that "
+                      "massive activations do not decide everything"},
+     .member = PRUNUS_MEMBER(PruneJob, options.solver_options.token_weights)},
     {.info = {.key = "compat",
               .group = kImportance,
               .help = "llm-pruner: make that program's choices, quirks included, so that the same "
@@ -412,6 +450,10 @@ constexpr Option<ApplyJob> kApplyOptions[] = {
               .recorded = Recorded::Yes},
      .member = PRUNUS_MEMBER(ApplyJob, out_dir)},
     PRUNUS_RECIPE_OPTION(ApplyJob, "config", "recipe"),
+    {.info = {.key = "calib",
+              .help = "text of the plan's solver, where it does not lie where the plan says",
+              .recorded = Recorded::Yes},
+     .member = PRUNUS_MEMBER(ApplyJob, calib_file)},
     PRUNUS_FORM_OPTIONS(ApplyJob),
     {.info = {.key = "force",
               .help = "replace OUT where it is an earlier result",
@@ -422,6 +464,7 @@ constexpr Option<ApplyJob> kApplyOptions[] = {
 void refuse_what_told_layers_do_not_need(PruneJob&, const Given& given) {
   if (!given.has("keep-first") && !given.has("drop-layers")) return;
   for (const char* key : {"ratio", "method", "taylor", "calib", "preset"}) {
+    if (key == std::string_view("calib") && given.has("solver")) continue;
     const GivenValue* value = given.find(key);
     PRUNUS_CHECK(value == nullptr, InvalidArgument, value->where,
                  " has no part in --structure layer with --keep-first or --drop-layers, which "
@@ -434,13 +477,28 @@ void settle_seed(PruneJob& job, const Given& given) {
   if (!job.options.compat.empty() && !given.has("seed")) job.options.seed = kSeedOfProgram;
 }
 
+// As much text as the method is worth giving, where nobody says how much.
+void settle_text(PruneJob& job, const Given& given) {
+  if (!job.options.compat.empty() || !job.options.preset.empty()) return;
+  const Method& method = find_method(job.options.method);
+  if (!given.has("calib-samples")) job.calib_samples = method.calib_samples;
+  if (given.has("calib-tokens")) return;
+  job.calib_tokens = method.calib_tokens;
+  job.tokens_by_default = true;
+}
+
+void settle(PruneJob& job, const Given& given) {
+  settle_seed(job, given);
+  settle_text(job, given);
+}
+
 }  // namespace
 
 const OptionTable<PruneJob, PruneRecipe> prune_table{.command = "prune",
                                                      .options = kPruneRows,
                                                      .fresh = +[] { return PruneJob(); },
                                                      .prepare = refuse_what_told_layers_do_not_need,
-                                                     .settle = settle_seed,
+                                                     .settle = settle,
                                                      .others = kProgramKeys};
 
 const OptionTable<ApplyJob> apply_table{.command = "apply",

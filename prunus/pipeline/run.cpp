@@ -25,6 +25,7 @@
 #include "prunus/pipeline/masks.h"
 #include "prunus/pipeline/plan_state.h"
 #include "prunus/pipeline/prune_table.h"
+#include "prunus/pipeline/solve_plan.h"
 #include "prunus/text/dataset.h"
 #include "prunus/text/reference_windows.h"
 #include "prunus/text/tokenizer.h"
@@ -34,6 +35,9 @@ namespace {
 
 // The masks in the folder of a plan, or of an interrupted run.
 std::string masks_of(const std::string& folder) { return folder + "/masks"; }
+
+// Layers that a solver has done with.
+std::string solved_of(const std::string& folder) { return folder + "/solved"; }
 
 // Windows of each step: fresh ones, drawn as the job asks for.
 class Calibration {
@@ -47,7 +51,11 @@ class Calibration {
         "of the kind the model will see");
     tokenizer_ = load_tokenizer(job.model_dir);
     const TextFile text = read_text_file(job.calib_file);
-    for (int64_t step = 0; step < recipe.steps; ++step) windows_.push_back(draw(text, step));
+    if (recipe.budget->measures) {
+      draw_held_out(text);
+    } else {
+      for (int64_t step = 0; step < recipe.steps; ++step) windows_.push_back(draw(text, step));
+    }
     Json calibration = describe(text);
     calibration["windows"] = windows_.size() == 1 ? Json(windows_[0]) : Json(windows_);
     record.set("calibration", calibration);
@@ -58,11 +66,37 @@ class Calibration {
                             : make_batches(windows_.at(static_cast<size_t>(step)));
   }
 
+  // For a search to judge on.
+  std::vector<TokenBatch> held_out() const { return make_batches(held_out_); }
+
+  // The recipe's solver, on the windows of the first step.
+  PlanSolver solver() const {
+    return {.name = std::string(recipe_.solver->name),
+            .options = recipe_.solver_options,
+            .text = job_.calib_file,
+            .samples = job_.calib_samples,
+            .tokens = job_.calib_tokens,
+            .seed = recipe_.seed,
+            .windows_sha256 = windows_sha256(windows_.at(0))};
+  }
+
   // Of the windows' ids: text, tokenizer and sampling in one.
   std::string sha256() const { return prunus::sha256(Json(windows_).dump()); }
 
  private:
   using Windows = std::vector<std::vector<int64_t>>;
+
+  // Windows behind those of the calibration: no id of the text is drawn twice.
+  void draw_held_out(const TextFile& text) {
+    constexpr int64_t kTokens = 2048;
+    const int64_t more = (kTokens + job_.calib_tokens - 1) / job_.calib_tokens;
+    Windows all = sample_windows(
+        *tokenizer_, text,
+        {.samples = job_.calib_samples + more, .tokens = job_.calib_tokens, .seed = recipe_.seed});
+    held_out_.assign(all.begin() + job_.calib_samples, all.end());
+    all.resize(static_cast<size_t>(job_.calib_samples));
+    windows_.push_back(std::move(all));
+  }
 
   // The reference draws on from one generator; otherwise each step has a seed of its own.
   Windows draw(const TextFile& text, int64_t step) {
@@ -84,6 +118,7 @@ class Calibration {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<std::string> rows_;
   std::vector<Windows> windows_;
+  Windows held_out_;
 };
 
 // What a resumed run must share with the one it goes on from: the choices, the files, and what
@@ -174,6 +209,21 @@ void execute(const Model& pruned, const Plan& plan, const Output& out, const at:
   const OutputCheck check = out.record.stage(
       "check", [&] { return check_output(pruned, out.staging(), ids, device, tolerance); });
   out.record.set("output_check", to_json(check));
+}
+
+// Windows that a plan's solver was or is to be run on.
+std::vector<TokenBatch> solver_rows(const PlanSolver& solver, const ApplyJob& job) {
+  const std::string& file = job.calib_file.empty() ? solver.text : job.calib_file;
+  PRUNUS_CHECK(std::filesystem::exists(file), NotFound, file,
+               ": no such file; the plan's solver was given this text, pass --calib FILE if it "
+               "lies elsewhere");
+  const auto windows =
+      sample_windows(*load_tokenizer(job.model_dir), read_text_file(file),
+                     {.samples = solver.samples, .tokens = solver.tokens, .seed = solver.seed});
+  PRUNUS_CHECK(windows_sha256(windows) == solver.windows_sha256, InvalidArgument, file,
+               ": this is not the text, or not the tokenizer, that the plan's solver was given: "
+               "windows drawn from it have another hash; pass --calib FILE");
+  return make_batches(windows);
 }
 
 Json mask_json(const PlanMask& mask, const MaskSummary& summary) {
@@ -273,9 +323,10 @@ std::unique_ptr<WorkFolder> work_folder(const PruneJob& job, const PruneRecipe& 
 PlanResult plan_in(const WorkFolder& work, const PruneJob& job, const Model& model,
                    const Calibration& calibration, const PruneRecipe& recipe) {
   const int64_t ram = job.ram.empty() ? -1 : parse_bytes(job.ram, "--ram");
-  return plan_by(model,
-                 plan_context(work, ram, [&](int64_t step) { return calibration.batches(step); }),
-                 recipe);
+  PlanContext context =
+      plan_context(work, ram, [&](int64_t step) { return calibration.batches(step); });
+  context.held_out = [&] { return calibration.held_out(); };
+  return plan_by(model, context, recipe);
 }
 
 // The first window of the calibration, cut to 64 tokens; drawn ids where there is none.
@@ -311,10 +362,21 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
   if (planned.plan.mask && work != nullptr) copy_masks(masks_of(work->path()), out.masks());
   planned.plan.config_sha256 = model_config_sha256(job.model_dir);
   record.set("ratio", planned.ratio);
+  if (!planned.search.is_null()) record.set("search", planned.search);
   note_untouched(planned, recipe, record);
   if (work != nullptr) record.set("calibration_loss", planned.calibration_loss);
   if (work != nullptr && work->resumed()) record.set("resumed", true);
-  const Model pruned = result_of(model, planned.plan, out.masks());
+  if (recipe.solver != nullptr) planned.plan.solver = calibration.solver();
+  const Model cut = result_of(model, planned.plan, out.masks());
+  SolvedModel solved;
+  if (recipe.solver != nullptr && !job.dry_run) {
+    solved = record.stage("solve", [&] {
+      return solve_by_plan(model, cut, planned.plan, calibration.batches(0), recipe.device,
+                           solved_of(work->path()));
+    });
+    record.set("solver", solver_json(*planned.plan.solver, solved.parts));
+  }
+  const Model& pruned = solved.model ? *solved.model : cut;
   const std::string_view format = out.target.format();
   if (!job.form.empty() || format == "gguf") choose_form(format, job.form, pruned.config());
   if (!job.dry_run) {
@@ -327,13 +389,17 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
 
 }  // namespace
 
-Json run_prune(const PruneJob& job) {
+Json run_prune(const PruneJob& asked) {
+  PruneJob job = asked;
   ModelOutput out(
       {.path = job.out_dir,
        .replace = job.force,
        .inputs = {job.model_dir, job.calib_file, work_path(job.out_dir, job.work_dir)}});
   const Model model = open_model(job.model_dir);
   const PruneRecipe recipe = resolved(job, model);
+  if (job.tokens_by_default) {
+    job.calib_tokens = std::min(job.calib_tokens, longest_sequence(model.config()));
+  }
   check_space(job, recipe, model, out.staging_path());
   check_windows(job, recipe, model);
   check_form(out, job.form, model);
@@ -371,9 +437,20 @@ Json run_apply(const ApplyJob& job) {
   }
   return with_last_words(nullptr, [&] {
     const Output to{job.model_dir, out, job.form, record};
-    const Model pruned = result_of(model, plan, masks);
+    const Model cut = result_of(model, plan, masks);
     if (plan.mask) copy_masks(masks, to.masks());
+    SolvedModel solved;
+    const std::string folder = solved_of(to.staging());
+    if (plan.solver) {
+      solved = record.stage("solve", [&] {
+        return solve_by_plan(model, cut, plan, solver_rows(*plan.solver, job), job.device, folder);
+      });
+      record.set("solver", solver_json(*plan.solver, solved.parts));
+    }
+    const Model& pruned = solved.model ? *solved.model : cut;
     execute(pruned, plan, to, probe_ids(model.config()), job.device);
+    std::error_code ignored;
+    std::filesystem::remove_all(folder, ignored);
     finish(model, pruned, plan, to, true);
     out.commit();
     return record.json();

@@ -14,6 +14,8 @@ struct PruneJob {
   std::string calib_file;  ///< text or jsonl; needed where needs_calibration(options)
   int64_t calib_samples = 10;
   int64_t calib_tokens = 64;  ///< per sample
+  /// Nobody asked for these tokens: no more than the model's context are taken.
+  bool tokens_by_default = false;
   PruneOptions options;
   std::string target_params;  ///< "0.8x" or a count; resolved against the model
   std::string target_bytes;   ///< "4GiB"
@@ -33,6 +35,8 @@ struct ApplyJob {
   std::string model_dir;
   std::string plan_file;
   std::string out_dir;
+  /// The text of a plan with a solver; empty: where the plan says.
+  std::string calib_file = {};
   std::string form = {};  ///< as PruneJob's
   at::Device device = at::Device(at::kCPU);
   bool force = false;

@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t kBlockBytes = int64_t{64} << 20;
 
 // A weight's part in a set.
-struct Part {
+struct MemberPlace {
   size_t set = 0;
   size_t member = 0;
 };
@@ -41,6 +41,14 @@ WeightStats with_bias_column(const WeightStats& stats) {
 at::Tensor slice_scores(const Criterion& criterion, const SliceRequest& request) {
   if (criterion.slice != nullptr) return criterion.slice(request);
   return criterion.element(request.stats).sum(1 - request.dim);
+}
+
+// Column numbers of the units of a member that is cut by columns, [units, columns of a unit].
+at::Tensor columns_of(const GroupSet& set, const GroupMember& member, int64_t columns) {
+  return at::arange(columns, at::kLong)
+      .view({set.shares, member.outer, set.units_per_share(), member.inner})
+      .transpose(1, 2)
+      .reshape({set.units, member.outer * member.inner});
 }
 
 // Of a weight that joins a mixture's experts, each scored by what entered it.
@@ -82,10 +90,14 @@ class Scorer {
   // parts of it are scored one by one.
   void add(int layer, Role role, const WeightStats& stats,
            const std::vector<ExpertPart>& experts = {}) {
-    for (const Part& part : parts_.at({layer, role})) {
+    for (const MemberPlace& part : parts_.at({layer, role})) {
       const GroupSet& set = sets_[part.set];
       const GroupMember& member = set.members[part.member];
       const int64_t slices = member.tensor.shape[static_cast<size_t>(member.dim)];
+      if (criterion_.unit != nullptr) {
+        accumulate(folded_[part.set][part.member], unit_scores(stats, set, member, experts));
+        continue;
+      }
       const bool biased = member.dim == 0 && stats.bias.defined();
       const at::Tensor scores = slice_scores(
           criterion_, {biased ? with_bias_column(stats) : stats, member.dim, slices, random_},
@@ -151,7 +163,7 @@ class Scorer {
     };
     for (const auto& [key, parts] : parts_) {
       if (key.first != layer) continue;
-      for (const Part& part : parts) {
+      for (const MemberPlace& part : parts) {
         keep(part.set, part.member, 0, folded_[part.set][part.member]);
         keep(part.set, part.member, 1, slices_[part.set][part.member]);
       }
@@ -180,6 +192,23 @@ class Scorer {
   }
 
  private:
+  // [units, 1]
+  at::Tensor unit_scores(const WeightStats& stats, const GroupSet& set, const GroupMember& member,
+                         const std::vector<ExpertPart>& experts) const {
+    if (experts.empty()) {
+      const at::Tensor columns = columns_of(set, member, stats.weight.size(1));
+      return criterion_.unit({stats, columns}).unsqueeze(1);
+    }
+    std::vector<at::Tensor> scores;  // a unit is a channel of every expert, or an expert's own
+    for (const ExpertPart& expert : experts) {
+      const WeightStats one = stats.of_expert(expert);
+      const int64_t units = set.units;
+      scores.push_back(
+          criterion_.unit({one, at::arange(one.weight.size(1), at::kLong).view({units, -1})}));
+    }
+    return at::stack(scores).sum(0).unsqueeze(1);
+  }
+
   bool needs_anything() const { return criterion_.needs.weights || criterion_.needs.calibration(); }
 
   // What is known of an expert as a whole is said once, at its row of the router.
@@ -256,9 +285,10 @@ class Scorer {
     return slices_[set][members[0]].std().item<double>() * per_unit;
   }
 
-  void add_weight(const Model& model, const TensorInfo& tensor, const std::vector<Part>& parts) {
+  void add_weight(const Model& model, const TensorInfo& tensor,
+                  const std::vector<MemberPlace>& parts) {
     WeightStats stats;
-    const bool columns_only = std::all_of(parts.begin(), parts.end(), [&](const Part& part) {
+    const bool columns_only = std::all_of(parts.begin(), parts.end(), [&](const MemberPlace& part) {
       return sets_[part.set].members[part.member].dim == 1;
     });
     if (!columns_only) {
@@ -299,7 +329,7 @@ class Scorer {
   std::vector<std::vector<at::Tensor>> folded_;  // [set][member]
   std::vector<std::vector<at::Tensor>> slices_;  // likewise, where deviations are asked for
   std::vector<std::vector<double>> layers_;      // [set][layer], of sets of layers
-  std::map<std::pair<int, Role>, std::vector<Part>> parts_;
+  std::map<std::pair<int, Role>, std::vector<MemberPlace>> parts_;
 };
 
 // Scores as the backward pass goes, and leaves them in the store layer by layer.

@@ -75,9 +75,10 @@ std::vector<const TensorInfo*> trained_tensors(const Model& model, int layer, Pa
   return tensors;
 }
 
-at::Tensor PartForward::operator()(const BlockWeights& weights, const at::Tensor& hidden) const {
-  return part == Part::Attention ? decoder.attention_part(layer, weights, hidden)
-                                 : decoder.feed_forward_part(layer, weights, hidden);
+at::Tensor PartForward::operator()(const BlockWeights& weights, const at::Tensor& hidden,
+                                   LinearHook* hook) const {
+  return part == Part::Attention ? decoder.attention_part(layer, weights, hidden, hook)
+                                 : decoder.feed_forward_part(layer, weights, hidden, hook);
 }
 
 RowSplit split_rows(const std::vector<TokenBatch>& rows, const SubBlockOptions& options) {

@@ -18,6 +18,7 @@ using Hidden = std::vector<at::Tensor>;
 
 /// One half of a decoder layer.
 enum class Part { Attention, FeedForward };
+inline constexpr Part kParts[] = {Part::Attention, Part::FeedForward};
 /// "attention", "ffn".
 const char* part_name(Part part);
 
@@ -33,7 +34,8 @@ struct PartForward {
   const Decoder& decoder;
   int layer;
   Part part;
-  at::Tensor operator()(const BlockWeights& weights, const at::Tensor& hidden) const;
+  at::Tensor operator()(const BlockWeights& weights, const at::Tensor& hidden,
+                        LinearHook* hook = nullptr) const;
 };
 
 /// Which rows are trained on and which judge: drawn once by seed, the same for every part.

@@ -1,0 +1,341 @@
+#include "prunus/pipeline/search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include <ATen/ATen.h>
+
+#include <nlohmann/json.hpp>
+
+#include "prunus/base/error.h"
+#include "prunus/base/progress.h"
+#include "prunus/base/quantity.h"
+#include "prunus/pipeline/knapsack.h"
+#include "prunus/pipeline/score.h"
+
+namespace prunus {
+namespace {
+
+constexpr int64_t kWidths = 12;               // of a feed-forward part
+constexpr size_t kMostHeadLevels = 9;         // of an attention part
+constexpr int64_t kNear = 2;                  // levels to either side that are measured again
+constexpr int64_t kRounds = 1;                // of measuring around the solution
+constexpr int64_t kCalibrationRows = 24'576;  // tokens that the levels are fitted on
+
+std::vector<int64_t> best_of(const std::vector<double>& scores, int64_t count, int64_t begin,
+                             int64_t units) {
+  std::vector<int64_t> order(static_cast<size_t>(units));
+  std::iota(order.begin(), order.end(), begin);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return scores[static_cast<size_t>(a)] > scores[static_cast<size_t>(b)];
+  });
+  order.resize(static_cast<size_t>(count));
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+at::Tensor columns_of(const std::vector<int64_t>& units, int64_t width) {
+  const at::Tensor first = at::tensor(units, at::kLong).unsqueeze(1) * width;
+  return (first + at::arange(width, at::kLong)).flatten();
+}
+
+PlanEntry entry_of(const ScoredSet& scored, std::vector<int64_t> units) {
+  return {.keep = {scored.set.label, scored.set.layer, std::move(units)},
+          .units = scored.set.units,
+          .scores = scored.scores};
+}
+
+// Widths in twelfths, in multiples that kernels like.
+PartLevels widths_of(const ScoredSet& channels, int64_t round_to) {
+  const int64_t units = channels.set.units;
+  const int64_t each = channels.set.parameters_per_unit();
+  const int64_t multiple = std::max<int64_t>({round_to, channels.set.kernel_multiple, 1});
+  PartLevels part{channels.set.layer, Part::FeedForward, {}};
+  int64_t last = 0;
+  for (int64_t i = 1; i <= kWidths; ++i) {
+    int64_t width = (units * i + kWidths - 1) / kWidths;
+    width = std::min(units, (width + multiple - 1) / multiple * multiple);
+    if (width == last) continue;
+    last = width;
+    PartLevel level{
+        .entries = {}, .columns = at::arange(units, at::kLong), .parameters = width * each};
+    if (width < units) {
+      const std::vector<int64_t> kept = best_of(channels.scores, width, 0, units);
+      level.columns = columns_of(kept, 1);
+      level.entries.push_back(entry_of(channels, kept));
+    }
+    part.levels.push_back(std::move(level));
+  }
+  return part;
+}
+
+// Which counts of `units` are looked at: all, or quarters.
+std::vector<int64_t> counts_of(int64_t units, bool all) {
+  std::set<int64_t> counts;
+  for (int64_t i = 1; i <= (all ? units : 4); ++i) {
+    counts.insert(all ? i : std::max<int64_t>(1, units * i / 4));
+  }
+  return {counts.begin(), counts.end()};
+}
+
+// KV groups, with as many query heads in each; `heads` may be null where each group has one.
+PartLevels heads_of(const ScoredSet& groups, const ScoredSet* heads, int64_t head_dim) {
+  const int64_t count = groups.set.units;
+  const int64_t each = heads == nullptr ? 1 : heads->set.units / count;
+  const bool all = static_cast<size_t>(count * each) <= kMostHeadLevels;
+  PartLevels part{groups.set.layer, Part::Attention, {}};
+  for (const int64_t kept_groups : counts_of(count, all)) {
+    for (const int64_t kept_heads : counts_of(each, all)) {
+      PartLevel level;
+      level.parameters = kept_groups * groups.set.parameters_per_unit();
+      if (kept_heads < each) {
+        level.parameters -= kept_groups * (each - kept_heads) * heads->set.parameters_per_unit();
+      }
+      const std::vector<int64_t> left = best_of(groups.scores, kept_groups, 0, count);
+      std::vector<int64_t> queries;
+      for (const int64_t group : left) {
+        std::vector<int64_t> in(static_cast<size_t>(each));
+        std::iota(in.begin(), in.end(), group * each);
+        if (kept_heads < each) in = best_of(heads->scores, kept_heads, group * each, each);
+        queries.insert(queries.end(), in.begin(), in.end());
+      }
+      level.columns = columns_of(queries, head_dim);
+      if (kept_groups < count) level.entries.push_back(entry_of(groups, left));
+      if (kept_heads < each) level.entries.push_back(entry_of(*heads, queries));
+      part.levels.push_back(std::move(level));
+    }
+  }
+  std::stable_sort(part.levels.begin(), part.levels.end(),
+                   [](const auto& a, const auto& b) { return a.parameters < b.parameters; });
+  return part;
+}
+
+std::vector<GroupSet> scored_sets(const Model& model, const PruneRecipe& recipe) {
+  std::vector<GroupSet> sets;
+  for (GroupSet& set : find_groups(model)) {
+    if (set.layer < 0) continue;
+    const bool mixture = model.config().layers[static_cast<size_t>(set.layer)].experts > 0;
+    const bool ffn = set.label == AxisLabel::Ffn && !mixture;
+    const bool heads = set.label == AxisLabel::KvGroup ||
+                       (set.label == AxisLabel::QueryHead && set.units_per_share() > 1);
+    const LayerRange& range = ffn ? recipe.ffn_layers : recipe.attn_layers;
+    if ((ffn || heads) && range.contains(set.layer)) sets.push_back(std::move(set));
+  }
+  return sets;
+}
+
+// What to measure first: every level of heads, some widths.
+std::vector<size_t> first_levels(const PartLevels& part) {
+  std::vector<size_t> levels;
+  const size_t whole = part.whole();
+  for (size_t i = 0; i < whole; ++i) {
+    const bool quarter = i == 0 || (i + 1) % std::max<size_t>(1, (whole + 1) / 4) == 0;
+    if (part.part == Part::Attention || quarter) levels.push_back(i);
+  }
+  return levels;
+}
+
+std::vector<size_t> near_levels(const PartLevels& part, size_t base) {
+  std::vector<size_t> levels;
+  const auto first = static_cast<int64_t>(base) - kNear;
+  for (int64_t i = std::max<int64_t>(0, first); i <= static_cast<int64_t>(base) + kNear; ++i) {
+    if (i != static_cast<int64_t>(base) && i <= static_cast<int64_t>(part.whole())) {
+      levels.push_back(static_cast<size_t>(i));
+    }
+  }
+  return levels;
+}
+
+// Costs of the levels between the least and the greatest that is known, straight lines between
+// those; others are not offered.
+std::vector<std::pair<size_t, double>> lined(const PartLevels& part,
+                                             const std::vector<double>& known) {
+  std::vector<std::pair<size_t, double>> costs;
+  std::optional<size_t> before;
+  for (size_t i = 0; i < known.size(); ++i) {
+    if (std::isnan(known[i])) continue;
+    if (before) {
+      const auto low = static_cast<double>(part.levels[*before].parameters);
+      const auto high = static_cast<double>(part.levels[i].parameters);
+      for (size_t j = *before + 1; j < i; ++j) {
+        const double at = (static_cast<double>(part.levels[j].parameters) - low) / (high - low);
+        costs.emplace_back(j, known[*before] + at * (known[i] - known[*before]));
+      }
+    }
+    costs.emplace_back(i, known[i]);
+    before = i;
+  }
+  return costs;
+}
+
+class Search {
+ public:
+  Search(const Model& model, const std::vector<PartLevels>& parts, int64_t capacity,
+         SensitivityMeter& meter)
+      : model_(model), parts_(parts), capacity_(capacity), meter_(meter) {}
+
+  std::vector<size_t> run() {
+    std::vector<size_t> base;
+    std::vector<std::vector<size_t>> wanted;
+    for (const PartLevels& part : parts_) {
+      base.push_back(part.whole());
+      wanted.push_back(first_levels(part));
+    }
+    table_ = meter_.measure(base, wanted).kl;
+    std::vector<size_t> best = choose(base, 0, table_);
+    double least = std::numeric_limits<double>::infinity();
+    std::vector<size_t> levels = best;
+    for (int64_t round = 0; round <= kRounds; ++round) {
+      wanted.clear();
+      for (size_t p = 0; p < parts_.size(); ++p) {
+        wanted.push_back(round < kRounds ? near_levels(parts_[p], levels[p])
+                                         : std::vector<size_t>());
+      }
+      const Sensitivity around = meter_.measure(levels, wanted);
+      log_info(c10::str("search: divergence ", around.base, " nats a token with ",
+                        human_count(parameters(levels)), " parameters in the parts"));
+      rounds_.push_back(around.base);
+      if (around.base < least) {
+        least = around.base;
+        best = levels;
+      }
+      if (round < kRounds) levels = choose(levels, around.base, around.kl);
+    }
+    return best;
+  }
+
+  Json json(const std::vector<size_t>& best) const {
+    Json list = Json::array();
+    for (size_t p = 0; p < parts_.size(); ++p) {
+      Json levels = Json::array();
+      for (size_t i = 0; i < parts_[p].levels.size(); ++i) {
+        const double kl = table_[p][i];
+        levels.push_back({{"parameters", parts_[p].levels[i].parameters},
+                          {"kl", std::isnan(kl) ? Json(nullptr) : Json(kl)}});
+      }
+      list.push_back({{"layer", parts_[p].layer},
+                      {"part", part_name(parts_[p].part)},
+                      {"chosen", best[p]},
+                      {"levels", std::move(levels)}});
+    }
+    return {{"divergence", rounds_}, {"parts", std::move(list)}};
+  }
+
+ private:
+  int64_t parameters(const std::vector<size_t>& levels) const {
+    int64_t sum = 0;
+    for (size_t p = 0; p < parts_.size(); ++p) sum += parts_[p].levels[levels[p]].parameters;
+    return sum;
+  }
+
+  // `kl`: of the models that differ from the base in one part.
+  std::vector<size_t> choose(const std::vector<size_t>& base, double base_kl,
+                             const std::vector<std::vector<double>>& kl) const {
+    std::vector<std::vector<KnapsackLevel>> units;
+    std::vector<std::vector<size_t>> numbers;
+    for (size_t p = 0; p < parts_.size(); ++p) {
+      std::vector<double> known = kl[p];
+      known[base[p]] = base_kl;
+      units.emplace_back();
+      numbers.emplace_back();
+      for (const auto& [level, cost] : lined(parts_[p], known)) {
+        units.back().push_back({parts_[p].levels[level].parameters, cost - base_kl});
+        numbers.back().push_back(level);
+      }
+    }
+    std::vector<size_t> levels = solve_knapsack(units, capacity_);
+    for (size_t p = 0; p < levels.size(); ++p) levels[p] = numbers[p][levels[p]];
+    return levels;
+  }
+
+  const Model& model_;
+  const std::vector<PartLevels>& parts_;
+  int64_t capacity_;
+  SensitivityMeter& meter_;
+  std::vector<std::vector<double>> table_;
+  std::vector<double> rounds_;
+};
+
+// Parameters that may be left in the parts.
+int64_t capacity_of(const Model& model, const PruneRecipe& recipe,
+                    const std::vector<PartLevels>& parts) {
+  int64_t whole = 0;
+  for (const PartLevels& part : parts) whole += part.levels.back().parameters;
+  PRUNUS_CHECK(!recipe.target_bytes, InvalidArgument,
+               "--budget search counts parameters: give --ratio or --target-params");
+  if (recipe.target_params) return *recipe.target_params - (model.parameters() - whole);
+  return static_cast<int64_t>(static_cast<double>(whole) * (1 - recipe.ratio));
+}
+
+std::vector<TokenBatch> first_tokens(const std::vector<TokenBatch>& batches, int64_t tokens) {
+  std::vector<TokenBatch> some;
+  for (const TokenBatch& batch : batches) {
+    if (tokens <= 0) break;
+    const int64_t rows =
+        std::min(batch.ids.size(0), (tokens + batch.ids.size(1) - 1) / batch.ids.size(1));
+    some.push_back({batch.ids.narrow(0, 0, rows)});
+    tokens -= rows * batch.ids.size(1);
+  }
+  return some;
+}
+
+}  // namespace
+
+std::vector<PartLevels> levels_of(const Model& model, const PruneRecipe& recipe,
+                                  const std::vector<TokenBatch>& batches, StreamStore* store) {
+  const std::vector<GroupSet> sets = scored_sets(model, recipe);
+  PRUNUS_CHECK(!sets.empty(), InvalidArgument,
+               "--budget search: nothing of this model's layers can be cut part by part");
+  const std::vector<ScoredSet> scored =
+      score_groups(model, sets, *recipe.criterion, batches, {0, model.layer_count()},
+                   {.seed = recipe.seed,
+                    .device = recipe.device,
+                    .reduction = parse_reduction(recipe.reduction),
+                    .members = recipe.members,
+                    .conventions = recipe.conventions,
+                    .store = store})
+          .sets;
+  std::vector<PartLevels> parts;
+  for (const ScoredSet& one : scored) {
+    if (one.set.label == AxisLabel::Ffn) parts.push_back(widths_of(one, recipe.round_to));
+    if (one.set.label != AxisLabel::KvGroup) continue;
+    const auto heads = std::find_if(scored.begin(), scored.end(), [&](const ScoredSet& other) {
+      return other.set.label == AxisLabel::QueryHead && other.set.layer == one.set.layer;
+    });
+    parts.push_back(
+        heads_of(one, heads == scored.end() ? nullptr : &*heads, model.config().head_dim));
+  }
+  std::erase_if(parts, [](const PartLevels& part) { return part.levels.size() < 2; });
+  return parts;
+}
+
+PlanResult search_plan(const Model& model, const PlanContext& context, const PruneRecipe& recipe) {
+  if (context.finished) {
+    if (auto earlier = context.finished(0)) return *earlier;
+  }
+  PRUNUS_CHECK(context.calibration && context.held_out, InvalidArgument,
+               "--budget search measures on text: pass --calib FILE");
+  const std::vector<TokenBatch> batches = context.calibration(0);
+  const std::vector<TokenBatch> held_out = context.held_out();
+  std::unique_ptr<StreamStore> store;
+  if (context.store) store = context.store(0);
+  const std::vector<PartLevels> parts = levels_of(model, recipe, batches, store.get());
+  const int64_t capacity = capacity_of(model, recipe, parts);
+  const std::vector<TokenBatch> some = first_tokens(batches, kCalibrationRows);
+  SensitivityMeter meter(model, parts, some, held_out, {.device = recipe.device});
+  Search search(model, parts, capacity, meter);
+  const std::vector<size_t> levels = search.run();
+  PlanResult result{.plan = plan_of_levels(parts, levels), .ratio = recipe.ratio};
+  result.plan.method = c10::str(recipe.name, ", ", recipe.criterion->name,
+                                ", budget search, ratio ", recipe.ratio, ", seed ", recipe.seed);
+  if (recipe.solver != nullptr) {
+    result.plan.method += c10::str(", solver ", recipe.solver->name);
+  }
+  result.search = search.json(levels);
+  if (context.finish) context.finish(0, result);
+  return result;
+}
+
+}  // namespace prunus

@@ -1,0 +1,268 @@
+#include "prunus/pipeline/sensitivity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include "prunus/base/error.h"
+#include "prunus/base/progress.h"
+#include "prunus/calib/host_states.h"
+#include "prunus/calib/stream.h"
+#include "prunus/model/final_norm.h"
+#include "prunus/model/matmul.h"
+#include "prunus/solve/part_tap.h"
+
+namespace prunus {
+namespace {
+
+// A text on its way through the layers. `entered`: in front of the layer, where both its parts
+// read that.
+struct Stream {
+  Hidden hidden;
+  Hidden entered;
+
+  const Hidden& inputs() const { return entered.empty() ? hidden : entered; }
+};
+
+struct Candidate {
+  size_t part = 0;
+  size_t level = 0;
+  Stream stream;
+};
+
+// One layer of the walk: the dense weights, and those of the base model.
+class LayerMeter {
+ public:
+  LayerMeter(const Model& dense, const Model& base, at::Device device, double ridge)
+      : dense_(dense), base_(base), device_(device), options_{.ridge = ridge} {}
+
+  void enter(int layer, const BlockWeights& whole, BlockWeights& cut) {
+    layer_ = layer;
+    whole_ = &whole;
+    cut_ = &cut;
+  }
+
+  // Fits the levels of a part, and takes the streams past it.
+  void pass(const PartLevels& part, size_t number, size_t base, const std::vector<size_t>& wanted,
+            Stream& calibration, Stream& text, std::vector<Candidate>& candidates) {
+    const PartRoles roles = roles_of(part.part);
+    const Hidden inputs = tapped(part.part, calibration);
+    const at::Tensor gram = gram_of(inputs);
+    const at::Tensor base_weight = fitted(roles, part.levels[base], gram);
+    const Hidden seen = tapped(part.part, text);
+    // The candidates of earlier parts, by the base's part.
+    (*cut_)[roles.weight] = base_weight;
+    const PartForward forward{base_decoder_, layer_, part.part};
+    for (Candidate& one : candidates) {
+      for (size_t i = 0; i < one.stream.hidden.size(); ++i) {
+        const at::Tensor output = forward(*cut_, one.stream.inputs()[i].to(device_));
+        one.stream.hidden[i] = to_host(one.stream.hidden[i].to(device_) + output);
+      }
+      check_interrupted();
+    }
+    for (const size_t level : wanted) {
+      Candidate one{number, level, text};
+      advance(roles, one.stream, seen, part.levels[level].columns,
+              level == base ? base_weight : fitted(roles, part.levels[level], gram));
+      candidates.push_back(std::move(one));
+      check_interrupted();
+    }
+    advance(roles, text, seen, part.levels[base].columns, base_weight);
+    advance(roles, calibration, inputs, part.levels[base].columns, base_weight);
+  }
+
+  // A part without levels.
+  void pass_whole(Part part, Stream& stream) const {
+    const PartForward forward{dense_decoder_, layer_, part};
+    for (size_t i = 0; i < stream.hidden.size(); ++i) {
+      const at::Tensor output = forward(*whole_, stream.inputs()[i].to(device_));
+      stream.hidden[i] = to_host(stream.hidden[i].to(device_) + output);
+    }
+  }
+
+ private:
+  // What enters the whole part's last matrix.
+  Hidden tapped(Part part, const Stream& stream) const {
+    const PartForward forward{dense_decoder_, layer_, part};
+    Hidden inputs;
+    for (const at::Tensor& x : stream.inputs()) {
+      PartTap tap(roles_of(part).weight, false);
+      forward(*whole_, x.to(device_), &tap);
+      inputs.push_back(to_host(tap.input));
+      check_interrupted();
+    }
+    return inputs;
+  }
+
+  at::Tensor gram_of(const Hidden& inputs) const {
+    at::Tensor sum;
+    for (const at::Tensor& one : inputs) {
+      const at::Tensor x = one.to(device_).flatten(0, 1);
+      const at::Tensor more = product(x.t(), x).to(at::kDouble);
+      sum = sum.defined() ? sum.add_(more) : more;
+    }
+    return sum.to(at::kCPU);
+  }
+
+  // [out, columns]
+  at::Tensor fitted(const PartRoles& roles, const PartLevel& level, const at::Tensor& gram) const {
+    const at::Tensor& weight = (*whole_)[roles.weight];
+    if (level.columns.numel() == weight.size(1)) return weight;
+    const at::Tensor all = weight.to(at::kCPU, at::kDouble);
+    const at::Tensor columns = gram.index_select(1, level.columns);
+    const Solved solved = find_solver("least-squares")
+                              .solve({.weight = all.index_select(1, level.columns),
+                                      .bias = {},
+                                      .gram = columns.index_select(0, level.columns),
+                                      .cross = at::matmul(all, columns),
+                                      .options = options_});
+    return solved.weight.to(device_, at::kFloat);
+  }
+
+  void advance(const PartRoles& roles, Stream& stream, const Hidden& inputs,
+               const at::Tensor& columns, const at::Tensor& weight) const {
+    const bool whole = columns.numel() == inputs[0].size(-1);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      at::Tensor x = inputs[i].to(device_);
+      if (!whole) x = x.index_select(-1, columns.to(device_));
+      at::Tensor output = apply_linear(x, weight, (*whole_)[roles.bias]);
+      const at::Tensor& norm = (*whole_)[roles.post_norm];
+      if (norm.defined()) output = dense_decoder_.norm(output, norm);
+      stream.hidden[i] = to_host(stream.hidden[i].to(device_) + output);
+    }
+  }
+
+  const Model& dense_;
+  const Model& base_;
+  at::Device device_;
+  SolverOptions options_;
+  Decoder dense_decoder_{dense_.config()};
+  Decoder base_decoder_{base_.config()};
+  int layer_ = 0;
+  const BlockWeights* whole_ = nullptr;
+  BlockWeights* cut_ = nullptr;
+};
+
+}  // namespace
+
+SensitivityMeter::SensitivityMeter(const Model& dense, const std::vector<PartLevels>& parts,
+                                   const std::vector<TokenBatch>& calibration,
+                                   const std::vector<TokenBatch>& held_out, Options options)
+    : dense_(dense),
+      parts_(parts),
+      calibration_(calibration),
+      held_out_(held_out),
+      options_(options) {
+  PRUNUS_CHECK(dense.config().pre_norm, Unsupported, "model_type '",
+               dense.config().family->model_type,
+               "' has its norms behind the sum of part and stream: its parts cannot be measured "
+               "one by one; use --budget uniform");
+}
+
+Sensitivity SensitivityMeter::measure(const std::vector<size_t>& base,
+                                      const std::vector<std::vector<size_t>>& wanted) {
+  const at::NoGradGuard no_grad;
+  const Model cut = result_of(dense_, plan_of_levels(parts_, base), {});
+  const BlockStream stream(dense_, options_.device);
+  Stream calibration{stream.embed(calibration_), {}};
+  Stream text{stream.embed(held_out_), {}};
+  std::vector<Candidate> candidates;
+  LayerMeter meter(dense_, cut, options_.device, options_.ridge);
+  LayerCursor beside(cut, options_.device);
+  const bool parallel = dense_.config().parallel_residual;
+  Progress progress("search: layers", dense_.layer_count());
+  const auto act = [&](int layer, BlockWeights& weights) {
+    const int next = layer + 1 < dense_.layer_count() ? layer + 1 : -1;
+    BlockWeights& smaller = beside.open(layer, next);
+    meter.enter(layer, weights, smaller);
+    std::vector<Stream*> streams{&calibration, &text};
+    for (Candidate& one : candidates) streams.push_back(&one.stream);
+    for (Stream* one : streams) one->entered = parallel ? one->hidden : Hidden();
+    for (const Part part : kParts) {
+      const auto same = [&](const PartLevels& one) {
+        return one.layer == layer && one.part == part;
+      };
+      const auto at = std::find_if(parts_.begin(), parts_.end(), same);
+      if (at == parts_.end()) {
+        meter.pass_whole(part, calibration);
+        meter.pass_whole(part, text);
+        for (Candidate& one : candidates) meter.pass_whole(part, one.stream);
+        continue;
+      }
+      const auto p = static_cast<size_t>(at - parts_.begin());
+      meter.pass(*at, p, base[p], wanted[p], calibration, text, candidates);
+    }
+    beside.close();
+    progress.note(c10::str(candidates.size(), " levels under way"));
+    progress.step();
+  };
+  for_each_layer(dense_, options_.device, {0, dense_.layer_count()}, LayerOrder::FirstToLast, act);
+  if (!log_p_.defined()) {
+    for (size_t p = 0; p < parts_.size(); ++p) {
+      TORCH_INTERNAL_ASSERT(base[p] == parts_[p].whole());  // the first base is the dense model
+    }
+    log_p_ = log_probabilities(text.hidden);
+  }
+  Sensitivity result{.base = divergence(text.hidden), .kl = {}};
+  for (const PartLevels& part : parts_) {
+    result.kl.emplace_back(part.levels.size(), std::numeric_limits<double>::quiet_NaN());
+  }
+  for (const Candidate& one : candidates) {
+    result.kl[one.part][one.level] = divergence(one.stream.hidden);
+    PRUNUS_CHECK(std::isfinite(result.kl[one.part][one.level]), Numeric, "search: layer ",
+                 parts_[one.part].layer, " ", part_name(parts_[one.part].part), " at ",
+                 parts_[one.part].levels[one.level].parameters,
+                 " parameters: the divergence is not finite");
+  }
+  return result;
+}
+
+// The ids that come most often in the texts at hand, then the lowest: ascending.
+at::Tensor SensitivityMeter::likely_ids(int64_t vocabulary) const {
+  at::Tensor counts = at::zeros({vocabulary}, at::kLong);
+  for (const auto* texts : {&calibration_, &held_out_}) {
+    for (const TokenBatch& batch : *texts) {
+      counts.add_(at::bincount(batch.ids.flatten(), {}, vocabulary));
+    }
+  }
+  const int64_t count = std::min(options_.vocabulary, vocabulary);
+  const at::Tensor ids = std::get<1>(counts.sort(true, 0, true)).narrow(0, 0, count);
+  return std::get<0>(ids.sort());
+}
+
+// [tokens, vocabulary]
+at::Tensor SensitivityMeter::log_probabilities(const std::vector<at::Tensor>& hidden) {
+  const FinalNorm norm(dense_, options_.device);
+  if (!head_.defined()) {
+    const TensorInfo& head = dense_.tensor(Role::LmHead);
+    const at::Tensor rows = dense_.source().select_rows(head, likely_ids(head.shape[0]));
+    head_ = norm.head_rows(rows.to(options_.device).to(at::kFloat));
+  }
+  std::vector<at::Tensor> parts;
+  for (const at::Tensor& one : hidden) {
+    at::Tensor logits =
+        product(norm(one.to(options_.device)).flatten(0, 1).to(at::kFloat), head_.t());
+    norm.cap(logits);
+    parts.push_back(logits.log_softmax(-1));
+  }
+  return at::cat(parts);
+}
+
+double SensitivityMeter::divergence(const std::vector<at::Tensor>& hidden) {
+  const at::Tensor log_q = log_probabilities(hidden);
+  return (log_p_.exp() * (log_p_ - log_q)).sum(-1).mean(at::kDouble).item<double>();
+}
+
+Plan plan_of_levels(const std::vector<PartLevels>& parts, const std::vector<size_t>& levels) {
+  Plan plan;
+  for (size_t p = 0; p < parts.size(); ++p) {
+    const auto& entries = parts[p].levels[levels[p]].entries;
+    plan.entries.insert(plan.entries.end(), entries.begin(), entries.end());
+  }
+  return plan;
+}
+
+}  // namespace prunus

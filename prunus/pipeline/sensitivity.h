@@ -1,0 +1,80 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "prunus/calib/vocab_pass.h"
+#include "prunus/model/model.h"
+#include "prunus/pipeline/plan.h"
+#include "prunus/solve/solver.h"
+#include "prunus/solve/sub_block_part.h"
+
+namespace prunus {
+
+/// What a part of a layer may become.
+struct PartLevel {
+  std::vector<PlanEntry> entries;  ///< empty: it stays whole
+  at::Tensor columns;              ///< int64: inputs of o_proj or down_proj that stay
+  int64_t parameters = 0;          ///< of the part that are left
+};
+
+/// One attention or feed-forward part and its levels; the last one is the whole part.
+struct PartLevels {
+  int layer = 0;
+  Part part = Part::Attention;
+  std::vector<PartLevel> levels;
+
+  size_t whole() const { return levels.size() - 1; }
+};
+
+/// KL(dense ‖ pruned) in nats a token of models that differ from a base model in one part.
+struct Sensitivity {
+  double base = 0;                      ///< of the base model
+  std::vector<std::vector<double>> kl;  ///< [part][level]; NaN where it was not measured
+};
+
+/// Measures what single parts cost at their levels, all in one walk: at each part, the levels asked
+/// for begin a stream of held-out text of their own, which the layers behind take along, those of
+/// the base. A level's matrix is fitted to what the whole one gives on the calibration text
+/// (least squares, β = 0), behind the base's parts. The distributions are those over the
+/// `vocabulary` ids that come most often in the two texts, renormalised.
+/// Memory: a layer, the sums of one matrix, the calibration's stream and the inputs of one of its
+/// matrices, and a stream of held-out text for every level measured.
+class SensitivityMeter {
+ public:
+  struct Options {
+    at::Device device = at::Device(at::kCPU);
+    double ridge = 0.01;
+    int64_t vocabulary = 8192;
+  };
+  /// Keeps references to all it is given. Throws Unsupported: norms behind the sum of a part and
+  /// the stream (post-norm models).
+  SensitivityMeter(const Model& dense, const std::vector<PartLevels>& parts,
+                   const std::vector<TokenBatch>& calibration,
+                   const std::vector<TokenBatch>& held_out, Options options);
+
+  /// `base[p]`: the level of part p in the base model; `wanted[p]`: levels to measure.
+  /// Throws Numeric; Interrupted.
+  Sensitivity measure(const std::vector<size_t>& base,
+                      const std::vector<std::vector<size_t>>& wanted);
+
+ private:
+  at::Tensor likely_ids(int64_t vocabulary) const;
+  at::Tensor log_probabilities(const std::vector<at::Tensor>& hidden);
+  double divergence(const std::vector<at::Tensor>& hidden);
+
+  const Model& dense_;
+  const std::vector<PartLevels>& parts_;
+  const std::vector<TokenBatch>& calibration_;
+  const std::vector<TokenBatch>& held_out_;
+  Options options_;
+  at::Tensor head_;   // rows of the vocabulary
+  at::Tensor log_p_;  // of the dense model, [tokens, vocabulary]
+};
+
+/// The plan with each part at its level.
+Plan plan_of_levels(const std::vector<PartLevels>& parts, const std::vector<size_t>& levels);
+
+}  // namespace prunus
