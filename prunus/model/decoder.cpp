@@ -91,6 +91,11 @@ std::optional<kernel::Gate> gate_of(Activation activation) {
   return std::nullopt;
 }
 
+// What angles are in: FP32, or FP64 where hidden states are.
+at::TensorOptions options_of_angles(const at::Tensor& hidden) {
+  return hidden.options().dtype(at::promote_types(hidden.scalar_type(), at::kFloat));
+}
+
 // The head_dim of the model before any of it was cut.
 int64_t scale_dim(const ModelConfig& config) {
   return config.rope_head_dim != 0 ? config.rope_head_dim : config.head_dim;
@@ -218,11 +223,10 @@ struct Decoder::Projected {
   at::Tensor v;
 };
 
-// Queries, keys and values of places at positions `places`, int64 [seq] or [batch, 1, seq], of
-// sequences of `length` tokens.
+// Queries, keys and values, turned where `turn` is given.
 Decoder::Projected Decoder::project_qkv(int layer, const BlockWeights& weights,
                                         const at::Tensor& hidden, LinearHook* hook,
-                                        const at::Tensor& places, int64_t length) const {
+                                        const std::optional<Rotation>& turn) const {
   const LayerShape& shape = config_.layers[static_cast<size_t>(layer)];
   const Family& family = *config_.family;
   at::Tensor flat_q = project(hook, Role::QProj, hidden, weights, Role::QBias);
@@ -240,11 +244,10 @@ Decoder::Projected Decoder::project_qkv(int layer, const BlockWeights& weights,
     q = norm(q, weights[Role::QNorm]);
     k = norm(k, weights[Role::KNorm]);
   }
-  if (family.positions == Positions::Rope) {
-    const at::ScalarType type = at::promote_types(hidden.scalar_type(), at::kFloat);
-    const Rotation turn = rotation_of(config_, layer, places, length, hidden.options().dtype(type));
-    q = rotate(q.to(type), turn.cos, turn.sin, family.interleaved_rope);
-    k = rotate(k.to(type), turn.cos, turn.sin, family.interleaved_rope);
+  if (turn) {
+    const at::ScalarType type = turn->cos.scalar_type();
+    q = rotate(q.to(type), turn->cos, turn->sin, family.interleaved_rope);
+    k = rotate(k.to(type), turn->cos, turn->sin, family.interleaved_rope);
   }
   // Angles and norms are FP32; where products are in half precision, so is what attention
   // multiplies.
@@ -338,10 +341,12 @@ void Decoder::attend(const LayerShape& shape, const Projected& states,
 
 at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                               LinearHook* hook, LayerCache* cache, int64_t position) const {
-  const int64_t end = position + hidden.size(1);
-  const at::Tensor places =
-      at::arange(position, end, at::TensorOptions().dtype(at::kLong).device(hidden.device()));
-  Projected states = project_qkv(layer, weights, hidden, hook, places, end);
+  std::optional<Rotation> turn;
+  if (rotates()) {
+    turn = rotations_->of_run(config_, layer, position, position + hidden.size(1),
+                              options_of_angles(hidden));
+  }
+  Projected states = project_qkv(layer, weights, hidden, hook, turn);
   if (cache != nullptr) {
     states.k = append(cache->keys, cache->key_room, states.k);
     states.v = append(cache->values, cache->value_room, states.v);
@@ -353,8 +358,12 @@ at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::
 at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                               const TokenTree& tree) const {
   const LayerShape& shape = config_.layers[static_cast<size_t>(layer)];
-  const Projected states =
-      project_qkv(layer, weights, hidden, nullptr, tree.positions.unsqueeze(1), hidden.size(1));
+  std::optional<Rotation> turn;
+  if (rotates()) {
+    turn = rotations_->of_places(config_, layer, tree.positions, hidden.size(1),
+                                 options_of_angles(hidden));
+  }
+  const Projected states = project_qkv(layer, weights, hidden, nullptr, turn);
   at::Tensor joined =
       at::zeros({hidden.size(0), hidden.size(1), shape.num_attention_heads * config_.head_dim},
                 states.v.options());

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "prunus/kernel/norm.h"
 #include "prunus/model/linear_hook.h"
 #include "prunus/model/model.h"
+#include "prunus/model/positions.h"
 
 namespace prunus {
 
@@ -89,7 +91,8 @@ class Decoder {
  private:
   struct Projected;
   Projected project_qkv(int layer, const BlockWeights& weights, const at::Tensor& hidden,
-                        LinearHook* hook, const at::Tensor& places, int64_t length) const;
+                        LinearHook* hook, const std::optional<Rotation>& turn) const;
+  bool rotates() const { return config_.family->positions == Positions::Rope; }
   at::Tensor attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                        LinearHook* hook, LayerCache* cache, int64_t position) const;
   at::Tensor attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
@@ -119,6 +122,7 @@ class Decoder {
 
   const ModelConfig& config_;
   Kernels kernels_;
+  std::shared_ptr<RotationCache> rotations_ = std::make_shared<RotationCache>();
 };
 
 /// Output of the embedding: rows of the table as FP32 at least [batch, seq, hidden_size] on

@@ -213,4 +213,62 @@ Rotation rotation_of(const ModelConfig& config, int layer, const at::Tensor& pla
   return {angles.cos() * amplitude, angles.sin() * amplitude};
 }
 
+namespace {
+
+// Whether two layers of a model turn equal places alike.
+bool turn_alike(const ModelConfig& config, int one, int other) {
+  const auto pairs = [&](int layer) {
+    const auto place = static_cast<size_t>(layer);
+    return place < config.layers.size() ? config.layers[place].rope_pairs : std::vector<int64_t>();
+  };
+  return one == other ||
+         (config.rope_of(one) == config.rope_of(other) && pairs(one) == pairs(other));
+}
+
+}  // namespace
+
+template <typename Compute>
+Rotation RotationCache::find_or(Kept wanted, Compute compute) {
+  constexpr size_t kMostKept = 4;
+  const auto same = [&](const Kept& one) {
+    return one.config == wanted.config && one.first == wanted.first &&
+           one.length == wanted.length && one.type == wanted.type && one.device == wanted.device &&
+           one.places.is_same(wanted.places) && turn_alike(*one.config, one.layer, wanted.layer);
+  };
+  {
+    const std::lock_guard lock(lock_);
+    const auto found = std::find_if(kept_.rbegin(), kept_.rend(), same);
+    if (found != kept_.rend()) return found->rotation;
+  }
+  wanted.rotation = compute();
+  const std::lock_guard lock(lock_);
+  kept_.push_back(wanted);
+  if (kept_.size() > kMostKept) kept_.pop_front();
+  return wanted.rotation;
+}
+
+Rotation RotationCache::of_run(const ModelConfig& config, int layer, int64_t first, int64_t end,
+                               const at::TensorOptions& options) {
+  const at::Device device = options.device();
+  return find_or(
+      {&config, layer, {}, first, end, at::typeMetaToScalarType(options.dtype()), device, {}}, [&] {
+        const at::Tensor places =
+            at::arange(first, end, at::TensorOptions().dtype(at::kLong).device(device));
+        return rotation_of(config, layer, places, end, options);
+      });
+}
+
+Rotation RotationCache::of_places(const ModelConfig& config, int layer, const at::Tensor& places,
+                                  int64_t length, const at::TensorOptions& options) {
+  return find_or({&config,
+                  layer,
+                  places,
+                  0,
+                  length,
+                  at::typeMetaToScalarType(options.dtype()),
+                  options.device(),
+                  {}},
+                 [&] { return rotation_of(config, layer, places.unsqueeze(1), length, options); });
+}
+
 }  // namespace prunus

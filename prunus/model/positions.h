@@ -1,5 +1,7 @@
 #pragma once
 #include <cstdint>
+#include <deque>
+#include <mutex>
 
 #include <ATen/core/Tensor.h>
 
@@ -36,6 +38,36 @@ struct Rotation {
 /// on the device of `options`.
 Rotation rotation_of(const ModelConfig& config, int layer, const at::Tensor& places, int64_t length,
                      const at::TensorOptions& options);
+
+/// The angles of a pass, computed once for all layers that turn alike: thirty times the cosines of
+/// one position took as long as all attention of a step of decoding. For any number of threads.
+class RotationCache {
+ public:
+  /// rotation_of() the places first … end − 1 of a sequence of `end` tokens.
+  Rotation of_run(const ModelConfig& config, int layer, int64_t first, int64_t end,
+                  const at::TensorOptions& options);
+  /// rotation_of() `places` int64 [batch, seq], which must not change while this cache lives.
+  Rotation of_places(const ModelConfig& config, int layer, const at::Tensor& places, int64_t length,
+                     const at::TensorOptions& options);
+
+ private:
+  struct Kept {
+    const ModelConfig* config;
+    int layer;          // the first that turned so
+    at::Tensor places;  // undefined: a run
+    int64_t first;
+    int64_t length;
+    at::ScalarType type;
+    at::Device device;
+    Rotation rotation;
+  };
+  template <typename Compute>
+  Rotation find_or(Kept wanted, Compute compute);
+
+  std::mutex lock_;
+  std::deque<Kept> kept_;  // the newest last, few: a window's angles and the other layers'
+};
+
 /// Rotates the first channels of x [batch, heads, seq, head_dim], two for each pair of `cos`: (i, i
 /// + pairs), or `neighbours` (2i, 2i + 1).
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,

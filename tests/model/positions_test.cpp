@@ -237,5 +237,49 @@ TEST(AlibiBias, FallsWithTheDistanceByTheSlopesOfTheHeadsThatAreLeft) {
   EXPECT_EQ(whole[1][3][1][0].item<float>(), -6 / 256.0f);
 }
 
+bool same_memory(const Rotation& a, const Rotation& b) {
+  return a.cos.is_same(b.cos) && a.sin.is_same(b.sin);
+}
+
+// Gemma 3's two kinds of layers turn by two bases; layers 0 and 2 are windowed, 1 and 3 not.
+ModelConfig two_kinds() {
+  ModelConfig config = tiny_model({.family = "gemma3_text", .layers = 4}).config();
+  config.local_rope = config.rope;
+  config.local_rope.theta = config.rope.theta / 7;
+  for (size_t layer = 0; layer < 4; ++layer) {
+    config.layers[layer].sliding_window = std::nullopt;
+    if (layer % 2 == 0) config.layers[layer].sliding_window = 4;
+  }
+  return config;
+}
+
+TEST(RotationCache, ComputesAnglesOnceForEachKindOfLayer) {
+  const ModelConfig config = two_kinds();
+  RotationCache cache;
+  const auto of = [&](int layer) { return cache.of_run(config, layer, 3, 8, at::kFloat); };
+  EXPECT_TRUE(same_memory(of(0), of(2)));
+  EXPECT_TRUE(same_memory(of(1), of(3)));
+  EXPECT_FALSE(same_memory(of(0), of(1)));
+  for (int layer = 0; layer < 4; ++layer) {
+    const Rotation alone = rotation_of(config, layer, at::arange(3, 8, at::kLong), 8, at::kFloat);
+    EXPECT_TRUE(at::equal(of(layer).cos, alone.cos)) << layer;
+    EXPECT_TRUE(at::equal(of(layer).sin, alone.sin)) << layer;
+  }
+}
+
+TEST(RotationCache, TellsPassesTypesAndCutLayersApart) {
+  ModelConfig config = two_kinds();
+  RotationCache cache;
+  const Rotation first = cache.of_run(config, 1, 0, 8, at::kFloat);
+  EXPECT_FALSE(same_memory(cache.of_run(config, 1, 1, 8, at::kFloat), first));
+  EXPECT_EQ(cache.of_run(config, 1, 0, 8, at::kDouble).cos.scalar_type(), at::kDouble);
+  const at::Tensor places = at::arange(8, at::kLong).view({1, 8});
+  EXPECT_EQ(cache.of_places(config, 1, places, 8, at::kFloat).cos.sizes(),
+            (Shape{1, 1, 8, config.head_dim / 2}));
+  config.layers[3].rope_pairs = {1, 0};
+  EXPECT_FALSE(same_memory(cache.of_run(config, 3, 0, 8, at::kFloat),
+                           cache.of_run(config, 1, 0, 8, at::kFloat)));
+}
+
 }  // namespace
 }  // namespace prunus::test::positions_test
