@@ -10,7 +10,6 @@
 namespace prunus {
 namespace {
 
-constexpr GgufForm kSame = GgufForm::Same;
 constexpr GgufForm kPairs = GgufForm::RotaryPairs;
 constexpr GgufForm kPlus = GgufForm::OnePlus;
 constexpr GgufForm kStacked = GgufForm::Stacked;

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include <c10/util/Exception.h>
+
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/error.h"
