@@ -88,7 +88,7 @@ class Calibration {
 
   // Windows behind those of the calibration: no id of the text is drawn twice.
   void draw_held_out(const TextFile& text) {
-    constexpr int64_t kTokens = 2048;
+    constexpr int64_t kTokens = 1024;
     const int64_t more = (kTokens + job_.calib_tokens - 1) / job_.calib_tokens;
     Windows all = sample_windows(
         *tokenizer_, text,

@@ -29,7 +29,7 @@ struct SolveRequest {
   at::Tensor gram;    ///< FP64 [in (+1), in (+1)]: Σ ω·x·xᵀ
   at::Tensor cross;   ///< FP64 [out, in (+1)]: Σ ω·t·xᵀ
   double square = 0;  ///< Σ ω·‖t‖²
-  SolverOptions options;
+  SolverOptions options = {};
 };
 
 struct Solved {

@@ -1,0 +1,116 @@
+// The one walk that measures all levels, against models made one by one.
+#include "prunus/pipeline/sensitivity.h"
+
+#include <cmath>
+
+#include <ATen/ATen.h>
+
+#include <gtest/gtest.h>
+
+#include "prunus/model/overlay.h"
+#include "prunus/pipeline/search.h"
+#include "prunus/solve/refit.h"
+
+#include "support/tiny_model.h"
+
+namespace prunus::test::sensitivity_test {
+namespace {
+
+PruneRecipe recipe_of(const Model& model) {
+  return resolve({.method = "prunus", .ratio = 0.5}, model.layer_count());
+}
+
+double divergence(const Model& dense, const Model& other, const at::Tensor& ids) {
+  const at::Tensor p = logits_of(dense, ids).to(at::kDouble).log_softmax(-1);
+  const at::Tensor q = logits_of(other, ids).to(at::kDouble).log_softmax(-1);
+  return (p.exp() * (p - q)).sum(-1).mean().item<double>();
+}
+
+// The model with the levels, every part that is smaller fitted behind those before it.
+Model built(const Model& dense, const std::vector<PartLevels>& parts,
+            const std::vector<size_t>& levels, const std::vector<TokenBatch>& rows) {
+  const Model cut = result_of(dense, plan_of_levels(parts, levels), {});
+  std::vector<int64_t> layers(static_cast<size_t>(dense.layer_count()));
+  for (size_t i = 0; i < layers.size(); ++i) layers[i] = static_cast<int64_t>(i);
+  std::map<std::string, at::Tensor> tensors;
+  refit_outputs(cut, dense, layers, rows, at::kCPU, find_solver("least-squares"),
+                {.ridge = 0.01, .residual_correction = 0, .token_weights = false},
+                [&](int, const std::vector<OverlayTensor>& list) {
+                  for (const OverlayTensor& one : list) tensors[one.tensor->name] = one.value;
+                });
+  return Model(cut.config(), std::make_shared<OverlaySource>(cut.shared_source(), tensors));
+}
+
+TEST(Sensitivity, IsThatOfModelsBuiltOneByOne) {
+  for (const char* family : {"llama", "gemma2", "qwen2"}) {
+    const Model dense = tiny_model({.family = family, .head_dim = 8, .kv_heads = 2, .ffn = 24});
+    const std::vector<TokenBatch> rows{{random_ids(dense, 8, 12, 5)},
+                                       {random_ids(dense, 3, 12, 6)}};
+    const at::Tensor held_out = random_ids(dense, 4, 12, 9);
+    const std::vector<TokenBatch> judges{{held_out}};
+    const std::vector<PartLevels> parts = levels_of(dense, recipe_of(dense), rows, nullptr);
+    ASSERT_EQ(parts.size(), 4U);
+    SensitivityMeter meter(dense, parts, rows, judges, {});
+    std::vector<size_t> base;
+    std::vector<std::vector<size_t>> wanted;
+    for (const PartLevels& part : parts) {
+      base.push_back(part.whole());
+      wanted.push_back({0, part.whole() / 2});
+    }
+    for (int round = 0; round < 2; ++round) {
+      const Sensitivity measured = meter.measure(base, wanted);
+      EXPECT_NEAR(measured.base, divergence(dense, built(dense, parts, base, rows), held_out),
+                  2e-4);
+      for (size_t p = 0; p < parts.size(); ++p) {
+        for (const size_t level : wanted[p]) {
+          if (level == base[p]) continue;
+          std::vector<size_t> levels = base;
+          levels[p] = level;
+          if (round == 1 && p + 1 < parts.size()) continue;  // later parts are the base's own
+          const double kl = divergence(dense, built(dense, parts, levels, rows), held_out);
+          EXPECT_NEAR(measured.kl[p][level], kl, 2e-4 + 2e-3 * kl) << family << p << " " << level;
+        }
+        EXPECT_TRUE(std::isnan(measured.kl[p][parts[p].whole() - 1]) ||
+                    wanted[p].back() == parts[p].whole() - 1);
+      }
+      for (size_t p = 0; p < parts.size(); ++p) base[p] = parts[p].whole() / 2;
+    }
+  }
+}
+
+TEST(Levels, AreNestedAndCountParameters) {
+  const Model dense = tiny_model({.kv_heads = 2, .ffn = 24});
+  const std::vector<TokenBatch> rows{{random_ids(dense, 8, 12, 5)}};
+  const std::vector<PartLevels> parts = levels_of(dense, recipe_of(dense), rows, nullptr);
+  for (const PartLevels& part : parts) {
+    EXPECT_TRUE(part.levels.back().entries.empty());
+    for (const PartLevel& level : part.levels) {
+      Plan plan;
+      plan.entries = level.entries;
+      const Model cut = result_of(dense, plan, {});
+      EXPECT_EQ(dense.parameters() - cut.parameters(),
+                part.levels.back().parameters - level.parameters);
+    }
+  }
+}
+
+TEST(SearchPlan, MeetsTheTarget) {
+  const Model dense = tiny_model({.kv_heads = 2, .ffn = 48, .layers = 3});
+  const std::vector<TokenBatch> rows{{random_ids(dense, 8, 12, 5)}};
+  const PlanContext context{
+      .calibration = [&](int64_t) { return rows; },
+      .held_out = [&] { return std::vector<TokenBatch>{{random_ids(dense, 4, 12, 9)}}; }};
+  const PruneRecipe recipe = recipe_of(dense);
+  const PlanResult result = search_plan(dense, context, recipe);
+  int64_t whole = 0;
+  for (const PartLevels& part : levels_of(dense, recipe, rows, nullptr)) {
+    whole += part.levels.back().parameters;
+  }
+  const Model cut = result_of(dense, result.plan, {});
+  const int64_t gone = dense.parameters() - cut.parameters();
+  EXPECT_GE(gone, whole / 2);
+  EXPECT_LT(gone, whole * 6 / 10);
+}
+
+}  // namespace
+}  // namespace prunus::test::sensitivity_test
