@@ -199,14 +199,15 @@ class Scorer {
       const at::Tensor columns = columns_of(set, member, stats.weight.size(1));
       return criterion_.unit({stats, columns}).unsqueeze(1);
     }
-    std::vector<at::Tensor> scores;  // a unit is a channel of every expert, or an expert's own
+    // A unit is an expert, or a channel of every expert.
+    const bool whole = set.label == AxisLabel::Expert;
+    std::vector<at::Tensor> scores;
     for (const ExpertPart& expert : experts) {
       const WeightStats one = stats.of_expert(expert);
-      const int64_t units = set.units;
-      scores.push_back(
-          criterion_.unit({one, at::arange(one.weight.size(1), at::kLong).view({units, -1})}));
+      const at::Tensor columns = at::arange(one.weight.size(1), at::kLong);
+      scores.push_back(criterion_.unit({one, columns.view({whole ? 1 : set.units, -1})}));
     }
-    return at::stack(scores).sum(0).unsqueeze(1);
+    return (whole ? at::cat(scores) : at::stack(scores).sum(0)).unsqueeze(1);
   }
 
   bool needs_anything() const { return criterion_.needs.weights || criterion_.needs.calibration(); }
@@ -233,6 +234,7 @@ class Scorer {
   }
 
   bool named(const GroupMember& member) const {
+    if (criterion_.unit != nullptr && member.dim != 1) return false;  // it scores columns
     switch (options_.members) {
       case Members::All:
         return true;

@@ -50,7 +50,7 @@ class LayerMeter {
             Stream& calibration, Stream& text, std::vector<Candidate>& candidates) {
     const PartRoles roles = roles_of(part.part);
     const Hidden inputs = tapped(part.part, calibration);
-    const at::Tensor gram = gram_of(inputs);
+    const at::Tensor gram = gram_of(roles, inputs);
     const at::Tensor base_weight = fitted(roles, part.levels[base], gram);
     const Hidden seen = tapped(part.part, text);
     // The candidates of earlier parts, by the base's part.
@@ -97,10 +97,15 @@ class LayerMeter {
     return inputs;
   }
 
-  at::Tensor gram_of(const Hidden& inputs) const {
+  // Where a norm follows, tokens count by what it leaves of them, as in solve/refit.
+  at::Tensor gram_of(const PartRoles& roles, const Hidden& inputs) const {
     at::Tensor sum;
     for (const at::Tensor& one : inputs) {
-      const at::Tensor x = one.to(device_).flatten(0, 1);
+      at::Tensor x = one.to(device_).flatten(0, 1);
+      if ((*whole_)[roles.post_norm].defined()) {
+        const at::Tensor raw = apply_linear(x, (*whole_)[roles.weight], (*whole_)[roles.bias]);
+        x = x * raw.square().mean(-1, true).clamp_min(1e-30).rsqrt();
+      }
       const at::Tensor more = product(x.t(), x).to(at::kDouble);
       sum = sum.defined() ? sum.add_(more) : more;
     }
