@@ -364,11 +364,13 @@ constexpr Row kPruneRows[] = {
                       "0 to 1",
               .range = kFraction},
      .member = PRUNUS_MEMBER(PruneJob, options.solver_options.residual_correction)},
-    {.info = {.key = "token-weights",
+    {.info = {.key = "no-token-weights",
               .group = kSolver,
-              .help = "for the solver tokens count by 1 / mean square of the stream, so that "
-                      "massive activations do not decide everything"},
-     .member = PRUNUS_MEMBER(PruneJob, options.solver_options.token_weights)},
+              .help = "for the solver every token counts alike; else by 1 / mean square of the "
+                      "stream, so that massive activations do not decide everything"},
+     .member = FlagMember<PruneJob>{
+         +[](PruneJob& job, bool on) { job.options.solver_options.token_weights = !on; },
+         +[](const PruneJob& job) { return !job.options.solver_options.token_weights; }}},
     {.info = {.key = "compat",
               .group = kImportance,
               .help = "llm-pruner: make that program's choices, quirks included, so that the same "
