@@ -87,6 +87,11 @@ void StatisticsCollector::add(const LayerStatistics::Key& key, const at::Tensor&
 
 void StatisticsCollector::on_block(int layer, const at::Tensor& before, const at::Tensor& after,
                                    bool last_batch) {
+  if (layer_.inputs_.empty()) {  // a layer without products has a block all the same
+    for (const Statistic* statistic : wanted_(layer, Role::DownProj)) {
+      if (statistic->of == StatisticOf::Block) of_block_.push_back(statistic);
+    }
+  }
   for (const Statistic* statistic : of_block_) add({statistic, -1}, before, after.flatten(0, -2));
   of_block_.clear();
   end_batch(layer, last_batch);

@@ -46,7 +46,8 @@ class LayerStatistics {
 class StatisticsCollector : public Collector {
  public:
   /// Which statistics are wanted of the input of this product; of what an expert puts out, where
-  /// this is its down projection; of the block, if any product of the layer asks for one of those.
+  /// this is its down projection; of the block, if any product of the layer asks for one of those
+  /// (of a layer without products, its down projection).
   using Wanted = std::function<std::vector<const Statistic*>(int layer, Role role)>;
   /// Called when the last batch has passed through a layer, or a stage of it.
   using Sink = std::function<void(int layer, const LayerStatistics&)>;

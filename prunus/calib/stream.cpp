@@ -230,7 +230,8 @@ void BlockStream::walk_by_stage(int layer, BlockWeights& weights, std::vector<at
                                 LayerVisitor& visitor) const {
   const Decoder decoder(model_.config());
   Collector* collector = visitor.collector(layer);
-  const bool mixture = model_.config().layers[static_cast<size_t>(layer)].experts > 0;
+  const LayerShape& shape = model_.config().layers[static_cast<size_t>(layer)];
+  const bool mixture = shape.experts > 0;
   std::vector<at::Tensor> attention(hidden.size());
   const auto part = [&](size_t i, Stage stage, LinearHook* hook) {
     const at::Tensor input = hidden[i].to(device_);
@@ -252,13 +253,17 @@ void BlockStream::walk_by_stage(int layer, BlockWeights& weights, std::vector<at
     }
     visitor.visit(layer, stage, weights);
   };
-  show(Stage::QueryKeyValue);
-  show(Stage::Output);
+  if (shape.has(SubLayer::Attention)) {
+    show(Stage::QueryKeyValue);
+    show(Stage::Output);
+  }
   for (size_t i = 0; i < hidden.size(); ++i) {
     attention[i] = to_host(part(i, Stage::Output, nullptr));
   }
-  show(Stage::GateUp);
-  show(Stage::Down);
+  if (shape.has(SubLayer::FeedForward)) {
+    show(Stage::GateUp);
+    show(Stage::Down);
+  }
   for (size_t i = 0; i < hidden.size(); ++i) hidden[i] = to_host(part(i, Stage::Down, nullptr));
 }
 

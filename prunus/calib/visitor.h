@@ -37,8 +37,9 @@ class LayerVisitor {
   /// Sees the layer's products (Collector::on_forward, on_block; on_stage with Edits::ByStage).
   /// Null: nothing is collected, and a visitor that edits is shown the layer in one pass.
   virtual Collector* collector(int /*layer*/) { return nullptr; }
-  /// All batches have passed. To change a weight, put another tensor in its place (the one that is
-  /// there may be the file's own memory); the walk keeps it until the next layer.
+  /// All batches have passed. Stages of a part that the layer lacks are not shown. To change a
+  /// weight, put another tensor in its place (the one that is there may be the file's own memory);
+  /// the walk keeps it until the next layer.
   virtual void visit(int /*layer*/, Stage /*stage*/, BlockWeights& /*weights*/) {}
   /// The layer is done; what leaves it, batch by batch, in host memory.
   virtual void after(int /*layer*/, const std::vector<at::Tensor>& /*hidden*/) {}

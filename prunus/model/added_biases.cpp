@@ -66,8 +66,8 @@ bool is_of_experts(const TensorInfo& tensor) { return tensor.stored.experts > 0;
 void check_projection(const Model& model, Role projection) {
   checked_bias(projection);
   bool found = false;
-  for (int layer = 0; layer < model.layer_count() && !found; ++layer) {
-    found = !is_of_experts(model.tensor(projection, layer));
+  for (const TensorInfo& tensor : model.tensors()) {
+    found = found || (tensor.spec->role == projection && !is_of_experts(tensor));
   }
   PRUNUS_CHECK(found, Unsupported, "a bias of ", role_name(projection), " in a ",
                model.config().family->model_type,

@@ -101,16 +101,16 @@ Activation activation_of(ConfigFields& fields, const Family& family) {
               "' is not supported; known: silu, gelu, gelu_new, gelu_pytorch_tanh, relu");
 }
 
-int64_t head_dim_of(ConfigFields& fields, const Family& family, const LayerShape& layer,
+int64_t head_dim_of(ConfigFields& fields, const Family& family, int64_t heads,
                     int64_t hidden_size) {
   const std::string key =
       family.keys.head_dim.empty() ? "head_dim" : std::string(family.keys.head_dim);
   int64_t fallback = family.default_head_dim;
   if (fallback == 0 || fields.json().contains(key)) {
-    fallback = hidden_size / layer.num_attention_heads;
-    PRUNUS_CHECK(fields.has(key) || hidden_size % layer.num_attention_heads == 0, Corrupt,
-                 fields.where(), ": hidden_size ", hidden_size, " is not a multiple of ",
-                 layer.num_attention_heads, " heads and ", key, " is not given");
+    fallback = hidden_size / heads;
+    PRUNUS_CHECK(fields.has(key) || hidden_size % heads == 0, Corrupt, fields.where(),
+                 ": hidden_size ", hidden_size, " is not a multiple of ", heads, " heads and ", key,
+                 " is not given");
   }
   const int64_t head_dim = fields.integer(key, 1, kMaxSize, std::max<int64_t>(1, fallback));
   PRUNUS_CHECK(head_dim % 2 == 0 || family.positions != Positions::Rope, Corrupt, fields.where(),
@@ -144,7 +144,7 @@ std::vector<std::vector<int64_t>> ascending_lists(ConfigFields& fields, const ch
 
 // Slopes follow the heads that are left.
 void read_alibi_heads(ConfigFields& fields, ModelConfig& config) {
-  config.alibi_heads = config.layers[0].num_attention_heads;
+  config.alibi_heads = config.most_heads();
   if (!fields.has("layer_alibi_heads")) return;
   config.alibi_heads = fields.integer("alibi_heads", 1, kMaxSize);
   auto lists =
@@ -173,6 +173,7 @@ void read_rope_pairs(ConfigFields& fields, ModelConfig& config) {
       ascending_lists(fields, "layer_rope_pairs", config.layers.size(), config.rope_head_dim / 2);
   for (size_t i = 0; i < config.layers.size(); ++i) {
     config.layers[i].rope_pairs = std::move(lists[i]);
+    if (!config.layers[i].has(SubLayer::Attention)) continue;
     PRUNUS_CHECK(static_cast<int64_t>(config.layers[i].rope_pairs.size()) == config.head_dim / 2,
                  Corrupt, fields.where(), ": layer_rope_pairs[", i, "] has ",
                  config.layers[i].rope_pairs.size(), " pairs, head_dim ", config.head_dim,
@@ -268,7 +269,32 @@ std::string config_key(const Json& json, std::string_view alternatives) {
   return names.front();
 }
 
+void LayerShape::drop(SubLayer part) {
+  if (part == SubLayer::Attention) {
+    num_attention_heads = 0;
+    num_key_value_heads = 0;
+    rope_pairs.clear();
+    alibi_heads.clear();
+  } else {
+    intermediate_size = 0;
+    experts = 0;
+    shared_intermediate_size = 0;
+  }
+}
+
+bool ModelConfig::all_have(SubLayer part) const {
+  return std::all_of(layers.begin(), layers.end(),
+                     [&](const LayerShape& layer) { return layer.has(part); });
+}
+
+int64_t ModelConfig::most_heads() const {
+  int64_t most = 0;
+  for (const LayerShape& layer : layers) most = std::max(most, layer.num_attention_heads);
+  return most;
+}
+
 bool ModelConfig::uniform() const {
+  if (!all_have(SubLayer::Attention) || !all_have(SubLayer::FeedForward)) return false;
   return std::all_of(layers.begin(), layers.end(), [&](const LayerShape& layer) {
     // Layers with experts and those without have sizes of their own.
     const auto alike = std::find_if(layers.begin(), layers.end(), [&](const LayerShape& other) {
@@ -284,6 +310,8 @@ bool ModelConfig::uniform() const {
 bool ModelConfig::has(const TensorSpec& spec, int layer) const {
   if (projection_of(spec.role) && !biases.contains(spec.role)) return false;
   const auto shape = [&]() -> const LayerShape& { return layers.at(static_cast<size_t>(layer)); };
+  const std::optional<SubLayer> part = layer < 0 ? std::nullopt : sub_layer_of(spec.role);
+  if (part && !shape().has(*part)) return false;
   switch (spec.when) {
     case When::Always:
       return true;
@@ -342,7 +370,7 @@ ModelConfig parse_config(const Json& whole, const std::string& where) {
   config.parallel_residual = switch_of(fields, family.parallel_residual);
   config.activation = activation_of(fields, family);
   config.layers = layers_of(fields, family, config);
-  config.head_dim = head_dim_of(fields, family, config.layers[0], config.hidden_size);
+  config.head_dim = head_dim_of(fields, family, config.most_heads(), config.hidden_size);
   if (family.positions == Positions::Rope) {
     const double share = read_ropes(fields, family, config);
     read_rope_pairs(fields, config);

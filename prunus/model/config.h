@@ -12,6 +12,8 @@
 namespace prunus {
 
 /// Sizes that may differ from layer to layer: a pruned model is an ordinary model whose layers do.
+/// No heads: the layer has no attention; no intermediate channels: no feed-forward part. What is
+/// not there has no norm either, and leaves the residual stream as it is.
 struct LayerShape {
   int64_t num_attention_heads = 0;
   int64_t num_key_value_heads = 0;
@@ -25,6 +27,11 @@ struct LayerShape {
   int64_t experts =
       0;  ///< of the feed-forward part, each intermediate_size wide; 0: it is one alone
   int64_t shared_intermediate_size = 0;
+  bool has(SubLayer part) const {
+    return (part == SubLayer::Attention ? num_attention_heads : intermediate_size) > 0;
+  }
+  /// Takes the sub-layer out.
+  void drop(SubLayer part);
   bool operator==(const LayerShape&) const = default;
 };
 
@@ -88,8 +95,13 @@ struct ModelConfig {
   /// Fields of config.json that were passed over, since the stock class does not read them either.
   std::vector<std::string> passed_over = {};
 
-  /// True where all layers have the same head counts and width: any stock loader can read it.
+  /// True where all layers have the same head counts and width, and both sub-layers: any stock
+  /// loader can read it.
   bool uniform() const;
+  /// Whether every layer has this sub-layer.
+  bool all_have(SubLayer part) const;
+  /// Query heads of the layer that has most.
+  int64_t most_heads() const;
   /// Whether a tensor of the family's table is in this layer (−1: outside the layers).
   bool has(const TensorSpec& spec, int layer) const;
   /// The rotary embedding of a layer.
@@ -106,7 +118,8 @@ std::vector<std::string> alternatives_of(std::string_view alternatives);
 /// Of a multimodal model: its language model (model/text_part.h).
 /// Fields that the family's stock class does not read are passed over with a warning, once a run.
 /// Per-layer sizes: lists under layer_num_attention_heads, layer_num_key_value_heads,
-/// layer_intermediate_size (docs/formats/config.md).
+/// layer_intermediate_size (docs/formats/config.md), 0 where a layer has no attention or no
+/// feed-forward part.
 /// Throws Corrupt: a field is missing, has the wrong type or an impossible value.
 /// Throws Unsupported: a field that the stock class reads, with a value that is not implemented.
 ModelConfig parse_config(const Json& json, const std::string& where);
@@ -115,6 +128,11 @@ ModelConfig parse_config(const Json& json, const std::string& where);
 /// empty: nothing known speaks against it. Where the family's own keys cannot say what the model
 /// is, the `model_type` begins with kOwnTypePrefix; other models are refused by their shapes.
 std::vector<std::string> stock_obstacles(const ModelConfig& config);
+
+/// Reasons among those that a form which knows such layers passes over.
+inline constexpr std::string_view kUnevenLayers = "layers of different sizes";
+inline constexpr std::string_view kNoAttention = "layers without attention";
+inline constexpr std::string_view kNoFeedForward = "layers without a feed-forward part";
 
 /// The biases of `config` and those of `added` (roles of biases), with what must come along: where
 /// the family's keys can say it, all that they switch on together (Llama's attention_bias: q, k, v

@@ -88,6 +88,31 @@ void read_experts(ConfigFields& fields, const Family& family, ModelConfig& confi
   }
 }
 
+void check_layer(const LayerShape& layer, const std::string& where) {
+  const int64_t heads = layer.num_attention_heads;
+  const int64_t kv_heads = layer.num_key_value_heads;
+  PRUNUS_CHECK((heads > 0) == (kv_heads > 0), Corrupt, where, " has ", heads, " query heads and ",
+               kv_heads,
+               " key/value heads; expected at least one of each, or 0 of both: a layer "
+               "without attention");
+  PRUNUS_CHECK(kv_heads == 0 || heads % kv_heads == 0, Corrupt, where, " has ", heads,
+               " query heads, not a multiple of its ", kv_heads, " key/value heads");
+  PRUNUS_CHECK(
+      layer.intermediate_size > 0 || (layer.experts == 0 && layer.shared_intermediate_size == 0),
+      Corrupt, where, " has 0 intermediate channels, but ", layer.experts,
+      " experts and a shared one of ", layer.shared_intermediate_size,
+      " channels; expected 0 of all: a layer without a feed-forward part");
+}
+
+void check_sub_layers(const std::vector<LayerShape>& layers, const std::string& where) {
+  for (const auto& [part, name] : {std::pair{SubLayer::Attention, "attention"},
+                                   std::pair{SubLayer::FeedForward, "a feed-forward part"}}) {
+    const bool found = std::any_of(layers.begin(), layers.end(),
+                                   [&](const LayerShape& layer) { return layer.has(part); });
+    PRUNUS_CHECK(found, Corrupt, where, ": no layer has ", name, "; expected one at least");
+  }
+}
+
 }  // namespace
 
 int64_t size_at(ConfigFields& fields, std::string_view keys, int64_t high,
@@ -141,17 +166,9 @@ std::vector<LayerShape> layers_of(ConfigFields& fields, const Family& family, Mo
     spread("layer_shared_intermediate_size", &LayerShape::shared_intermediate_size);
   }
   for (size_t i = 0; i < layers.size(); ++i) {
-    const LayerShape& layer = layers[i];
-    PRUNUS_CHECK(layer.num_attention_heads > 0 && layer.num_key_value_heads > 0 &&
-                     layer.intermediate_size > 0,
-                 Corrupt, fields.where(), ": layer ", i, " has ", layer.num_attention_heads,
-                 " query heads, ", layer.num_key_value_heads, " key/value heads and ",
-                 layer.intermediate_size, " intermediate channels; expected at least one of each");
-    PRUNUS_CHECK(layer.num_attention_heads % layer.num_key_value_heads == 0, Corrupt,
-                 fields.where(), ": layer ", i, " has ", layer.num_attention_heads,
-                 " query heads, not a multiple of its ", layer.num_key_value_heads,
-                 " key/value heads");
+    check_layer(layers[i], c10::str(fields.where(), ": layer ", i));
   }
+  check_sub_layers(layers, fields.where());
   read_windows(fields, family, layers);
   return layers;
 }

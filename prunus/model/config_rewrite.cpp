@@ -17,7 +17,9 @@ namespace {
 using LayerTest = bool (*)(const LayerShape&);
 
 bool any_layer(const LayerShape&) { return true; }
-bool is_dense(const LayerShape& layer) { return layer.experts == 0; }
+bool is_dense(const LayerShape& layer) {
+  return layer.experts == 0 && layer.has(SubLayer::FeedForward);
+}
 bool is_mixture(const LayerShape& layer) { return layer.experts > 0; }
 
 struct SizeKey {
@@ -122,14 +124,20 @@ void write_kept_lists(Json& json, const ModelConfig& config) {
   }
 }
 
-// What the family's own keys cannot say about a layer.
+// What the family's own keys cannot say about a layer. A sub-layer that is not there a stock loader
+// would make up of random numbers.
 void note_layer(const ModelConfig& config, const LayerShape& layer, std::set<std::string>& found) {
   const Family& family = *config.family;
   const ConfigKeys& keys = family.keys;
-  if (keys.head_dim.empty() && layer.num_attention_heads * config.head_dim != config.hidden_size) {
+  const bool attention = layer.has(SubLayer::Attention);
+  const bool feed_forward = layer.has(SubLayer::FeedForward);
+  if (!attention) found.emplace(kNoAttention);
+  if (!feed_forward) found.emplace(kNoFeedForward);
+  if (keys.head_dim.empty() && attention &&
+      layer.num_attention_heads * config.head_dim != config.hidden_size) {
     found.insert("heads that do not fill hidden_size, in a family without a key for their width");
   }
-  if (keys.ffn.empty() &&
+  if (keys.ffn.empty() && feed_forward &&
       layer.intermediate_size != family.default_ffn_multiple * config.hidden_size) {
     found.insert("a feed-forward width that the family has no key for");
   }
@@ -154,7 +162,7 @@ std::set<std::string> beyond_stock_keys(const ModelConfig& config) {
 
 bool indivisible(const ModelConfig& config) {
   return !config.family->write_indivisible_as.empty() && config.uniform() &&
-         config.hidden_size % config.layers[0].num_attention_heads != 0;
+         config.hidden_size % config.most_heads() != 0;
 }
 
 // A second cut may bring back what stock keys can say.
@@ -262,11 +270,11 @@ void write_dequantized(Json& json) {
 std::vector<std::string> stock_obstacles(const ModelConfig& config) {
   const std::set<std::string> beyond = beyond_stock_keys(config);
   std::vector<std::string> found(beyond.begin(), beyond.end());
-  if (!config.uniform()) found.push_back("layers of different sizes");
+  if (!config.uniform()) found.emplace_back(kUnevenLayers);
   if (beyond.empty() && indivisible(config) && !config.biases.empty()) {
     found.push_back(c10::str("biases in a ", config.family->model_type, " whose hidden_size ",
-                             config.hidden_size, " is no multiple of its ",
-                             config.layers[0].num_attention_heads, " heads"));
+                             config.hidden_size, " is no multiple of its ", config.most_heads(),
+                             " heads"));
   }
   return found;
 }

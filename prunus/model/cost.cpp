@@ -105,7 +105,10 @@ double llm_pruner_macs(const ModelConfig& config, int64_t tokens) {
     const double n = number(layer.num_attention_heads);
     const double i = number(layer.intermediate_size);
     macs += 4 * s * h * n * d + n * (2 * s * s * d + s * s) + 4 * s * n * d;
-    macs += 3 * s * h * i + s * i + 4 * s * h;
+    macs += 3 * s * h * i + s * i;
+    for (const SubLayer part : {SubLayer::Attention, SubLayer::FeedForward}) {
+      if (layer.has(part)) macs += 2 * s * h;
+    }
   }
   return macs;
 }

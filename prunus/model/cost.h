@@ -29,10 +29,11 @@ struct Macs {
 /// MACs for one sequence of T = `tokens` without a KV cache. Per layer, with h = hidden_size,
 /// n query heads, g key/value heads, d = head_dim, I = intermediate_size:
 ///   projections 2·T·h·d·(n + g);  ffn 3·T·h·I;  attention 2·n·d·K;  once: head T·h·vocab_size.
-/// K is the number of keys that the queries really see: Σ_{t=1..T} min(t, w), w = sliding_window or
-/// T. So K = T(T + 1)/2 under plain causal attention, where a kernel that computes the masked half
-/// too does T². The head runs at every position, as in scoring; generating needs it at one only.
-/// Throws InvalidArgument where tokens < 0.
+/// A sub-layer that a layer lacks costs nothing. K is the number of keys that the queries really
+/// see: Σ_{t=1..T} min(t, w), w = sliding_window or T. So K = T(T + 1)/2 under plain causal
+/// attention, where a kernel that computes the masked half too does T². The head runs at every
+/// position, as in scoring; generating needs it at one only. Throws InvalidArgument where tokens <
+/// 0.
 Macs count_macs(const ModelConfig& config, int64_t tokens);
 
 /// MACs as LLM-Pruner publishes them, to compare with its tables. Per layer, S = `tokens`:

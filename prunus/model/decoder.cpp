@@ -405,8 +405,13 @@ at::Tensor Decoder::part_output(Role post_norm, Role norm_role, Role norm_bias,
   return block_norm(post_norm, Role::EmbedNormBias, weights, output, hook);
 }
 
+bool Decoder::has(int layer, SubLayer part) const {
+  return config_.layers[static_cast<size_t>(layer)].has(part);
+}
+
 at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                                    LinearHook* hook, LayerCache* cache, int64_t position) const {
+  if (!has(layer, SubLayer::Attention)) return at::zeros_like(hidden);
   const at::Tensor input =
       config_.pre_norm ? input_norm(Role::AttnNorm, Role::AttnNormBias, weights, hidden, hook)
                        : hidden;
@@ -417,6 +422,7 @@ at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const
 
 at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                                    const TokenTree& tree) const {
+  if (!has(layer, SubLayer::Attention)) return at::zeros_like(hidden);
   const at::Tensor input =
       config_.pre_norm ? input_norm(Role::AttnNorm, Role::AttnNormBias, weights, hidden, nullptr)
                        : hidden;
@@ -427,6 +433,7 @@ at::Tensor Decoder::attention_part(int layer, const BlockWeights& weights, const
 
 at::Tensor Decoder::feed_forward_part(int layer, const BlockWeights& weights,
                                       const at::Tensor& hidden, LinearHook* hook) const {
+  if (!has(layer, SubLayer::FeedForward)) return at::zeros_like(hidden);
   const at::Tensor input = config_.pre_norm
                                ? input_norm(Role::MlpNorm, Role::MlpNormBias, weights, hidden, hook)
                                : hidden;
@@ -439,15 +446,18 @@ at::Tensor Decoder::feed_forward_part(int layer, const BlockWeights& weights,
 
 at::Tensor Decoder::finish_block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                                  const at::Tensor& attention, LinearHook* hook) const {
-  const at::Tensor middle = hidden + attention;
+  const at::Tensor middle = has(layer, SubLayer::Attention) ? hidden + attention : hidden;
+  if (!has(layer, SubLayer::FeedForward)) return middle;
   return middle +
          feed_forward_part(layer, weights, config_.parallel_residual ? hidden : middle, hook);
 }
 
 at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                           LinearHook* hook, LayerCache* cache, int64_t position) const {
-  return finish_block(layer, weights, hidden,
-                      attention_part(layer, weights, hidden, hook, cache, position), hook);
+  const at::Tensor attention = has(layer, SubLayer::Attention)
+                                   ? attention_part(layer, weights, hidden, hook, cache, position)
+                                   : at::Tensor();
+  return finish_block(layer, weights, hidden, attention, hook);
 }
 
 }  // namespace prunus

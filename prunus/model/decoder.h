@@ -65,7 +65,8 @@ class Decoder {
                    LinearHook* hook = nullptr, LayerCache* cache = nullptr,
                    int64_t position = 0) const;
 
-  /// What the attention part adds to the residual stream, same shape.
+  /// What the attention part adds to the residual stream, same shape; zeros where the layer has
+  /// none, as the parts below.
   at::Tensor attention_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                             LinearHook* hook = nullptr, LayerCache* cache = nullptr,
                             int64_t position = 0) const;
@@ -77,6 +78,8 @@ class Decoder {
   at::Tensor feed_forward_part(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                                LinearHook* hook = nullptr) const;
   /// The layer's output, from its input and what the attention part added to it; any places of it.
+  /// `attention` is not looked at where the layer has no attention. The input itself where it has
+  /// neither part.
   at::Tensor finish_block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                           const at::Tensor& attention, LinearHook* hook = nullptr) const;
 
@@ -89,6 +92,7 @@ class Decoder {
   at::Tensor gain(const at::Tensor& weight) const;
 
  private:
+  bool has(int layer, SubLayer part) const;
   struct Projected;
   Projected project_qkv(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                         LinearHook* hook, const std::optional<Rotation>& turn) const;

@@ -50,6 +50,42 @@ constexpr std::pair<Role, Role> kBiases[] = {
 
 std::span<const TensorSpec> llama_tensors() { return kLlamaTable; }
 
+std::optional<SubLayer> sub_layer_of(Role role) {
+  switch (role) {
+    case Role::AttnNorm:
+    case Role::AttnNormBias:
+    case Role::PostAttnNorm:
+    case Role::QProj:
+    case Role::KProj:
+    case Role::VProj:
+    case Role::OProj:
+    case Role::QBias:
+    case Role::KBias:
+    case Role::VBias:
+    case Role::OBias:
+    case Role::QNorm:
+    case Role::KNorm:
+      return SubLayer::Attention;
+    case Role::MlpNorm:
+    case Role::MlpNormBias:
+    case Role::PostMlpNorm:
+    case Role::GateProj:
+    case Role::UpProj:
+    case Role::DownProj:
+    case Role::GateBias:
+    case Role::UpBias:
+    case Role::DownBias:
+    case Role::Router:
+    case Role::SharedGateProj:
+    case Role::SharedUpProj:
+    case Role::SharedDownProj:
+    case Role::SharedRouter:
+      return SubLayer::FeedForward;
+    default:
+      return std::nullopt;
+  }
+}
+
 std::optional<Role> bias_of(Role projection) {
   for (const auto& [one, bias] : kBiases) {
     if (one == projection) return bias;

@@ -55,8 +55,13 @@ std::optional<Role> bias_of(Role projection);
 /// The reverse: QProj of QBias; null of a role that is not the bias of a projection.
 std::optional<Role> projection_of(Role bias);
 
-/// When a tensor of the table is in a model. A bias of a projection is in it where besides that
-/// ModelConfig::biases has its role.
+/// A half of a decoder layer with the norms that belong to it. A layer may lack either.
+enum class SubLayer { Attention, FeedForward };
+/// The sub-layer that a tensor of this role is in; null outside the layers.
+std::optional<SubLayer> sub_layer_of(Role role);
+
+/// When a tensor of the table is in a model, as far as its layer has the sub-layer. A bias of a
+/// projection is in it where besides that ModelConfig::biases has its role.
 enum class When {
   Always,
   Untied,

@@ -200,7 +200,9 @@ int64_t factor_size(const ModelConfig& config, int layer, Factor factor) {
     case Factor::KvGroup:
       return shape().num_key_value_heads;
     case Factor::Query:
-      return shape().num_attention_heads / shape().num_key_value_heads;
+      return shape().num_key_value_heads == 0
+                 ? 0
+                 : shape().num_attention_heads / shape().num_key_value_heads;
     case Factor::Half:
       return 2;
     case Factor::Pair:
@@ -296,10 +298,14 @@ at::Tensor Model::load(const TensorInfo& tensor, at::Device device, at::Tensor m
 }
 
 BlockWeights Model::load_block(int layer, at::Device device, BlockWeights weights) const {
-  for (const int at : index_.at(static_cast<size_t>(layer + 1))) {
-    if (at < 0) continue;
-    const TensorInfo& tensor = tensors_[static_cast<size_t>(at)];
-    const auto role = static_cast<size_t>(tensor.spec->role);
+  const auto& places = index_.at(static_cast<size_t>(layer + 1));
+  for (size_t role = 0; role < places.size(); ++role) {
+    if (places[role] < 0) {  // another layer may have had it
+      weights.tensors_[role] = at::Tensor();
+      weights.owned_[role] = false;
+      continue;
+    }
+    const TensorInfo& tensor = tensors_[static_cast<size_t>(places[role])];
     at::Tensor& slot = weights.tensors_[role];
     const bool fits = weights.owned_[role] && slot.device() == device &&
                       slot.scalar_type() == precision_ &&

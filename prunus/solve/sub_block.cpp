@@ -75,8 +75,10 @@ class Repair {
     SubBlockResult result{
         .layer = layer_, .part = part_name(part), .error_before = trainer.error(*weights_)};
     result.error_after = result.error_before;
-    // A part that lacks nothing but rounding has nothing to learn.
-    if (result.error_before > kRounding) result.steps = trainer.steps();
+    // A part that lacks nothing but rounding has nothing to learn, and one that was dropped nothing
+    // to learn with.
+    const bool learns = result.error_before > kRounding && has_part(pruned_, layer_, part);
+    if (learns) result.steps = trainer.steps();
     if (!restored.empty()) {
       put(restored, part);
       result.error_after = trainer.error(*weights_);

@@ -45,8 +45,9 @@ struct SubBlockResult {
 /// streamed: peak memory is one layer of each, AdamW's states of one part, and three hidden states
 /// per token (x, x̂, and the target; two more where the parts of a layer stand beside each other).
 /// Those parts read the layer's input; the feed-forward part still makes up for what the attention
-/// part left of the difference of the streams. Zeros of a sparse weight (keep_mask() in
-/// zero_mask.h) stay zero. `dense_layers[ℓ]`: which dense layer the pruned model's layer ℓ was.
+/// part left of the difference of the streams. A part that the pruned model dropped is not trained:
+/// its error, 1, is what the parts behind it may make up for. Zeros of a sparse weight (keep_mask()
+/// in zero_mask.h) stay zero. `dense_layers[ℓ]`: which dense layer the pruned model's layer ℓ was.
 /// `done` is called after each layer with its repaired tensors (the caller keeps them), in order;
 /// where a layer's tensors already exist from an interrupted run, `restored(layer)` gives them
 /// (else an empty list), and the layer is neither trained again nor given to `done`; its results

@@ -47,7 +47,13 @@ BlockWeights rounded(const BlockWeights& trained, const Model& model,
   return weights;
 }
 
-at::Device device_of(const BlockWeights& weights) { return weights[Role::OProj].device(); }
+// Of a layer without any matrix it does not matter.
+at::Device device_of(const BlockWeights& weights) {
+  for (const Role role : {Role::OProj, Role::DownProj}) {
+    if (weights[role].defined()) return weights[role].device();
+  }
+  return at::kCPU;
+}
 
 // Mean Σ target² of a row.
 double mean_row_size(const Hidden& targets) {
@@ -61,6 +67,12 @@ double mean_row_size(const Hidden& targets) {
 }
 
 }  // namespace
+
+bool has_part(const Model& model, int layer, Part part) {
+  return model.config()
+      .layers.at(static_cast<size_t>(layer))
+      .has(part == Part::Attention ? SubLayer::Attention : SubLayer::FeedForward);
+}
 
 const char* part_name(Part part) { return part == Part::Attention ? "attention" : "ffn"; }
 

@@ -22,6 +22,9 @@ inline constexpr Part kParts[] = {Part::Attention, Part::FeedForward};
 /// "attention", "ffn".
 const char* part_name(Part part);
 
+/// Whether the layer has it.
+bool has_part(const Model& model, int layer, Part part);
+
 /// The tensors of a part that its repair trains, of those the layer has: projections, router and
 /// experts, biases; with `norms` gain and bias of the norms in front of the part and behind it.
 /// (Not the norms of queries and keys.)

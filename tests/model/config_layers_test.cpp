@@ -103,8 +103,6 @@ TEST(LayersOf, NamesTheLayerWhoseSizesMakeNoSense) {
   };
   refuse("num_hidden_layers", 4097, "'num_hidden_layers' is 4097, expected 1 to 4096");
   refuse("layer_num_attention_heads", {4, 0, 4}, "layer 1 has 0 query heads");
-  refuse("layer_intermediate_size", {4, 4, 0},
-         "layer 2 has 4 query heads, 4 key/value heads and 0");
   refuse("layer_num_key_value_heads", {4, 4, 3},
          "layer 2 has 4 query heads, not a multiple of its 3");
   refuse("layer_intermediate_size", {4, 4}, "must be a list of 3");
