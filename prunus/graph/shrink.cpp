@@ -176,6 +176,8 @@ void resize(ModelConfig& config, const GroupSet& set, const std::vector<int64_t>
       return;
     case AxisLabel::Vocab:
     case AxisLabel::Layer:
+    case AxisLabel::AttentionPart:
+    case AxisLabel::FeedForwardPart:
       break;
   }
   PRUNUS_FAIL(Unsupported, set.name(), ": units of this axis cannot be removed");
@@ -227,9 +229,59 @@ void check_head_dim(ModelConfig& config, const std::vector<GroupSet>& sets,
   config.head_dim = kept;
 }
 
-void check_layers(const ModelConfig& config, const Keep& keep) {
-  PRUNUS_CHECK(keep.layer == -1, InvalidArgument, "a keep of layers belongs to the whole model");
-  check_units("layers", keep.units, static_cast<int64_t>(config.layers.size()));
+std::optional<SubLayer> sub_layer_of(AxisLabel label) {
+  if (label == AxisLabel::AttentionPart) return SubLayer::Attention;
+  if (label == AxisLabel::FeedForwardPart) return SubLayer::FeedForward;
+  return std::nullopt;
+}
+
+// Whole layers and sub-layers: what stays of them, by label.
+class LayerKeeps {
+ public:
+  explicit LayerKeeps(int64_t layers) : layers_(layers) {}
+
+  void add(const Keep& keep) {
+    const std::string name =
+        keep.label == AxisLabel::Layer ? "layers" : std::string(axis_name(keep.label));
+    PRUNUS_CHECK(keep.layer == -1, InvalidArgument, "a keep of ", name,
+                 " belongs to the whole model");
+    check_units(name, keep.units, layers_);
+    PRUNUS_CHECK(kept_.emplace(keep.label, keep.units).second, InvalidArgument, name,
+                 " are dropped by two keeps; put them into one");
+  }
+
+  // Ascending numbers of the layers that are kept.
+  std::vector<int64_t> layers() const {
+    const auto found = kept_.find(AxisLabel::Layer);
+    if (found != kept_.end()) return found->second;
+    std::vector<int64_t> all(static_cast<size_t>(layers_));
+    std::iota(all.begin(), all.end(), int64_t{0});
+    return all;
+  }
+
+  void drop_sub_layers(ModelConfig& config) const {
+    for (const auto& [label, kept] : kept_) {
+      const auto part = sub_layer_of(label);
+      for (int64_t layer = 0; part && layer < layers_; ++layer) {
+        const bool stays = std::binary_search(kept.begin(), kept.end(), layer);
+        if (!stays) config.layers[static_cast<size_t>(layer)].drop(*part);
+      }
+    }
+  }
+
+ private:
+  int64_t layers_;
+  std::map<AxisLabel, std::vector<int64_t>> kept_;
+};
+
+void check_something_left(const ModelConfig& config) {
+  for (const auto& [part, name] : {std::pair{SubLayer::Attention, "attention"},
+                                   std::pair{SubLayer::FeedForward, "a feed-forward part"}}) {
+    const bool found = std::any_of(config.layers.begin(), config.layers.end(),
+                                   [&](const LayerShape& layer) { return layer.has(part); });
+    PRUNUS_CHECK(found, InvalidArgument, "no layer that is left would have ", name,
+                 "; keep it in one at least");
+  }
 }
 
 // Leaves out the layers that are not kept: the tensors of layer i of the result are those of
@@ -253,19 +305,28 @@ std::map<std::string, TensorInfo> drop_layers(ModelConfig& config,
 
 }  // namespace
 
+Keep without_sub_layer(const Model& model, SubLayer part, const std::vector<int64_t>& layers) {
+  const auto label =
+      part == SubLayer::Attention ? AxisLabel::AttentionPart : AxisLabel::FeedForwardPart;
+  std::vector<int64_t> kept(static_cast<size_t>(model.layer_count()));
+  std::iota(kept.begin(), kept.end(), int64_t{0});
+  for (const int64_t layer : layers) {
+    PRUNUS_CHECK(layer >= 0 && layer < model.layer_count(), InvalidArgument, axis_name(label),
+                 ": the model has no layer ", layer, ", expected 0 to ", model.layer_count() - 1);
+    std::erase(kept, layer);
+  }
+  return {label, -1, std::move(kept)};
+}
+
 Model shrink(const Model& model, const std::vector<Keep>& keeps) {
   const std::vector<GroupSet> sets = find_groups(model);
   ModelConfig config = model.config();
   std::map<std::string, Cuts> cuts;  // by the original's tensor names
-  std::vector<int64_t> layers(config.layers.size());
-  std::iota(layers.begin(), layers.end(), int64_t{0});
+  LayerKeeps layers(model.layer_count());
   bool head_dim = false;
   for (const Keep& keep : keeps) {
-    if (keep.label == AxisLabel::Layer) {
-      check_layers(config, keep);
-      PRUNUS_CHECK(layers.size() == config.layers.size(), InvalidArgument,
-                   "layers are dropped by two keeps; put them into one");
-      layers = keep.units;
+    if (numbers_layers(keep.label)) {
+      layers.add(keep);
       continue;
     }
     const GroupSet& set = find_set(sets, keep);
@@ -283,7 +344,9 @@ Model shrink(const Model& model, const std::vector<Keep>& keeps) {
     }
   }
   if (head_dim) check_head_dim(config, sets, keeps);
-  auto originals = drop_layers(config, model.tensors(), layers);
+  layers.drop_sub_layers(config);
+  auto originals = drop_layers(config, model.tensors(), layers.layers());
+  check_something_left(config);
   Model left(std::move(config), std::make_shared<ShrunkSource>(
                                     model.shared_source(), std::move(originals), std::move(cuts)));
   left.set_precision(model.precision());

@@ -24,12 +24,21 @@ std::string_view axis_name(AxisLabel label) {
       return "expert";
     case AxisLabel::SharedFfn:
       return "shared_ffn";
+    case AxisLabel::AttentionPart:
+      return "attention_part";
+    case AxisLabel::FeedForwardPart:
+      return "ffn_part";
   }
   return "?";
 }
 
 bool per_layer(AxisLabel label) {
-  return label != AxisLabel::Vocab && label != AxisLabel::Hidden && label != AxisLabel::Layer;
+  return label != AxisLabel::Vocab && label != AxisLabel::Hidden && !numbers_layers(label);
+}
+
+bool numbers_layers(AxisLabel label) {
+  return label == AxisLabel::Layer || label == AxisLabel::AttentionPart ||
+         label == AxisLabel::FeedForwardPart;
 }
 
 }  // namespace prunus

@@ -61,7 +61,9 @@ enum class AxisLabel {
   ValueDim,  ///< one channel of a value head, and where it is read; scope: layer, as many from each
   Ffn,       ///< intermediate channels of the feed-forward part; scope: layer, as many per expert
   Expert,    ///< one feed-forward expert with its row of the router; scope: layer
-  SharedFfn,  ///< intermediate channels of the shared expert; scope: layer
+  SharedFfn,        ///< intermediate channels of the shared expert; scope: layer
+  AttentionPart,    ///< attention of a layer with its norms; scope: model; no axis of a tensor
+  FeedForwardPart,  ///< feed-forward part of a layer with its norms; scope: model; likewise
 };
 
 /// The factor whose index is the unit, and the factor (or None) that parts the units into equal
@@ -72,7 +74,7 @@ struct Cut {
   Factor share = Factor::None;
 };
 
-/// Every label that cuts an axis (all but Layer).
+/// Every label that cuts an axis (all but Layer and the parts of layers).
 inline constexpr Cut kCuts[] = {
     {AxisLabel::Vocab, Factor::Vocab},
     {AxisLabel::Hidden, Factor::Hidden},
@@ -86,11 +88,14 @@ inline constexpr Cut kCuts[] = {
 };
 
 /// Name used in plan.json and messages: "vocab", "hidden", "layer", "kv_group", "query_head",
-/// "rope_pair", "value_dim", "ffn", "expert", "shared_ffn".
+/// "rope_pair", "value_dim", "ffn", "expert", "shared_ffn", "attention_part", "ffn_part".
 std::string_view axis_name(AxisLabel label);
 
 /// True where every layer has its own units; false where one set of units runs through the whole
-/// model (Vocab, Hidden, Layer).
+/// model (Vocab, Hidden, Layer, AttentionPart, FeedForwardPart).
 bool per_layer(AxisLabel label);
+
+/// True where the units are the decoder layers: Layer, AttentionPart, FeedForwardPart.
+bool numbers_layers(AxisLabel label);
 
 }  // namespace prunus

@@ -18,9 +18,10 @@ namespace {
 constexpr int kPlanVersion = 1;
 constexpr int kMaskVersion = 2;
 constexpr int kSolverVersion = 3;
-constexpr AxisLabel kPlannable[] = {AxisLabel::Ffn,      AxisLabel::KvGroup,  AxisLabel::QueryHead,
-                                    AxisLabel::RopePair, AxisLabel::ValueDim, AxisLabel::Hidden,
-                                    AxisLabel::Layer,    AxisLabel::Expert,   AxisLabel::SharedFfn};
+constexpr AxisLabel kPlannable[] = {
+    AxisLabel::Ffn,       AxisLabel::KvGroup,       AxisLabel::QueryHead,      AxisLabel::RopePair,
+    AxisLabel::ValueDim,  AxisLabel::Hidden,        AxisLabel::Layer,          AxisLabel::Expert,
+    AxisLabel::SharedFfn, AxisLabel::AttentionPart, AxisLabel::FeedForwardPart};
 
 std::string plannable_names() {
   std::string names;
@@ -219,9 +220,10 @@ void check_plan(const Plan& plan, const Model& model) {
     PRUNUS_CHECK(seen.insert({entry.keep.layer, entry.keep.label}).second, InvalidArgument,
                  "the plan names layer ", entry.keep.layer, " axis ", axis_name(entry.keep.label),
                  " twice");
-    if (entry.keep.label == AxisLabel::Layer) {
-      PRUNUS_CHECK(entry.units == model.layer_count(), InvalidArgument, "layers: the plan expects ",
-                   entry.units, ", the model has ", model.layer_count(),
+    if (numbers_layers(entry.keep.label)) {
+      PRUNUS_CHECK(entry.units == model.layer_count(), InvalidArgument,
+                   entry.keep.label == AxisLabel::Layer ? "layers" : axis_name(entry.keep.label),
+                   ": the plan expects ", entry.units, ", the model has ", model.layer_count(),
                    "; the plan was made for another model");
       continue;
     }

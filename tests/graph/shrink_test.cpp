@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "graph/fixture.h"
 #include "support/expect_error.h"
+#include "support/sub_layers.h"
 
 namespace prunus::test::shrink_test {
 namespace {
@@ -160,6 +162,53 @@ TEST(Shrink, KeepsThePrecisionOfTheModel) {
   Model model = tiny_model({});
   model.set_precision(at::kDouble);
   EXPECT_EQ(shrink(model, {{AxisLabel::Ffn, 0, {1}}}).precision(), at::kDouble);
+}
+
+// Layers are those of the whole model: 0 goes, 1 keeps a part of its channels and no attention, 3
+// no feed-forward part; what is said of dropped parts has no effect.
+TEST(Shrink, DropsSubLayersBesideEverythingElse) {
+  const Model model = tiny_model({.kv_heads = 2, .layers = 4});
+  const std::vector<Keep> keeps = {{AxisLabel::Layer, -1, {1, 2, 3}},
+                                   without_sub_layer(model, SubLayer::Attention, {1, 0}),
+                                   without_sub_layer(model, SubLayer::FeedForward, {3}),
+                                   {AxisLabel::Ffn, 1, {0, 5, 7}},
+                                   {AxisLabel::Ffn, 3, {2}},
+                                   {AxisLabel::KvGroup, 1, {0}}};
+  EXPECT_EQ(keeps[1].units, (std::vector<int64_t>{2, 3}));
+  const Model left = shrink(model, keeps);
+  const std::vector<LayerShape> meant = {{0, 0, 3}, {4, 2, 12}, {4, 2, 0}};
+  EXPECT_EQ(left.config().layers, meant);
+  Model silent = silenced(silenced(model, SubLayer::Attention, 1), SubLayer::FeedForward, 3);
+  silent = shrink(silent, {{AxisLabel::Layer, -1, {1, 2, 3}}, {AxisLabel::Ffn, 1, {0, 5, 7}}});
+  const at::Tensor ids = random_ids(model, 2, 7);
+  EXPECT_LT(relative_error(logits_of(left, ids), logits_of(silent, ids)), 1e-6);
+  // A second cut counts layers anew; what is gone already may be named again.
+  const Model again = shrink(left, {without_sub_layer(left, SubLayer::FeedForward, {1, 2})});
+  EXPECT_EQ(again.config().layers, (std::vector<LayerShape>{{0, 0, 3}, {4, 2, 0}, {4, 2, 0}}));
+}
+
+TEST(Shrink, RefusesToDropSubLayersThatAreNotThereOrAreTheLast) {
+  const Model model = tiny_model({.layers = 3});
+  expect_error(ErrorKind::InvalidArgument, "attention_part: the model has no layer 3",
+               [&] { without_sub_layer(model, SubLayer::Attention, {3}); });
+  const std::vector<Keep> all = {without_sub_layer(model, SubLayer::FeedForward, {0, 1, 2})};
+  expect_refused(model, all, "ffn_part: nothing is kept");
+  expect_refused(model, {{AxisLabel::AttentionPart, 0, {0}}}, "belongs to the whole model");
+  expect_refused(model, {{AxisLabel::FeedForwardPart, -1, {0, 3}}}, "below 3");
+  expect_refused(model, {{AxisLabel::AttentionPart, -1, {0}}, {AxisLabel::AttentionPart, -1, {1}}},
+                 "two keeps");
+  expect_refused(model, {{AxisLabel::AttentionPart, -1, {0}}, {AxisLabel::Layer, -1, {1, 2}}},
+                 "no layer that is left would have attention");
+}
+
+TEST(Shrink, CutsHeadChannelsWhereThereAreHeads) {
+  const Model model = without(tiny_model({.kv_heads = 2}), SubLayer::Attention, 0);
+  std::vector<Keep> keeps = half_the_head_channels(2);
+  std::erase_if(keeps, [](const Keep& keep) { return keep.layer == 0; });
+  const Model left = shrink(model, keeps);
+  EXPECT_EQ(left.config().head_dim, 2);
+  const Json json = rewrite_config(tiny_config({.kv_heads = 2}), left.config());
+  EXPECT_EQ(parse_config(json, "c").layers, left.config().layers);
 }
 
 }  // namespace

@@ -41,6 +41,23 @@ TEST(Plan, SurvivesJson) {
   EXPECT_EQ(back.entries[1].scores, (std::vector<double>{4, 3, 2, 1}));
 }
 
+// Written by hand as docs/formats/plan.md says.
+TEST(Plan, NamesSubLayersByTheirLayers) {
+  const Json json = {{"format", "prunus-plan"},
+                     {"version", 1},
+                     {"groups",
+                      {{{"layer", -1}, {"axis", "attention_part"}, {"units", 3}, {"keep", {0, 2}}},
+                       {{"layer", -1}, {"axis", "ffn_part"}, {"units", 3}, {"keep", {1, 2}}}}}};
+  const Plan plan = plan_from_json(json, "plan");
+  EXPECT_EQ(plan_from_json(to_json(plan), "plan").entries[1].keep.units,
+            plan.entries[1].keep.units);
+  const Model model = tiny_model({.layers = 3});
+  EXPECT_NO_THROW(check_plan(plan, model));
+  expect_kind(ErrorKind::InvalidArgument, [&] { check_plan(plan, tiny_model({.layers = 2})); });
+  const Model left = result_of(model, plan, "");
+  EXPECT_EQ(left.config().layers, (std::vector<LayerShape>{{4, 4, 0}, {0, 0, 12}, {4, 4, 12}}));
+}
+
 TEST(Plan, SaysWhichMasksItWasMadeWith) {
   Plan plan = sample_plan();
   EXPECT_EQ(to_json(plan).at("version"), 1);
