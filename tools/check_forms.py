@@ -6,7 +6,8 @@
 Needs: pip install torch==2.13.0 transformers==5.24.0 safetensors
 
 For tiny models of tests/model/golden (NAME…; those of DEFAULT unless named) and each DIR: dense, cut
-alike in every layer, cut by layer, without a layer, with channels of heads cut, with zeros 2:4. Which
+alike in every layer, cut by layer, without a layer, without attention or feed-forward parts of some
+layers, with channels of heads cut, with zeros 2:4. Which
 forms are legal is what `prunus inspect` says. A cell is the largest relative difference over the
 forms named before it; remote code is trusted for remote-code and deci-lm alone. Every form that is
 not legal must be refused by `prunus export` with exit code 4, writing nothing. Exit 1 if a
@@ -36,6 +37,9 @@ CASES = {
     "uniform": ["--method", "l2", "--ratio", "0.5"],
     "by layer": ["--method", "l2", "--budget", "global", "--ratio", "0.3"],
     "layer dropped": ["--structure", "layer", "--drop-layers", "0"],
+    "attention dropped": {"attention_part": [0]},
+    "FFN dropped": {"ffn_part": [-1]},
+    "both dropped": {"attention_part": [0], "ffn_part": [-1]},
     "head channels": ["--method", "l2", "--ratio", "0.5", "--granularity", "head-dim"],
     "zeros 2:4": ["--method", "magnitude", "--pattern", "2:4"],
 }
@@ -107,12 +111,31 @@ def check(binary, folder, scratch):
     return [form for form in FORMS if form in legal], worst
 
 
+def plan(source, dropped):
+    """Sub-layers by axis, and the layers that lose theirs; -1 is the last."""
+    config = json.loads((source / "config.json").read_text())
+    layers = next(config[key] for key in ("num_hidden_layers", "n_layer", "num_layers") if key in config)
+    kept = {axis: [layer for layer in range(layers) if layer not in gone and layer - layers not in gone]
+            for axis, gone in dropped.items()}
+    return {"format": "prunus-plan", "version": 1,
+            "groups": [{"layer": -1, "axis": axis, "units": layers, "keep": keep}
+                       for axis, keep in kept.items()]}
+
+
+def cut(binary, source, folder, options):
+    if isinstance(options, list):
+        return prunus(binary, "prune", source, "--out", folder, *options)
+    by_hand = folder.with_suffix(".plan")
+    by_hand.write_text(json.dumps(plan(source, options)))
+    return prunus(binary, "apply", source, "--plan", by_hand, "--out", folder)
+
+
 def cell(binary, source, name, options, scratch):
     folder = source
     if options is not None:
         folder = scratch / name.replace(" ", "-").replace(":", "-")
         try:
-            prunus(binary, "prune", source, "--out", folder, *options)
+            cut(binary, source, folder, options)
         except RuntimeError as error:  # not every family can be cut in every way
             if str(error).startswith(("2:", "4:")):
                 return "–", False

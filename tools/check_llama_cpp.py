@@ -32,6 +32,10 @@ PRUNED = {
     "by layer 20 %": ["--method", "llm-pruner", "--ratio", "0.2", "--global", "--normalize", "mean",
                       "--calib", "TEXT"],
     "layers 20-23 dropped": ["--structure", "layer", "--drop-layers", "20-23"],
+    "attention of 12, 20 dropped": {"attention_part": [12, 20]},
+    "FFN of 15 dropped": {"ffn_part": [15]},
+    "attention of 0, 12, 20, FFN of 15, 29 dropped": {"attention_part": [0, 12, 20],
+                                                      "ffn_part": [15, 29]},
 }
 
 
@@ -69,7 +73,7 @@ class Check:
         return out, record["gguf"]["architecture"] + (f" (told: {remark})" if remark else "")
 
     def logits(self, label, model, ids):
-        name = label.replace(" ", "_").replace("%", "")
+        name = label.replace(" ", "_").replace("%", "").replace(",", "")
         path, told = self.export(model, name, "f32")
         if path is None:
             return self.row(label, "no form", told)
@@ -143,13 +147,26 @@ class Check:
                      f"{100 * change:+.2f} %", good=limit is None or change <= limit)
             path.unlink()
 
+    def cut(self, words, out):
+        """Options of `prune`, or layers whose sub-layers go, by axis: a plan for `apply`."""
+        model = self.options.model
+        if isinstance(words, list):
+            words = [self.options.text if word == "TEXT" else word for word in words]
+            return self.prunus("prune", model, "--out", out, *words)
+        layers = json.loads((model / "config.json").read_text())["num_hidden_layers"]
+        groups = [{"layer": -1, "axis": axis, "units": layers,
+                   "keep": [layer for layer in range(layers) if layer not in dropped]}
+                  for axis, dropped in words.items()]
+        plan = self.dir / "plan.json"
+        plan.write_text(json.dumps({"format": "prunus-plan", "version": 1, "groups": groups}))
+        return self.prunus("apply", model, "--plan", plan, "--out", out)
+
     def variants(self):
         yield "dense", self.options.model
         for label, words in PRUNED.items():
-            out = self.dir / label.replace(" ", "_").replace("%", "")
-            words = [self.options.text if word == "TEXT" else word for word in words]
+            out = self.dir / label.replace(" ", "_").replace("%", "").replace(",", "")
             if not out.exists():
-                run = self.prunus("prune", self.options.model, "--out", out, *words)
+                run = self.cut(words, out)
                 if run.returncode != 0:
                     self.row(label, run.stderr.strip().splitlines()[-1], good=False)
                     continue

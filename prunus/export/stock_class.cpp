@@ -42,7 +42,7 @@ std::vector<std::string> vllm_obstacles(const ModelConfig& config) {
   for (const VllmClass& rule : kVllmClasses) {
     if (rule.model_type != config.family->model_type) continue;
     if (rule.missing) found.push_back("has no class for it");
-    const int64_t filled = config.layers[0].num_attention_heads * config.head_dim;
+    const int64_t filled = config.most_heads() * config.head_dim;
     if (rule.heads_fill_hidden_size && filled != config.hidden_size) {
       found.push_back(
           c10::str("its class for ", rule.model_type, " takes hidden_size / heads for head_dim"));

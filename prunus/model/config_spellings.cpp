@@ -47,7 +47,7 @@ void spread_per_layer(Json& json, ConfigFields& fields) {
     ConfigFields entry(sizes, at);
     for (const auto& [key, list] : kLayerSizes) {
       Json& size = json[list][static_cast<size_t>(layer)];
-      size = entry.integer(key, 1, kMaxSize, size.get<int64_t>());
+      size = entry.integer(key, 0, kMaxSize, size.get<int64_t>());
     }
     for (const std::string& key : entry.unknown()) {
       PRUNUS_FAIL(Unsupported, at, ": '", key, "' cannot differ from layer to layer in Prunus");
@@ -83,13 +83,12 @@ int64_t width_of(double ffn_mult, int64_t hidden_size, const std::string& where)
   return (static_cast<int64_t>(exact) + 255) / 256 * 256;
 }
 
-// Whether an entry says that a part of a layer is there, as it was.
-void check_present(ConfigFields& part) {
-  for (const char* key : {"no_op", "replace_with_linear"}) {
-    PRUNUS_CHECK(!part.boolean(key, false), Unsupported, part.where(), ": ", key,
-                 " is true: a layer without this part, or with another in its place, is not "
-                 "implemented");
-  }
+// Whether an entry says that a layer has the part.
+bool is_present(ConfigFields& part) {
+  PRUNUS_CHECK(!part.boolean("replace_with_linear", false), Unsupported, part.where(),
+               ": replace_with_linear is true: another matrix in the place of this part is not "
+               "implemented");
+  return !part.boolean("no_op", false);
 }
 
 void check_rest(const ConfigFields& part) {
@@ -98,19 +97,19 @@ void check_rest(const ConfigFields& part) {
   }
 }
 
-// Query heads in a group of an attention part.
-int64_t group_of(ConfigFields& attention, int64_t heads) {
-  check_present(attention);
+// Key/value heads of an attention part; 0 where there is none.
+int64_t kv_heads_of(ConfigFields& attention, int64_t heads) {
+  if (!is_present(attention)) return 0;
   const int64_t group = attention.integer("n_heads_in_group", 1, heads);
   PRUNUS_CHECK(heads % group == 0, Corrupt, attention.where(), ": n_heads_in_group is ", group,
                ", no divisor of ", heads, " heads");
   check_rest(attention);
-  return group;
+  return heads / group;
 }
 
-// Channels of a feed-forward part.
+// Channels of a feed-forward part; 0 where there is none.
 int64_t channels_of(ConfigFields& ffn, int64_t hidden_size, const Json& activation) {
-  check_present(ffn);
+  if (!is_present(ffn)) return 0;
   const int64_t width = ffn.has("ffn_mult")
                             ? width_of(ffn.positive("ffn_mult"), hidden_size, ffn.where())
                             : ffn.integer("intermediate_size", 1, kMaxSize);
@@ -131,6 +130,7 @@ Json from_block_configs(const Json& original, const std::string& where) {
   const Json blocks = original.value("block_configs", Json());
   PRUNUS_CHECK(blocks.is_array() && static_cast<int64_t>(blocks.size()) == layers, Corrupt, where,
                ": block_configs must be a list of ", layers, " objects, one per layer");
+  std::vector<int64_t> query_heads;
   std::vector<int64_t> kv_heads;
   std::vector<int64_t> widths;
   for (size_t i = 0; i < blocks.size(); ++i) {
@@ -138,10 +138,11 @@ Json from_block_configs(const Json& original, const std::string& where) {
     auto attention = block.object("attention");
     auto ffn = block.object("ffn");
     PRUNUS_CHECK(attention && ffn, Corrupt, block.where(), ": expected 'attention' and 'ffn'");
-    kv_heads.push_back(heads / group_of(*attention, heads));
+    kv_heads.push_back(kv_heads_of(*attention, heads));
+    query_heads.push_back(kv_heads.back() > 0 ? heads : 0);
     widths.push_back(channels_of(*ffn, hidden, original.value("hidden_act", Json("silu"))));
   }
-  json["layer_num_attention_heads"] = std::vector<int64_t>(blocks.size(), heads);
+  json["layer_num_attention_heads"] = query_heads;
   json["layer_num_key_value_heads"] = kv_heads;
   json["layer_intermediate_size"] = widths;
   json["num_key_value_heads"] = *std::max_element(kv_heads.begin(), kv_heads.end());

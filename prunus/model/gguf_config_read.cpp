@@ -35,25 +35,41 @@ struct Sizes {
   std::vector<int64_t> heads, kv_heads, ffn;
 };
 
-Sizes read_sizes(GgufKeys& keys, size_t layers) {
+int64_t most(const std::vector<int64_t>& sizes) {
+  return *std::max_element(sizes.begin(), sizes.end());
+}
+
+// A sub-layer that a layer lacks has the size 0.
+void check_parts(const GgufKeys& keys, const GgufArchitecture& architecture, const Sizes& sizes,
+                 size_t layer) {
+  const int64_t heads = sizes.heads[layer], kv_heads = sizes.kv_heads[layer];
+  const std::string where = c10::str(keys.file().path(), ": layer ", layer, " has ");
+  PRUNUS_CHECK(heads == 0 || kv_heads > 0, Unsupported, where, heads, " query heads and ", kv_heads,
+               " key/value heads: a matrix in the place of attention, which is not implemented");
+  PRUNUS_CHECK(heads > 0 || kv_heads == 0, Corrupt, where, kv_heads,
+               " key/value heads and no query heads");
+  const bool whole = heads > 0 && sizes.ffn[layer] > 0;
+  PRUNUS_CHECK(whole || architecture.limits.attention_free, Unsupported, where, heads,
+               " query heads and ", sizes.ffn[layer], " feed-forward channels; the architecture ",
+               architecture.name,
+               " has no layers without attention or without a feed-forward part");
+}
+
+Sizes read_sizes(GgufKeys& keys, const GgufArchitecture& architecture, size_t layers) {
   Sizes sizes;
   sizes.heads = keys.by_layer("attention.head_count", layers, 0, kMaxSize);
   sizes.kv_heads = keys.by_layer("attention.head_count_kv", layers, 0, kMaxSize, &sizes.heads);
   sizes.ffn = keys.by_layer("feed_forward_length", layers, 0, kMaxSize);
-  for (size_t i = 0; i < layers; ++i) {
-    PRUNUS_CHECK(sizes.heads[i] > 0 && sizes.kv_heads[i] > 0, Unsupported, keys.file().path(),
-                 ": layer ", i, " has ", sizes.heads[i], " query heads and ", sizes.kv_heads[i],
-                 " key/value heads; layers without attention are not implemented");
-    PRUNUS_CHECK(sizes.ffn[i] > 0, Unsupported, keys.file().path(), ": layer ", i,
-                 " has no feed-forward part; such layers are not implemented");
-  }
+  for (size_t i = 0; i < layers; ++i) check_parts(keys, architecture, sizes, i);
+  PRUNUS_CHECK(most(sizes.heads) > 0 && most(sizes.ffn) > 0, Corrupt, keys.file().path(),
+               ": no layer has ", most(sizes.heads) > 0 ? "a feed-forward part" : "attention");
   return sizes;
 }
 
 // The largest under the family's key, and the list where layers differ.
 void write_size(Json& json, std::string_view key, const char* generic, const char* list,
                 const std::vector<int64_t>& sizes) {
-  const int64_t largest = *std::max_element(sizes.begin(), sizes.end());
+  const int64_t largest = most(sizes);
   json[key.empty() ? generic : first_name(key)] = largest;
   if (*std::min_element(sizes.begin(), sizes.end()) != largest) json[list] = sizes;
 }
@@ -231,7 +247,8 @@ Json gguf_config(const GgufFile& file) {
   const int64_t vocab_size = read_vocabulary(keys);
   const int64_t layers = keys.integer("block_count", 1, kMaxLayers);
   const int64_t hidden = keys.integer("embedding_length", 1, kMaxSize);
-  const Sizes sizes = read_sizes(keys, static_cast<size_t>(layers));
+  const Sizes sizes = read_sizes(keys, architecture, static_cast<size_t>(layers));
+  const int64_t heads = most(sizes.heads);
   json[first_name(names.vocab_size)] = vocab_size;
   json[first_name(names.hidden_size)] = hidden;
   json[first_name(names.layers)] = layers;
@@ -242,11 +259,11 @@ Json gguf_config(const GgufFile& file) {
                sizes.kv_heads);
   }
   write_size(json, names.ffn, "intermediate_size", "layer_intermediate_size", sizes.ffn);
-  const int64_t head_dim = read_head_dim(keys, family, hidden, sizes.heads[0], json);
+  const int64_t head_dim = read_head_dim(keys, family, hidden, heads, json);
   read_norms(keys, family, json);
   read_gguf_rope(keys, family, head_dim, json);
   read_gguf_windows(keys, family, static_cast<size_t>(layers), json);
-  read_scores(keys, architecture, family, hidden, sizes.heads[0], layers, head_dim, json);
+  read_scores(keys, architecture, family, hidden, heads, layers, head_dim, json);
   read_experts(keys, architecture, family, sizes.ffn[0], json);
   read_tied(file, family, json);
   read_special_ids(file, vocab_size, json);

@@ -39,10 +39,18 @@ void note_sizes(const ModelConfig& config, const GgufArchitecture& architecture,
     reasons.push_back(c10::str("more than ", kMostLayers, " layers"));
   }
   if (!config.uniform() && !limits.sizes_by_layer) {
-    reasons.push_back("layers of different sizes");
+    reasons.emplace_back(kUnevenLayers);
+  }
+  // No graph skips a feed-forward part alone: llama.cpp's deci goes on with the next layer.
+  if (!config.all_have(SubLayer::FeedForward)) reasons.emplace_back(kNoFeedForward);
+  const bool without = !config.all_have(SubLayer::Attention);
+  if (without && !limits.attention_free) reasons.emplace_back(kNoAttention);
+  if (without && limits.attention_free && !config.layers[0].has(SubLayer::Attention)) {
+    reasons.emplace_back("no attention in the first layer");
   }
   for (const LayerShape& layer : config.layers) {
-    if (limits.square_heads && layer.num_attention_heads * config.head_dim != config.hidden_size) {
+    if (limits.square_heads && layer.has(SubLayer::Attention) &&
+        layer.num_attention_heads * config.head_dim != config.hidden_size) {
       reasons.push_back(c10::str("query heads must fill hidden_size: ", layer.num_attention_heads,
                                  " · ", config.head_dim, " is not ", config.hidden_size));
       break;
@@ -88,8 +96,7 @@ void note_constants(const ModelConfig& config, const GgufArchitecture& architect
   if (!nearly(config.embedding_scale, scale)) reasons.push_back("embeddings of another scale");
   const bool wide =
       architecture.layers_with_wide_scores == static_cast<int64_t>(config.layers.size());
-  const int64_t divisor =
-      wide ? config.hidden_size / config.layers[0].num_attention_heads : config.head_dim;
+  const int64_t divisor = wide ? config.hidden_size / config.most_heads() : config.head_dim;
   if (config.score_divisor != 0 && !nearly(config.score_divisor, static_cast<double>(divisor))) {
     reasons.push_back(
         c10::str("scores divided by the root of ", config.score_divisor, ", not of ", divisor));

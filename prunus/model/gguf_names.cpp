@@ -314,8 +314,10 @@ constexpr GgufName kGpt[] = {
 
 constexpr GgufLimits kSquare{.square_heads = true};
 constexpr GgufLimits kLlamaLimits{.one_factor_list = true, .two_factor_lists = true};
-constexpr GgufLimits kDeciLimits{
-    .sizes_by_layer = true, .one_factor_list = true, .two_factor_lists = true};
+constexpr GgufLimits kDeciLimits{.sizes_by_layer = true,
+                                 .attention_free = true,
+                                 .one_factor_list = true,
+                                 .two_factor_lists = true};
 
 constexpr GgufArchitecture kArchitectures[] = {
     {.name = "llama", .family = "llama", .names = kLlama, .limits = kLlamaLimits},

@@ -32,6 +32,7 @@ struct GgufName {
 /// of the family.
 struct GgufLimits {
   bool sizes_by_layer = false;  ///< heads and feed-forward widths may differ from layer to layer
+  bool attention_free = false;  ///< layers but the first may lack attention: 0 heads
   bool square_heads = false;    ///< heads · head_dim must be hidden_size
   bool untied = true;           ///< output.weight may be there
   bool needs_output =

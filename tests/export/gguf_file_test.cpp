@@ -224,6 +224,53 @@ TEST(GgufExport, LayersOfDifferentSizesBecomeDeci) {
             2e-6);
 }
 
+// llama.cpp's deci takes 0 heads in any layer but the first, and no layer without feed-forward
+// channels: those get 32 of zeros, the first layer a head of zeros.
+TEST(GgufExport, DroppedSubLayersBecomeDeci) {
+  const TempDir dir;
+  const Model model =
+      saved({.hidden = 256, .head_dim = 32, .q_heads = 8, .kv_heads = 4, .ffn = 512, .layers = 4},
+            dir / "m");
+  const Model cut = shrink(model, {without_sub_layer(model, SubLayer::Attention, {0, 2}),
+                                   without_sub_layer(model, SubLayer::FeedForward, {1, 2})});
+  const OutputForm& form = choose_form("gguf", "", cut.config());
+  ASSERT_EQ(form.name, "deci");
+  EXPECT_THAT(form.answers(cut.config())[0].text,
+              HasSubstr("zeros for the attention of one head of 1 layers, zeros for the "
+                        "feed-forward part of 2 layers)"));
+  form.write(cut, {.source = dir / "m", .out = dir / "x.gguf", .quant = "f32"});
+  const auto file = GgufFile::open(dir / "x.gguf");
+  const auto sizes = [&](const char* key) { return file->value(key).integers(); };
+  EXPECT_EQ(sizes("deci.feed_forward_length"), (std::vector<int64_t>{512, 32, 32, 512}));
+  EXPECT_EQ(sizes("deci.attention.head_count"), (std::vector<int64_t>{1, 8, 0, 8}));
+  EXPECT_EQ(sizes("deci.attention.head_count_kv"), (std::vector<int64_t>{1, 4, 0, 4}));
+  EXPECT_EQ(file->find("blk.2.attn_norm.weight"), nullptr);
+  EXPECT_EQ(file->find("blk.2.attn_q.weight"), nullptr);
+  const Model read = open_gguf_model(dir / "x.gguf");
+  EXPECT_FALSE(read.config().layers[2].has(SubLayer::Attention));
+  const at::Tensor ids = random_ids(model, 2, 7);
+  EXPECT_LT(relative_error(logits_of(read, ids), logits_of(cut, ids)), 2e-6);
+  // A second time around nothing is added, and every tensor is the same.
+  write(read, dir / "x.gguf", dir / "y.gguf");
+  EXPECT_EQ(read_file(dir / "x.gguf"), read_file(dir / "y.gguf"));
+}
+
+// What is not padded is copied block for block, as it would be without dropped sub-layers.
+TEST(GgufExport, DroppedSubLayersLeaveQuantisedBlocksAsTheyAre) {
+  const TempDir dir;
+  const Model model = saved(kWide, dir / "m");
+  write(model, dir / "m", dir / "q.gguf", "q8_0");
+  const Model quantised = open_gguf_model(dir / "q.gguf");
+  const Model cut = shrink(quantised, {without_sub_layer(quantised, SubLayer::FeedForward, {1})});
+  Json record;
+  choose_form("gguf", "", cut.config())
+      .write(cut, {.source = dir / "q.gguf", .out = dir / "x.gguf", .record = &record});
+  EXPECT_THAT(record.at("requantised").get<std::vector<std::string>>(), IsEmpty());
+  EXPECT_THAT(record.at("blocks_copied").get<std::vector<std::string>>(),
+              Contains("blk.1.attn_q.weight"));
+  EXPECT_EQ(GgufFile::open(dir / "x.gguf")->find("blk.0.ffn_up.weight")->type->name, "Q8_0");
+}
+
 TEST(GgufExport, AQwen2WithoutSomeHeadsIsALlamaWithBiases) {
   const TempDir dir;
   const Model model = open_model(golden_dir("qwen2"));

@@ -8,6 +8,7 @@
 #include "prunus/graph/shrink.h"
 
 #include "support/golden_models.h"
+#include "support/sub_layers.h"
 #include "support/tiny_model.h"
 
 namespace prunus::test::shell_test {
@@ -106,6 +107,28 @@ TEST_P(GoldenShell, ComputesWhatTheUnevenModelDoes) {
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenShell, ::testing::ValuesIn(golden_names()),
                          [](const auto& one) { return one.param; });
+
+// A sub-layer of zeros in the place of the one that was dropped; not where its norm would stay.
+TEST_P(GoldenShell, MakesUpDroppedSubLayersOfZeros) {
+  const Model model = open_model(golden_dir(GetParam()));
+  for (const SubLayer part : kSubLayers) {
+    const Model small = without(model, part, 0);
+    const Shell shell = shell_of(small.config());
+    if (!model.config().pre_norm) {
+      EXPECT_FALSE(shell.legal());
+      continue;
+    }
+    if (!shell.legal()) {
+      EXPECT_EQ(shell.obstacles.front().find("zeros"), std::string::npos) << shell.obstacles[0];
+      continue;
+    }
+    EXPECT_TRUE(stock_obstacles(shell.config).empty());
+    const at::Tensor ids = random_ids(small, 2, 7);
+    EXPECT_LT(relative_error(logits_of(padded(small, shell.config), ids), logits_of(small, ids)),
+              1e-5)
+        << name_of(part);
+  }
+}
 
 TEST(Shell, RefusesWhatZerosCannotSay) {
   const auto first = [](const char* golden, AxisLabel label) {

@@ -53,7 +53,8 @@ TEST(InFamilySpelling, RefusesSizesPerLayerThatMakeNoSense) {
   refuse_remote("-1", {{"intermediate_size", 8}}, ErrorKind::Corrupt, "has '-1'");
   refuse_remote("x", {{"intermediate_size", 8}}, ErrorKind::Corrupt, "has 'x'");
   refuse_remote("1", 8, ErrorKind::Corrupt, "per_layer_config '1': expected a JSON object");
-  refuse_remote("1", {{"intermediate_size", 0}}, ErrorKind::Corrupt, "'intermediate_size' is 0");
+  refuse_remote("1", {{"intermediate_size", -1}}, ErrorKind::Corrupt, "'intermediate_size' is -1");
+  refuse_remote("1", {{"num_key_value_heads", 0}}, ErrorKind::Corrupt, "and 0 key/value heads");
   refuse_remote("1", {{"num_attention_heads", 3}}, ErrorKind::Corrupt, "not a multiple of its 2");
   refuse_remote("1", {{"skip", {"attention"}}}, ErrorKind::Unsupported, "'skip' cannot differ");
   Json json = remote();
@@ -93,6 +94,32 @@ TEST(InFamilySpelling, ReadsTheBlocksOfDeciLM) {
   EXPECT_EQ(json.at("layer_intermediate_size"), Json({100, 256, 512}));
 }
 
+// As in NVIDIA's Llama-3_1-Nemotron-51B and -Ultra-253B: what is not there has no size.
+TEST(InFamilySpelling, ReadsBlocksWithoutAPart) {
+  const Json no_attention = {
+      {"n_heads_in_group", nullptr}, {"no_op", true}, {"replace_with_linear", false}};
+  const Json no_ffn = {{"ffn_mult", nullptr}, {"no_op", true}, {"replace_with_linear", false}};
+  Json json = blocks();
+  json["block_configs"][0]["ffn"] = no_ffn;
+  json["block_configs"][1]["attention"] = no_attention;
+  const std::vector<LayerShape> expected = {{4, 4, 0}, {0, 0, 256}, {4, 1, 512}};
+  const ModelConfig config = parse_config(json, "c");
+  EXPECT_EQ(config.layers, expected);
+  EXPECT_EQ(rewrite_config(json, config).at("model_type"), "prunus_llama");
+  json["block_configs"][1]["ffn"] = no_ffn;  // a layer that does nothing
+  EXPECT_EQ(parse_config(json, "c").layers[1], (LayerShape{0, 0, 0}));
+}
+
+TEST(InFamilySpelling, ReadsLayersWithoutAPartOfRemoteCode) {
+  Json json = remote();
+  json["per_layer_config"]["1"] = {{"num_attention_heads", 0}, {"num_key_value_heads", 0}};
+  json["per_layer_config"]["0"] = {{"intermediate_size", 0}};
+  const ModelConfig config = parse_config(json, "c");
+  EXPECT_FALSE(config.layers[1].has(SubLayer::Attention));
+  EXPECT_FALSE(config.layers[0].has(SubLayer::FeedForward));
+  EXPECT_TRUE(config.layers[0].has(SubLayer::Attention));
+}
+
 TEST(InFamilySpelling, RefusesBlocksThatItDoesNotCompute) {
   const auto refuse = [](const char* part, const char* key, const Json& value, ErrorKind kind,
                          const std::string& message) {
@@ -100,8 +127,8 @@ TEST(InFamilySpelling, RefusesBlocksThatItDoesNotCompute) {
     json["block_configs"][1][part][key] = value;
     expect_error(kind, message, [&] { parse_config(json, "c"); });
   };
-  refuse("attention", "no_op", true, ErrorKind::Unsupported, "no_op is true");
-  refuse("ffn", "no_op", true, ErrorKind::Unsupported, "block_configs[1]: 'ffn': no_op is true");
+  refuse("attention", "no_op", 1, ErrorKind::Corrupt, "'no_op'");
+  refuse("attention", "n_heads_in_group", nullptr, ErrorKind::Corrupt, "n_heads_in_group");
   refuse("ffn", "replace_with_linear", true, ErrorKind::Unsupported, "replace_with_linear");
   refuse("attention", "n_heads_in_group", 3, ErrorKind::Corrupt, "no divisor of 4 heads");
   refuse("attention", "n_heads_in_group", 5, ErrorKind::Corrupt, "expected 1 to 4");

@@ -98,6 +98,24 @@ TEST(GgufConfig, HasListsWhereLayersDiffer) {
   EXPECT_EQ(json.at("layer_num_key_value_heads"), Json({2, 1}));
 }
 
+TEST(GgufConfig, HasZerosWhereALayerLacksASubLayer) {
+  const auto heads = wholes("deci.attention.head_count", {0, 2});
+  const auto ffn = wholes("deci.feed_forward_length", {12, 0});
+  const Json json =
+      config_of(tiny_file({{"attention.head_count", heads}, {"feed_forward_length", ffn}}, "deci"));
+  EXPECT_EQ(json.at("model_type"), "prunus_llama");
+  EXPECT_EQ(json.at("layer_num_attention_heads"), Json({0, 2}));
+  EXPECT_EQ(json.at("layer_num_key_value_heads"), Json({0, 2}));
+  EXPECT_EQ(json.at("layer_intermediate_size"), Json({12, 0}));
+  EXPECT_EQ(json.at("head_dim"), 8);  // of 16 by the two heads of the second layer
+  refused(ErrorKind::Corrupt, "no layer has attention",
+          {{"attention.head_count", wholes("deci.attention.head_count", {0, 0})}}, "deci");
+  refused(ErrorKind::Corrupt, "layer 1 has 2 key/value heads and no query heads",
+          {{"attention.head_count", wholes("deci.attention.head_count", {2, 0})},
+           {"k", wholes("deci.attention.head_count_kv", {2, 2})}},
+          "deci");
+}
+
 TEST(GgufConfig, FindsThePublishedScalingBehindAListOfFactors) {
   // Llama 3.1's bands by hand, for a base of 10000 and heads of 8: wavelengths 2π·10^i.
   const float middle = [] {
@@ -158,10 +176,13 @@ TEST(GgufConfig, RefusesMathematicsThatItDoesNotKnow) {
   refused(ErrorKind::Unsupported, "'llama.residual_scale' may change the mathematics",
           {{"s", real("llama.residual_scale", 0.5)}});
   refused(ErrorKind::Unsupported, "logit_scale", {{"s", real("llama.logit_scale", 0.5)}});
-  refused(ErrorKind::Unsupported, "layer 1 has 0 query heads",
-          {{"attention.head_count", wholes("deci.attention.head_count", {2, 0})}}, "deci");
-  refused(ErrorKind::Unsupported, "layer 0 has no feed-forward part",
-          {{"feed_forward_length", wholes("deci.feed_forward_length", {0, 4})}}, "deci");
+  refused(ErrorKind::Unsupported,
+          "layer 1 has 2 query heads and 0 key/value heads: a matrix in the",
+          {{"attention.head_count_kv", wholes("deci.attention.head_count_kv", {2, 0})}}, "deci");
+  refused(ErrorKind::Unsupported, "the architecture llama has no layers without attention",
+          {{"attention.head_count", wholes("llama.attention.head_count", {2, 0})}});
+  refused(ErrorKind::Unsupported, "layer 0 has 2 query heads and 0 feed-forward channels",
+          {{"feed_forward_length", wholes("llama.feed_forward_length", {0, 4})}});
   refused(ErrorKind::Unsupported, "heads of two sizes",
           {{"k", whole("llama.attention.value_length", 4)}});
   refused(ErrorKind::Unsupported, "rope.scaling.type",

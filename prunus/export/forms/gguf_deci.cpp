@@ -8,7 +8,9 @@ GgufChoice choice(const ModelConfig& config) {
                          [](const GgufArchitecture& one) { return one.name == "deci"; });
 }
 
-std::vector<FormAnswer> answers(const ModelConfig& config) { return gguf_answers(choice(config)); }
+std::vector<FormAnswer> answers(const ModelConfig& config) {
+  return gguf_answers(choice(config), config);
+}
 
 void write(const Model& model, const FormJob& job) {
   write_gguf_form(model, choice(model.config()), job);

@@ -14,7 +14,7 @@ std::vector<FormAnswer> answers(const ModelConfig& config) {
   }
   const Shell shell = shell_of(config);
   if (!shell.legal()) return {{"llama.cpp", false, shell.obstacles[0]}};
-  return gguf_answers(choice(shell.config));
+  return gguf_answers(choice(shell.config), shell.config);
 }
 
 void write(const Model& model, const FormJob& job) {

@@ -23,10 +23,14 @@ bool all_widths_are_multiples(const ModelConfig& config) {
 // The model as a Llama, which the blocks are those of.
 StockClass as_llama(const ModelConfig& config) {
   // The sizes of one layer stand for all: what the others may differ in is judged here.
+  LayerShape template_layer = config.layers.front();
+  for (const LayerShape& layer : config.layers) {
+    if (layer.has(SubLayer::Attention) && layer.has(SubLayer::FeedForward)) template_layer = layer;
+  }
   ModelConfig uniform = config;
   for (LayerShape& layer : uniform.layers) {
     const auto window = layer.sliding_window;
-    layer = config.layers.front();
+    layer = template_layer;
     layer.sliding_window = window;
   }
   StockClass stock = stock_class(uniform);
@@ -42,12 +46,14 @@ std::vector<std::string> obstacles_of(const ModelConfig& config) {
         c10::str("blocks of DeciLM are Llama's, this is a ", config.family->model_type));
   }
   for (const LayerShape& layer : config.layers) {
-    if (layer.num_attention_heads == config.layers[0].num_attention_heads) continue;
+    if (!layer.has(SubLayer::Attention)) continue;
+    if (layer.num_attention_heads == config.most_heads()) continue;
     found.emplace_back("query heads differ between layers; DeciLM has one number for all");
     break;
   }
   for (const std::string& one : stock_obstacles(stock.config)) {
-    if (one != "layers of different sizes") found.push_back(one);
+    const bool said = one == kUnevenLayers || one == kNoAttention || one == kNoFeedForward;
+    if (!said) found.push_back(one);
   }
   if (config.activation != Activation::Silu) found.emplace_back("DeciLM has SiLU alone");
   return found;
@@ -60,27 +66,37 @@ std::vector<FormAnswer> answers(const ModelConfig& config) {
     mlx.push_back(c10::str("mlx-lm reads widths as multiples of ", kMultiple,
                            ": prune with --round-to ", kMultiple));
   }
-  const int64_t filled = config.layers[0].num_attention_heads * config.head_dim;
+  const int64_t filled = config.most_heads() * config.head_dim;
   if (filled != config.hidden_size) {
     mlx.emplace_back("mlx-lm takes hidden_size / heads for head_dim");
   }
-  return {answer("vLLM", obstacles, load_in_vllm(true)),
+  std::vector<std::string> vllm = obstacles;
+  if (!config.layers[0].has(SubLayer::Attention)) {
+    vllm.emplace_back("its DeciLM needs attention in the first layer");
+  }
+  return {answer("vLLM", vllm, load_in_vllm(true)),
           answer("transformers", obstacles, load_in_transformers(true)),
           answer("MLX", mlx, "mlx_lm.generate --model OUT")};
 }
 
+// What is not there has a null for its size, as in NVIDIA's own files.
 Json block_of(const ModelConfig& config, const LayerShape& layer, bool multiples) {
-  Json ffn = {{"no_op", false}, {"replace_with_linear", false}};
-  if (multiples) {
+  const bool attention = layer.has(SubLayer::Attention);
+  const bool feed_forward = layer.has(SubLayer::FeedForward);
+  Json ffn = {{"no_op", !feed_forward}, {"replace_with_linear", false}};
+  if (!feed_forward) {
+    ffn[multiples ? "ffn_mult" : "intermediate_size"] = nullptr;
+  } else if (multiples) {
     ffn["ffn_mult"] = 1.5 * static_cast<double>(layer.intermediate_size) /
                       static_cast<double>(config.hidden_size);
   } else {
     ffn["intermediate_size"] = layer.intermediate_size;
   }
   return {{"attention",
-           {{"no_op", false},
+           {{"no_op", !attention},
             {"replace_with_linear", false},
-            {"n_heads_in_group", layer.num_attention_heads / layer.num_key_value_heads}}},
+            {"n_heads_in_group",
+             attention ? Json(layer.num_attention_heads / layer.num_key_value_heads) : Json()}}},
           {"ffn", ffn}};
 }
 

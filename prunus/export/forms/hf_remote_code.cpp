@@ -9,8 +9,12 @@ namespace {
 
 std::vector<FormAnswer> answers(const ModelConfig& config) {
   const std::vector<std::string> obstacles = remote_obstacles(config);
+  std::vector<std::string> vllm = obstacles;
+  if (!config.all_have(SubLayer::Attention)) {
+    vllm.emplace_back("its backend for such code makes an attention for every layer");
+  }
   return {answer("transformers", obstacles, load_in_transformers(true)),
-          answer("vLLM", obstacles, load_in_vllm(true))};
+          answer("vLLM", vllm, load_in_vllm(true))};
 }
 
 void write(const Model& model, const FormJob& job) {

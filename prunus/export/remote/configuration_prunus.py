@@ -25,7 +25,8 @@ class PrunusConfig(PretrainedConfig):
         super().__init__(**fields)
 
     def layer_sizes(self, layer_idx):
-        """num_attention_heads, num_key_value_heads and intermediate_size of a layer."""
+        """num_attention_heads, num_key_value_heads and intermediate_size of a layer; 0 where it has
+        no attention or no feed-forward part."""
         return self.per_layer_config[layer_idx]
 
 
@@ -46,13 +47,13 @@ class PrunusBlockConfig(PrunusConfig):
 
     def layer_sizes(self, layer_idx):
         block = self.block_configs[layer_idx]
-        width = getattr(block.ffn, "intermediate_size", None)
+        width = 0 if block.ffn.no_op else getattr(block.ffn, "intermediate_size", None)
         if width is None:  # readers of ffn_mult round up to a multiple of 256
             width = -(-int(2 * block.ffn.ffn_mult * self.hidden_size / 3) // 256) * 256
-        heads = self.num_attention_heads
+        heads = 0 if block.attention.no_op else self.num_attention_heads
         return SimpleNamespace(
             num_attention_heads=heads, intermediate_size=width,
-            num_key_value_heads=heads // block.attention.n_heads_in_group)
+            num_key_value_heads=heads and heads // block.attention.n_heads_in_group)
 
     def to_dict(self):
         fields = super().to_dict()

@@ -217,15 +217,36 @@ class PrunusMLP(nn.Module):
         return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
 
 
+class PrunusNoAttention(nn.Module):
+    """In a layer without attention: the cache learns from each of its layers how long it is."""
+
+    def __init__(self, layer_idx):
+        super().__init__()
+        self.layer_idx = layer_idx
+
+    def forward(self, hidden_states, cache):
+        if cache is not None:
+            one_channel = hidden_states.new_zeros((hidden_states.shape[0], 1, hidden_states.shape[1], 1))
+            cache.update(one_channel, one_channel, self.layer_idx)
+
+
 class PrunusDecoderLayer(GradientCheckpointingLayer):
     def __init__(self, config, layer_idx):
         super().__init__()
+        sizes = config.layer_sizes(layer_idx)
         self.attention_type = config.layer_types[layer_idx]
-        self.self_attn = PrunusAttention(config, layer_idx)
-        self.mlp = PrunusMLP(config, layer_idx)
+        self.has_attention = sizes.num_attention_heads > 0
+        self.has_mlp = sizes.intermediate_size > 0
+        if self.has_attention:
+            self.self_attn = PrunusAttention(config, layer_idx)
+        else:
+            self.no_attention = PrunusNoAttention(layer_idx)
+        if self.has_mlp:
+            self.mlp = PrunusMLP(config, layer_idx)
         self.norms = dict(config.prunus["norms"])
-        for name in self.norms.values():
-            if name is not None:
+        for place, name in self.norms.items():
+            there = self.has_attention if place.endswith("attention") else self.has_mlp
+            if name is not None and there:
                 self.add_module(name, norm_of(config, config.hidden_size))
 
     def normed(self, place, hidden_states):
@@ -233,8 +254,13 @@ class PrunusDecoderLayer(GradientCheckpointingLayer):
         return hidden_states if name is None else getattr(self, name)(hidden_states)
 
     def forward(self, hidden_states, **kwargs):
-        attended, _ = self.self_attn(self.normed("before_attention", hidden_states), **kwargs)
-        hidden_states = hidden_states + self.normed("after_attention", attended)
+        if self.has_attention:
+            attended, _ = self.self_attn(self.normed("before_attention", hidden_states), **kwargs)
+            hidden_states = hidden_states + self.normed("after_attention", attended)
+        else:
+            self.no_attention(hidden_states, kwargs["cache"])
+        if not self.has_mlp:
+            return hidden_states
         fed = self.mlp(self.normed("before_mlp", hidden_states))
         return hidden_states + self.normed("after_mlp", fed)
 
