@@ -17,6 +17,7 @@
 #include "support/golden_models.h"
 #include "support/paths.h"
 #include "support/stopping_source.h"
+#include "support/sub_layers.h"
 #include "support/tiny_model.h"
 
 namespace prunus::test::request_test {
@@ -386,6 +387,23 @@ TEST_F(Journal, RefusesADamagedFile) {
   expect_error(ErrorKind::Io, "cannot open", [&] {
     score_requests(model_, requests_, at::kCPU, {.journal = dir_ / "none/scores.jsonl"});
   });
+}
+
+// In rows that are trees, behind which the last layer runs on some places only.
+TEST(ScoreRequests, PassByDroppedSubLayers) {
+  for (const char* family : {"llama_gqa", "bloom", "gemma2", "qwen2_moe"}) {
+    const Model model = open_model(golden_dir(family));
+    std::vector<ScoreRequest> requests = mixed_requests();
+    for (const SubLayer part : kSubLayers) {
+      for (const int layer : {0, static_cast<int>(model.layer_count()) - 1}) {
+        const auto got = score_requests(without(model, part, layer), requests, at::kCPU);
+        const auto meant = score_requests(silenced(model, part, layer), requests, at::kCPU);
+        for (size_t i = 0; i < requests.size(); ++i) {
+          EXPECT_NEAR(got[i].log_likelihood, meant[i].log_likelihood, 1e-4) << family << " " << i;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 
 #include "solve/sub_block_fixture.h"
 #include "support/expect_error.h"
+#include "support/sub_layers.h"
 #include "support/written_down.h"
 
 namespace prunus::test::sub_block_test {
@@ -55,6 +56,23 @@ TEST(SubBlock, AnUnprunedModelLacksNothingAndStaysAsItIs) {
       EXPECT_TRUE(at::equal(value, copy_weights(model)->tensors.at(name))) << name;
     }
   }
+}
+
+// What was dropped cannot learn; the part behind it makes up for some of it.
+TEST(SubBlock, LeavesADroppedPartToThoseBehindIt) {
+  const Model dense = tiny_model({.kv_heads = 2});
+  const Model pruned = without(dense, SubLayer::Attention, 1);
+  SubBlockOptions options = kShort;
+  options.residual_correction = 1;
+  const Outcome outcome = repair(pruned, dense, text(dense, 8, 7), options);
+  ASSERT_EQ(outcome.results.size(), 4u);
+  const SubBlockResult &attention = outcome.results[2], &ffn = outcome.results[3];
+  EXPECT_EQ(attention.error_before, 1);
+  EXPECT_EQ(attention.error_after, 1);
+  EXPECT_EQ(attention.steps, 0);
+  EXPECT_GT(ffn.steps, 0);
+  EXPECT_LT(ffn.error_after, ffn.error_before);
+  EXPECT_FALSE(outcome.tensors().contains(dense.tensor(Role::OProj, 1).name));
 }
 
 // How often each layer was read ahead, by layer.
