@@ -24,7 +24,8 @@ TrainBatch batch_of(const Model& model) {
 }
 
 std::map<std::string, at::Tensor> gradients(TrainModel& model, const TrainBatch& batch) {
-  model.run(batch, {.weights = kPlain, .scale = 1.0 / static_cast<double>(batch.targets)});
+  model.run(batch,
+            {.weights = kPlain, .seams = {}, .scale = 1.0 / static_cast<double>(batch.targets)});
   std::map<std::string, at::Tensor> found;
   for (const Parameter& one : model.parameters()) found[one.name] = one.value.grad();
   return found;
