@@ -252,6 +252,8 @@ void check_search(const PruneRecipe& recipe, const Asked& asked) {
                "--budget search finds by itself what heads and channels of each layer give: it is "
                "for --structure block, with one --ratio or --target-params, no --steps, "
                "--normalize, --attn-ratio, --ffn-ratio or --precision");
+  PRUNUS_CHECK(!recipe.target_bytes, InvalidArgument,
+               "--budget search counts parameters: give --ratio or --target-params");
   PRUNUS_CHECK(recipe.granularity == Granularity::KvGroup, InvalidArgument,
                "--budget search takes KV groups and query heads: no --granularity");
 }

@@ -263,8 +263,6 @@ int64_t capacity_of(const Model& model, const PruneRecipe& recipe,
                     const std::vector<PartLevels>& parts) {
   int64_t whole = 0;
   for (const PartLevels& part : parts) whole += part.levels.back().parameters;
-  PRUNUS_CHECK(!recipe.target_bytes, InvalidArgument,
-               "--budget search counts parameters: give --ratio or --target-params");
   if (recipe.target_params) return *recipe.target_params - (model.parameters() - whole);
   return static_cast<int64_t>(static_cast<double>(whole) * (1 - recipe.ratio));
 }

@@ -46,7 +46,7 @@ TEST_F(Solving, ApplyRefusesTextThatIsNotThePlans) {
   };
   expect_failed(apply({"--calib", file("other.txt", some_text(390))}), 2, "another hash");
   fs::rename(text, dir / "moved.txt");
-  expect_failed(apply({}), 4, "pass --calib FILE");
+  expect_failed(apply({}), 3, "pass --calib FILE");
   expect_model(apply({"--calib", dir / "moved.txt"}), out);
 }
 
