@@ -37,7 +37,7 @@ PlanContext plan_context(const WorkFolder& folder, int64_t ram_bytes,
     try {
       return PlanResult{plan_from_json(saved.at("plan"), path),
                         saved.at("calibration_loss").get<double>(), saved.at("ratio").get<double>(),
-                        saved.at("search")};
+                        saved.at("search").get<std::string>()};
     } catch (const nlohmann::json::exception& json_error) {
       PRUNUS_FAIL(Corrupt, path, ": not a finished step: ", json_error.what());
     }

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "prunus/base/json.h"
 #include "prunus/pipeline/allocate.h"
 #include "prunus/pipeline/method.h"
 #include "prunus/pipeline/options.h"
@@ -19,8 +18,8 @@ struct PlanResult {
   /// Nats per token, of the first step; 0 where none was needed. Of Structure::Weight where the
   /// forward pass is looked at: of the model with its zeros (choose_masks).
   double calibration_loss = 0;
-  double ratio = 0;  ///< as given, or as solved for the target
-  Json search = {};  ///< of a search: what every part costs at its levels; else null
+  double ratio = 0;         ///< as given, or as solved for the target
+  std::string search = {};  ///< JSON of a search: what every part costs at its levels
 };
 
 /// Where a plan comes from and what it leaves behind. Any member may be empty.

@@ -362,7 +362,7 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
   if (planned.plan.mask && work != nullptr) copy_masks(masks_of(work->path()), out.masks());
   planned.plan.config_sha256 = model_config_sha256(job.model_dir);
   record.set("ratio", planned.ratio);
-  if (!planned.search.is_null()) record.set("search", planned.search);
+  if (!planned.search.empty()) record.set("search", Json::parse(planned.search));
   note_untouched(planned, recipe, record);
   if (work != nullptr) record.set("calibration_loss", planned.calibration_loss);
   if (work != nullptr && work->resumed()) record.set("resumed", true);

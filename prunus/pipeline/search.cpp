@@ -331,7 +331,7 @@ PlanResult search_plan(const Model& model, const PlanContext& context, const Pru
   if (recipe.solver != nullptr) {
     result.plan.method += c10::str(", solver ", recipe.solver->name);
   }
-  result.search = search.json(levels);
+  result.search = search.json(levels).dump();
   if (context.finish) context.finish(0, result);
   return result;
 }
