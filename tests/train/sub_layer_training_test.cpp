@@ -75,11 +75,11 @@ TEST_P(SubLayerTraining, OfAdaptersHasTheGradientsBesideASilentOne) {
   for (const SubLayer part : kSubLayers) {
     const Model less = without(model, part, 1);
     const Model silent = silenced(model, part, 1);
-    LoraAdapter beside = random_adapter(model);
-    for (auto& [place, pair] : beside.pairs) {
-      if (place.first == 1 && sub_layer_of(place.second) == part) pair.b.zero_();
-    }
     for (const bool checkpoints : {false, true}) {
+      LoraAdapter beside = random_adapter(model);
+      for (auto& [place, pair] : beside.pairs) {
+        if (place.first == 1 && sub_layer_of(place.second) == part) pair.b.zero_();
+      }
       const TrainModelOptions options{.checkpoint_blocks = checkpoints};
       TrainModel dropped(less, at::kCPU, options, random_adapter(less));
       TrainModel quiet(silent, at::kCPU, options, beside);
