@@ -2,33 +2,14 @@
 // it can.
 #include <ATen/ATen.h>
 
-#include "prunus/base/error.h"
+#include "prunus/calib/ridge.h"
 #include "prunus/criteria/criterion.h"
 
 namespace prunus::criteria {
 namespace {
 
-// λ of solve/solver.h, at which the weights that stay will be fitted.
+// λ of the solver, at which the weights that stay will be fitted.
 constexpr double kRidge = 0.1;
-constexpr double kFloor = 1e-7;
-constexpr int kTries = 8;
-
-// (H + λ·diag(H))⁻¹, FP64; undefined where nothing ever came in.
-at::Tensor inverse_of(const at::Tensor& hessian) {
-  const at::Tensor diagonal = hessian.diagonal();
-  const double floor = kFloor * diagonal.mean().item<double>();
-  PRUNUS_CHECK(std::isfinite(floor), Numeric,
-               "criterion obs: the second moments of the calibration's inputs are not finite");
-  if (floor <= 0) return {};
-  double ridge = kRidge;
-  for (int i = 0; i < kTries; ++i, ridge *= 10) {
-    const auto [factor, info] =
-        at::linalg_cholesky_ex(hessian + at::diag(diagonal * ridge + floor));
-    if (info.item<int>() == 0) return at::cholesky_inverse(factor);
-  }
-  PRUNUS_FAIL(Numeric, "criterion obs: the second moments of ", diagonal.numel(),
-              " inputs have no inverse; calibrate on more text");
-}
 
 // tr(W_u·(P_uu)⁻¹·W_uᵀ)/2 of each unit u of columns, P = H⁻¹.
 at::Tensor unit(const UnitRequest& request) {
@@ -37,8 +18,10 @@ at::Tensor unit(const UnitRequest& request) {
   const StatisticSums& sums = stats.of_input(stats::hessian);
   if (sums.tokens == 0) return at::zeros({units}, at::kDouble);
   const at::Tensor weight = stats.weight.to(at::kCPU, at::kDouble);
-  const at::Tensor inverse = inverse_of(hessian_of(sums).to(at::kCPU, at::kDouble));
-  if (!inverse.defined()) return at::zeros({units}, at::kDouble);
+  const at::Tensor hessian = hessian_of(sums).to(at::kCPU, at::kDouble);
+  const RidgedFactor ridged = ridged_factor(hessian, kRidge, false, "criterion obs");
+  if (!ridged.factor.defined()) return at::zeros({units}, at::kDouble);
+  const at::Tensor inverse = at::cholesky_inverse(ridged.factor);
   if (request.columns.size(1) == 1) {
     return weight.square().sum(0) / inverse.diagonal() / 2;
   }
