@@ -50,13 +50,26 @@ TEST(Knapsack, EqualsTryingEverything) {
   }
 }
 
-TEST(Knapsack, KeepsWithinTheCapacityWhereItRounds) {
+// Weights are rounded up to 5,000: the best of all counts of levels at those.
+TEST(Knapsack, IsTheBestOfRoundedWeightsAndKeepsTheCapacity) {
   const Units units(40, {{100'003, 2}, {70'001, 3}, {30'007, 7}});
   const std::vector<size_t> levels = solve_knapsack(units, 2'500'000, 500);
   int64_t weight = 0;
-  for (size_t u = 0; u < units.size(); ++u) weight += units[u][levels[u]].weight;
+  double cost = 0;
+  for (size_t u = 0; u < units.size(); ++u) {
+    weight += units[u][levels[u]].weight;
+    cost += units[u][levels[u]].cost;
+  }
   EXPECT_LE(weight, 2'500'000);
-  EXPECT_GE(weight, 2'200'000);
+  double least = std::numeric_limits<double>::infinity();
+  for (int64_t heavy = 0; heavy <= 40; ++heavy) {
+    for (int64_t middle = 0; heavy + middle <= 40; ++middle) {
+      const int64_t light = 40 - heavy - middle;
+      if (heavy * 105'000 + middle * 75'000 + light * 35'000 > 2'500'000) continue;
+      least = std::min(least, static_cast<double>(2 * heavy + 3 * middle + 7 * light));
+    }
+  }
+  EXPECT_EQ(cost, least);
 }
 
 TEST(Knapsack, SaysWhereNothingFits) {
