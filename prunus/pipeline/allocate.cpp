@@ -227,4 +227,12 @@ double solve_ratio(const Target& target, const std::vector<ScoredSet>& sets,
   return high;
 }
 
+std::vector<ScoredSet> unscored(const std::vector<GroupSet>& sets) {
+  std::vector<ScoredSet> scored;
+  for (const GroupSet& set : sets) {
+    scored.push_back({set, std::vector<double>(static_cast<size_t>(set.units), 0.0)});
+  }
+  return scored;
+}
+
 }  // namespace prunus

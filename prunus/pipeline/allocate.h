@@ -46,4 +46,7 @@ int64_t freed(const Target& target, const std::vector<ScoredSet>& sets,
 double solve_ratio(const Target& target, const std::vector<ScoredSet>& sets,
                    const PruneRecipe& recipe);
 
+/// The sets with a score of 0 for every unit: for what does not depend on the scores.
+std::vector<ScoredSet> unscored(const std::vector<GroupSet>& sets);
+
 }  // namespace prunus

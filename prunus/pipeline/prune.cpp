@@ -124,11 +124,11 @@ class Planner {
       }
       return;
     }
-    const std::vector<ScoredSet> unscored = with_scores_of_zero(sets);
+    const std::vector<ScoredSet> equal = unscored(sets);
     if (const auto target = target_of(model_, sets, recipe_)) {
-      set_ratio(solve_ratio(*target, unscored, recipe_));
+      set_ratio(solve_ratio(*target, equal, recipe_));
     }
-    say_what_is_left(model_, unscored, allocate(unscored, recipe_, 1.0, true));
+    say_what_is_left(model_, equal, allocate(equal, recipe_, 1.0, true));
   }
 
   void take(int64_t step) {
@@ -209,14 +209,6 @@ class Planner {
     log_info(c10::str("ratio ", result_.ratio, " will leave ", human_count(left), " of ",
                       human_count(before), " parameters (", share, "), ",
                       human_bytes(now.bytes() - bytes)));
-  }
-
-  static std::vector<ScoredSet> with_scores_of_zero(const std::vector<GroupSet>& sets) {
-    std::vector<ScoredSet> scored;
-    for (const GroupSet& set : sets) {
-      scored.push_back({set, std::vector<double>(static_cast<size_t>(set.units), 0.0)});
-    }
-    return scored;
   }
 
   PlanEntry* entry_of(const GroupSet& set) {

@@ -239,7 +239,8 @@ constexpr Row kPruneRows[] = {
               .group = kHowMuch,
               .help = "how much each set gives (default: the method's). uniform: the ratio in "
                       "every set; global: one ranking; global_params: one ranking in which a unit "
-                      "counts for its weights",
+                      "counts for its weights; search: what each part of each layer costs is "
+                      "measured, the ratio is that of the parameters (minutes)",
               .all_choices = budget_names},
      .member = PRUNUS_MEMBER(PruneJob, options.budget),
      .resolved = RESOLVED(recipe.budget->name)},

@@ -39,6 +39,14 @@ std::string masks_of(const std::string& folder) { return folder + "/masks"; }
 // Layers that a solver has done with.
 std::string solved_of(const std::string& folder) { return folder + "/solved"; }
 
+// What needs text.
+std::string learner(const PruneRecipe& recipe) {
+  const bool scores = !recipe.names_layers() && recipe.criterion->needs.calibration();
+  if (scores) return "method " + recipe.name;
+  if (recipe.budget->measures) return "--budget search";
+  return c10::str("--solver ", recipe.solver->name);
+}
+
 // Windows of each step: fresh ones, drawn as the job asks for.
 class Calibration {
  public:
@@ -46,7 +54,7 @@ class Calibration {
       : job_(job), recipe_(recipe), random_(recipe.seed) {
     if (!needs_calibration(recipe)) return;
     PRUNUS_CHECK(
-        !job.calib_file.empty(), InvalidArgument, "method ", recipe.name,
+        !job.calib_file.empty(), InvalidArgument, learner(recipe),
         " learns from text: pass --calib FILE (plain text, or JSON lines with a `text` field) "
         "of the kind the model will see");
     tokenizer_ = load_tokenizer(job.model_dir);

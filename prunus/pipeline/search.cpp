@@ -18,11 +18,11 @@
 namespace prunus {
 namespace {
 
-constexpr int64_t kWidths = 12;               // of a feed-forward part
-constexpr size_t kMostHeadLevels = 9;         // of an attention part
-constexpr int64_t kNear = 2;                  // levels to either side that are measured again
-constexpr int64_t kRounds = 1;                // of measuring around the solution
-constexpr int64_t kCalibrationRows = 24'576;  // tokens that the levels are fitted on
+constexpr int64_t kWidths = 12;                 // of a feed-forward part
+constexpr size_t kMostHeadLevels = 9;           // of an attention part
+constexpr int64_t kNear = 2;                    // levels to either side that are measured again
+constexpr int64_t kRounds = 1;                  // of measuring around the solution
+constexpr int64_t kCalibrationTokens = 24'576;  // tokens that the levels are fitted on
 
 std::vector<int64_t> best_of(const std::vector<double>& scores, int64_t count, int64_t begin,
                              int64_t units) {
@@ -36,7 +36,7 @@ std::vector<int64_t> best_of(const std::vector<double>& scores, int64_t count, i
   return order;
 }
 
-at::Tensor columns_of(const std::vector<int64_t>& units, int64_t width) {
+at::Tensor inputs_of(const std::vector<int64_t>& units, int64_t width) {
   const at::Tensor first = at::tensor(units, at::kLong).unsqueeze(1) * width;
   return (first + at::arange(width, at::kLong)).flatten();
 }
@@ -63,7 +63,7 @@ PartLevels widths_of(const ScoredSet& channels, int64_t round_to) {
         .entries = {}, .columns = at::arange(units, at::kLong), .parameters = width * each};
     if (width < units) {
       const std::vector<int64_t> kept = best_of(channels.scores, width, 0, units);
-      level.columns = columns_of(kept, 1);
+      level.columns = inputs_of(kept, 1);
       level.entries.push_back(entry_of(channels, kept));
     }
     part.levels.push_back(std::move(level));
@@ -101,7 +101,7 @@ PartLevels heads_of(const ScoredSet& groups, const ScoredSet* heads, int64_t hea
         if (kept_heads < each) in = best_of(heads->scores, kept_heads, group * each, each);
         queries.insert(queries.end(), in.begin(), in.end());
       }
-      level.columns = columns_of(queries, head_dim);
+      level.columns = inputs_of(queries, head_dim);
       if (kept_groups < count) level.entries.push_back(entry_of(groups, left));
       if (kept_heads < each) level.entries.push_back(entry_of(*heads, queries));
       part.levels.push_back(std::move(level));
@@ -172,9 +172,8 @@ std::vector<std::pair<size_t, double>> lined(const PartLevels& part,
 
 class Search {
  public:
-  Search(const Model& model, const std::vector<PartLevels>& parts, int64_t capacity,
-         SensitivityMeter& meter)
-      : model_(model), parts_(parts), capacity_(capacity), meter_(meter) {}
+  Search(const std::vector<PartLevels>& parts, int64_t capacity, SensitivityMeter& meter)
+      : parts_(parts), capacity_(capacity), meter_(meter) {}
 
   std::vector<size_t> run() {
     std::vector<size_t> base;
@@ -250,7 +249,6 @@ class Search {
     return levels;
   }
 
-  const Model& model_;
   const std::vector<PartLevels>& parts_;
   int64_t capacity_;
   SensitivityMeter& meter_;
@@ -265,6 +263,36 @@ int64_t capacity_of(const Model& model, const PruneRecipe& recipe,
   for (const PartLevels& part : parts) whole += part.levels.back().parameters;
   if (recipe.target_params) return *recipe.target_params - (model.parameters() - whole);
   return static_cast<int64_t>(static_cast<double>(whole) * (1 - recipe.ratio));
+}
+
+std::vector<PartLevels> parts_of(const Model& model, const PruneRecipe& recipe,
+                                 const std::vector<ScoredSet>& scored) {
+  std::vector<PartLevels> parts;
+  for (const ScoredSet& one : scored) {
+    if (one.set.label == AxisLabel::Ffn) parts.push_back(widths_of(one, recipe.round_to));
+    if (one.set.label != AxisLabel::KvGroup) continue;
+    const auto heads = std::find_if(scored.begin(), scored.end(), [&](const ScoredSet& other) {
+      return other.set.label == AxisLabel::QueryHead && other.set.layer == one.set.layer;
+    });
+    parts.push_back(
+        heads_of(one, heads == scored.end() ? nullptr : &*heads, model.config().head_dim));
+  }
+  std::erase_if(parts, [](const PartLevels& part) { return part.levels.size() < 2; });
+  return parts;
+}
+
+// Before anything is scored or measured.
+void check_target(const Model& model, const PruneRecipe& recipe,
+                  const std::vector<GroupSet>& sets) {
+  const std::vector<PartLevels> parts = parts_of(model, recipe, unscored(sets));
+  int64_t least = 0;
+  for (const PartLevels& part : parts) least += part.levels.front().parameters;
+  const int64_t capacity = capacity_of(model, recipe, parts);
+  PRUNUS_CHECK(least <= capacity, InvalidArgument,
+               "the target is out of reach: heads and channels "
+               "may keep ",
+               capacity, " parameters, but the least that every part can become is ", least,
+               "; lower --ratio, raise --target-params, or widen --layers");
 }
 
 std::vector<TokenBatch> first_tokens(const std::vector<TokenBatch>& batches, int64_t tokens) {
@@ -286,6 +314,7 @@ std::vector<PartLevels> levels_of(const Model& model, const PruneRecipe& recipe,
   const std::vector<GroupSet> sets = scored_sets(model, recipe);
   PRUNUS_CHECK(!sets.empty(), InvalidArgument,
                "--budget search: nothing of this model's layers can be cut part by part");
+  check_target(model, recipe, sets);
   const std::vector<ScoredSet> scored =
       score_groups(model, sets, *recipe.criterion, batches, {0, model.layer_count()},
                    {.seed = recipe.seed,
@@ -295,18 +324,7 @@ std::vector<PartLevels> levels_of(const Model& model, const PruneRecipe& recipe,
                     .conventions = recipe.conventions,
                     .store = store})
           .sets;
-  std::vector<PartLevels> parts;
-  for (const ScoredSet& one : scored) {
-    if (one.set.label == AxisLabel::Ffn) parts.push_back(widths_of(one, recipe.round_to));
-    if (one.set.label != AxisLabel::KvGroup) continue;
-    const auto heads = std::find_if(scored.begin(), scored.end(), [&](const ScoredSet& other) {
-      return other.set.label == AxisLabel::QueryHead && other.set.layer == one.set.layer;
-    });
-    parts.push_back(
-        heads_of(one, heads == scored.end() ? nullptr : &*heads, model.config().head_dim));
-  }
-  std::erase_if(parts, [](const PartLevels& part) { return part.levels.size() < 2; });
-  return parts;
+  return parts_of(model, recipe, scored);
 }
 
 PlanResult search_plan(const Model& model, const PlanContext& context, const PruneRecipe& recipe) {
@@ -321,9 +339,9 @@ PlanResult search_plan(const Model& model, const PlanContext& context, const Pru
   if (context.store) store = context.store(0);
   const std::vector<PartLevels> parts = levels_of(model, recipe, batches, store.get());
   const int64_t capacity = capacity_of(model, recipe, parts);
-  const std::vector<TokenBatch> some = first_tokens(batches, kCalibrationRows);
+  const std::vector<TokenBatch> some = first_tokens(batches, kCalibrationTokens);
   SensitivityMeter meter(model, parts, some, held_out, {.device = recipe.device});
-  Search search(model, parts, capacity, meter);
+  Search search(parts, capacity, meter);
   const std::vector<size_t> levels = search.run();
   PlanResult result{.plan = plan_of_levels(parts, levels), .ratio = recipe.ratio};
   result.plan.method = c10::str(recipe.name, ", ", recipe.criterion->name,

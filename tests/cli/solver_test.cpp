@@ -71,7 +71,7 @@ TEST_F(Solving, WhatDoesNotGoTogetherIsSaid) {
   expect_failed(prune_with({"--method", "prunus", "--target-bytes", "1KiB"}), 2,
                 "counts parameters");
   expect_failed(run({"prune", model, "--out", out, "--method", "l2", "--solver", "bias"}), 2,
-                "--calib FILE");
+                "--solver bias learns from text: pass --calib FILE");
 }
 
 }  // namespace
