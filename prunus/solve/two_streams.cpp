@@ -1,5 +1,7 @@
 #include "prunus/solve/two_streams.h"
 
+#include <ATen/ATen.h>
+
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
 #include "prunus/calib/host_states.h"

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include "prunus/pipeline/masks.h"
