@@ -97,8 +97,9 @@ TEST(LmEvalWord, EqualsTheHarnessPageByPage) {
   const Json& documents = expected.at("documents");
   std::string some;
   for (size_t i = 0; i < documents.size(); ++i) {
-    EXPECT_EQ(sha256(pages.at(i)), documents[i].at("page_sha256"));
-    EXPECT_EQ(sha256(detokenise_wikitext(pages[i])), documents[i].at("detokenised_sha256"));
+    EXPECT_EQ(sha256(pages.at(i)), documents[i].at("page_sha256").get<std::string>());
+    EXPECT_EQ(sha256(detokenise_wikitext(pages[i])),
+              documents[i].at("detokenised_sha256").get<std::string>());
     some += pages[i];
   }
   const TempDir dir;

@@ -53,7 +53,7 @@ Model saved(const TinySizes& sizes, const std::string& dir) {
   return open_model(dir);
 }
 
-constexpr TinySizes kWide{.hidden = 256, .head_dim = 32, .q_heads = 8, .kv_heads = 4, .ffn = 512};
+const TinySizes kWide{.hidden = 256, .head_dim = 32, .q_heads = 8, .kv_heads = 4, .ffn = 512};
 
 std::vector<int64_t> range(int64_t begin, int64_t end) {
   std::vector<int64_t> numbers;
