@@ -25,10 +25,6 @@ using namespace run_key;
 // with one another.
 constexpr int64_t kBreakdownRuns = 3;
 
-std::string dtype_text(at::ScalarType dtype) {
-  return dtype == at::kFloat ? "float32" : dtype == at::kHalf ? "float16" : "bfloat16";
-}
-
 // One of the models measured.
 struct BenchedModel {
   std::string dir;
@@ -36,11 +32,11 @@ struct BenchedModel {
   Model model;
   LatencyProbe probe;
 
-  BenchedModel(const std::string& path, ResidentDtype dtype, at::Device device)
+  BenchedModel(const std::string& path, const BenchJob& job)
       : dir(path),
         name(path),
         model(open_model(path)),
-        probe(model, device, resident_dtype(model, dtype, device)) {}
+        probe(model, job.device, residence(model, job.dtype, job.kv_dtype, job.device)) {}
 };
 
 Json to_json(const Spread& spread) {
@@ -116,7 +112,7 @@ Json subject_json(const BenchedModel& subject) {
   return {{kModel, subject.name},
           {kParameters, subject.model.parameters()},
           {kBytes, subject.model.bytes()},
-          {"resident_dtype", dtype_text(subject.probe.model().dtype())},
+          {"resident_dtype", subject.probe.model().dtype_text()},
           {"resident_bytes", subject.probe.model().bytes()},
           {kMacs, count_macs(subject.model.config(), 64).total()},
           {kCases, Json::array()}};
@@ -139,7 +135,7 @@ BenchedModels open_all(const BenchJob& job) {
   for (const auto& [dir, asked] :
        {std::pair(job.model_dir, job.model_asked), std::pair(job.other_dir, job.other_asked)}) {
     if (dir.empty()) continue;
-    subjects.push_back(std::make_unique<BenchedModel>(dir, job.dtype, job.device));
+    subjects.push_back(std::make_unique<BenchedModel>(dir, job));
     if (!asked.empty()) subjects.back()->name = asked;
   }
   for (const auto& subject : subjects) {

@@ -43,10 +43,6 @@ at::Tensor random_prompts(const LatencyCase& setting, int64_t vocab_size, uint64
 
 at::Tensor likeliest(const at::Tensor& logits) { return logits.argmax(-1, /*keepdim=*/true); }
 
-std::vector<LayerCache> empty_cache(const ResidentModel& model) {
-  return std::vector<LayerCache>(static_cast<size_t>(model.layer_count()));
-}
-
 // Gives the time since the last reading of the clock to the part that has just ended.
 class PartsHook : public LinearHook {
  public:
@@ -54,16 +50,21 @@ class PartsHook : public LinearHook {
 
   at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
                     const at::Tensor& bias) override {
-    lap(before(role));
+    before(role);
     const at::Tensor y = apply_linear(input, weight, bias);
-    lap(product(role));
+    after(role);
     return y;
   }
   at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
                    const at::Tensor& bias) override {
     const at::Tensor y = LinearHook::scale(role, normalised, gain, bias);
-    lap(&TimeParts::rest_s);
+    after(role);
     return y;
+  }
+  bool only_watches() const override { return true; }
+  void before(Role role) override { lap(part_before(role)); }
+  void after(Role role) override {
+    lap(role == Role::LmHead || bias_of(role) ? part_of(role) : &TimeParts::rest_s);
   }
 
   void begin(TimeParts& parts) {
@@ -75,15 +76,15 @@ class PartsHook : public LinearHook {
  private:
   using Part = double TimeParts::*;
 
-  static Part product(Role role) {
+  static Part part_of(Role role) {
     if (role == Role::LmHead) return &TimeParts::head_s;
     const bool ffn = role == Role::GateProj || role == Role::UpProj || role == Role::DownProj;
     return ffn ? &TimeParts::ffn_s : &TimeParts::projections_s;
   }
   // What lies between the operation before and this product. In front of q, gate and the head
   // stands a norm, which has read the clock already.
-  static Part before(Role role) {
-    const Part own = product(role);
+  static Part part_before(Role role) {
+    const Part own = part_of(role);
     return own == &TimeParts::projections_s ? &TimeParts::attention_s : own;
   }
   void lap(Part part) {
@@ -116,7 +117,7 @@ at::Tensor timed_step(const ResidentModel& model, const at::Tensor& ids, int64_t
 
 Breakdown timed_run(const ResidentModel& model, const LatencyCase& setting,
                     const at::Tensor& prompts) {
-  std::vector<LayerCache> cache = empty_cache(model);
+  std::vector<LayerCache> cache = model.empty_cache();
   Breakdown run;
   at::Tensor next = timed_step(model, prompts, 0, cache, run.prefill);
   for (int64_t step = 0; step < setting.new_tokens; ++step) {
@@ -145,8 +146,8 @@ Spread spread_of(std::vector<double> values) {
   return {median, values.front(), values.back()};
 }
 
-LatencyProbe::LatencyProbe(const Model& model, at::Device device, at::ScalarType dtype)
-    : model_(model, device, dtype) {}
+LatencyProbe::LatencyProbe(const Model& model, at::Device device, Residence where)
+    : model_(model, device, where) {}
 
 void LatencyProbe::check(const LatencyCase& setting) const {
   PRUNUS_CHECK(setting.batch >= 1 && setting.prompt_tokens >= 1 && setting.new_tokens >= 1,
@@ -165,7 +166,7 @@ LatencyRun LatencyProbe::run(const LatencyCase& setting, uint64_t seed) const {
   check(setting);
   const at::NoGradGuard no_grad;
   const at::Tensor prompts = random_prompts(setting, model_.config().vocab_size, seed);
-  std::vector<LayerCache> cache = empty_cache(model_);
+  std::vector<LayerCache> cache = model_.empty_cache();
   const auto begin = mark(model_.device());
   const at::Tensor logits = model_.next_logits(prompts, 0, cache);
   const auto prefilled = mark(model_.device());
@@ -198,7 +199,7 @@ Breakdown LatencyProbe::breakdown(const LatencyCase& setting, uint64_t seed, int
 LatencyWork LatencyProbe::work(const LatencyCase& setting) const {
   const ModelConfig& config = model_.config();
   const auto batch = static_cast<double>(setting.batch);
-  const double bits = 8.0 * static_cast<double>(c10::elementSize(model_.dtype()));
+  const double bits = 8.0 * static_cast<double>(c10::elementSize(model_.residence().kv));
   const int64_t middle = setting.prompt_tokens + (setting.new_tokens + 1) / 2;
   const Macs prompt = count_macs(config, setting.prompt_tokens);
   const Macs one = count_macs(config, 1);

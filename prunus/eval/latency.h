@@ -64,7 +64,7 @@ struct LatencyWork {
 class LatencyProbe {
  public:
   /// Throws as ResidentModel.
-  LatencyProbe(const Model& model, at::Device device, at::ScalarType dtype);
+  LatencyProbe(const Model& model, at::Device device, Residence where);
 
   /// Throws InvalidArgument: a number below 1, or prompt and new tokens beyond the context.
   void check(const LatencyCase& setting) const;

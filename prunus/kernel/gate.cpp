@@ -79,4 +79,8 @@ void gate(Gate kind, at::Tensor& x, const at::Tensor& up, CpuLevel level) {
   });
 }
 
+void gate(Gate kind, float* x, const float* up, int64_t count, CpuLevel level) {
+  run_at<Bodies<float>::Body>(level, kind, x, up, count);
+}
+
 }  // namespace prunus::kernel

@@ -16,4 +16,7 @@ bool takes_gate(const at::Tensor& x, const at::Tensor& up);
 /// u = √(2/π) · (x + 0.044715 x³) for GeluTanh. Source: arXiv:2002.05202.
 void gate(Gate kind, at::Tensor& x, const at::Tensor& up, CpuLevel level = cpu_level());
 
+/// The same of plain memory, on the calling thread.
+void gate(Gate kind, float* x, const float* up, int64_t count, CpuLevel level = cpu_level());
+
 }  // namespace prunus::kernel

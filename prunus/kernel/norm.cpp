@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -119,6 +120,34 @@ at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
     });
   });
   return y;
+}
+
+namespace {
+
+// `from` as FP32, in `memory` where it is of another type.
+const float* as_floats(const at::Tensor& from, float more, std::vector<float>& memory) {
+  if (from.scalar_type() == at::kFloat && more == 0) return from.const_data_ptr<float>();
+  memory.resize(static_cast<size_t>(from.numel()));
+  with_type(from.scalar_type(), [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const T* values = from.const_data_ptr<T>();
+    for (size_t i = 0; i < memory.size(); ++i) memory[i] = static_cast<float>(values[i]) + more;
+  });
+  return memory.data();
+}
+
+}  // namespace
+
+void norm_rows(const float* x, int64_t rows, int64_t n, const at::Tensor& weight,
+               const at::Tensor& bias, const NormRule& rule, float* y, CpuLevel level) {
+  thread_local std::vector<float> gains, biases;
+  const Rows all{x,
+                 y,
+                 weight.defined() ? as_floats(weight, rule.plus_one ? 1 : 0, gains) : nullptr,
+                 bias.defined() ? as_floats(bias, 0, biases) : nullptr,
+                 n,
+                 rule};
+  run_at<Bodies<float, float>::Body>(level, &all, int64_t{0}, rows);
 }
 
 }  // namespace prunus::kernel

@@ -22,4 +22,10 @@ bool takes_norm(const at::Tensor& x);
 at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                 const NormRule& rule, at::ScalarType out, CpuLevel level = cpu_level());
 
+/// The same of `rows` rows of FP32 in plain memory, on the calling thread. weight and bias [n], as
+/// above. y may be x.
+void norm_rows(const float* x, int64_t rows, int64_t n, const at::Tensor& weight,
+               const at::Tensor& bias, const NormRule& rule, float* y,
+               CpuLevel level = cpu_level());
+
 }  // namespace prunus::kernel

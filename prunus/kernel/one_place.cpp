@@ -15,8 +15,6 @@
 namespace prunus::kernel {
 namespace {
 
-constexpr int64_t kMostChannels = 256;
-
 // One query head and the keys and values that it sees.
 struct Head {
   const float* query = nullptr;  // [dim], times scale · log2 e
@@ -119,28 +117,42 @@ struct Bodies {
 }  // namespace
 
 bool takes_one_place(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  return q.is_cpu() && k.is_cpu() && q.size(2) == 1 && q.size(3) <= kMostChannels &&
+  return q.is_cpu() && k.is_cpu() && q.size(2) == 1 && q.size(3) <= kMostHeadChannels &&
          is_float_up_to_32(q.scalar_type()) && is_float_up_to_32(k.scalar_type()) &&
          k.scalar_type() == v.scalar_type() && k.stride(3) == 1 && v.stride(3) == 1;
 }
 
 at::Tensor attend_one_place(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             double scale, int64_t first, CpuLevel level) {
-  TORCH_INTERNAL_ASSERT(takes_one_place(q, k, v) && first >= 0 && first < k.size(2),
-                        "attend_one_place: q ", q.sizes(), ", k ", k.sizes(), ", from ", first);
-  const int64_t heads = q.size(1), dim = q.size(3), times = heads / k.size(1);
-  const at::Tensor queries = (q.to(at::kFloat) * (scale * std::numbers::log2e)).contiguous();
-  at::Tensor out = at::empty({q.size(0), 1, heads * dim}, q.options().dtype(at::kFloat));
+  TORCH_INTERNAL_ASSERT(takes_one_place(q, k, v), "attend_one_place: q ", q.sizes(), ", k ",
+                        k.sizes());
+  const at::Tensor queries = q.to(at::kFloat).contiguous();
+  at::Tensor out = at::empty({q.size(0), 1, q.size(1) * q.size(3)}, queries.options());
+  attend_one_place(queries.const_data_ptr<float>(), q.size(1), k, v, scale, first,
+                   out.mutable_data_ptr<float>(), level);
+  return out.to(v.scalar_type());
+}
+
+void attend_one_place(const float* q, int64_t heads, const at::Tensor& k, const at::Tensor& v,
+                      double scale, int64_t first, float* out, CpuLevel level) {
+  constexpr int64_t kFewNumbers = 1 << 16;  // so few take less time than a second thread's start
+  const int64_t batch = k.size(0), dim = k.size(3), times = heads / k.size(1);
   const int64_t length = k.size(2) - first;
+  TORCH_INTERNAL_ASSERT(first >= 0 && length > 0 && dim <= kMostHeadChannels,
+                        "attend_one_place: k ", k.sizes(), ", from ", first);
+  const auto factor = static_cast<float>(scale * std::numbers::log2e);
   with_type(k.scalar_type(), [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    for_each_parallel(q.size(0) * heads, [&](int64_t index) {
+    const T *all_keys = k.const_data_ptr<T>(), *all_values = v.const_data_ptr<T>();
+    const auto attend = [&](int64_t index) {
       thread_local std::vector<float> scores;
-      scores.resize(static_cast<size_t>(length));
+      if (std::ssize(scores) < length) scores.resize(static_cast<size_t>(length));
+      std::array<float, kMostHeadChannels> query;
+      for (int64_t c = 0; c < dim; ++c) query[static_cast<size_t>(c)] = q[index * dim + c] * factor;
       const int64_t row = index / heads, kv_head = index % heads / times;
-      const T* keys = k.const_data_ptr<T>() + row * k.stride(0) + kv_head * k.stride(1);
-      const T* values = v.const_data_ptr<T>() + row * v.stride(0) + kv_head * v.stride(1);
-      const Head head{queries.const_data_ptr<float>() + index * dim,
+      const T* keys = all_keys + row * k.stride(0) + kv_head * k.stride(1);
+      const T* values = all_values + row * v.stride(0) + kv_head * v.stride(1);
+      const Head head{query.data(),
                       keys + first * k.stride(2),
                       values + first * v.stride(2),
                       k.stride(2),
@@ -148,11 +160,15 @@ at::Tensor attend_one_place(const at::Tensor& q, const at::Tensor& k, const at::
                       length,
                       dim,
                       scores.data(),
-                      out.mutable_data_ptr<float>() + index * dim};
+                      out + index * dim};
       run_at<Bodies<T>::template Body>(level, &head);
-    });
+    };
+    if (batch * heads * length * dim < kFewNumbers) {
+      for (int64_t i = 0; i < batch * heads; ++i) attend(i);
+    } else {
+      for_each_parallel(batch * heads, attend);
+    }
   });
-  return out.to(v.scalar_type());
 }
 
 }  // namespace prunus::kernel

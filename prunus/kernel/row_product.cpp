@@ -7,8 +7,9 @@
 #include <ATen/Parallel.h>
 
 #include "prunus/base/parallel.h"
+#include "prunus/kernel/any_type.h"
+#include "prunus/kernel/stored_vectors.h"
 #include "prunus/kernel/targets.h"
-#include "prunus/kernel/vectors.h"
 
 namespace prunus::kernel {
 namespace {
@@ -18,7 +19,7 @@ constexpr int64_t kAhead = 16;  // outputs
 struct Operands {
   const float* x = nullptr;  // [rows, columns]
   const void* weight = nullptr;
-  int64_t weight_stride = 0;
+  int64_t row_bytes = 0;
   int64_t rows = 0;
   int64_t columns = 0;
   float* y = nullptr;  // [rows, y_stride]
@@ -26,7 +27,7 @@ struct Operands {
 };
 
 // Outputs [begin, end) of all rows. Sums of one output are in one order, whatever stands beside it.
-template <typename Stored>
+template <typename Format>
 struct Bodies {
   template <int kLanes>
   class Body {
@@ -35,21 +36,18 @@ struct Bodies {
 
    public:
     static PRUNUS_INLINE void run(const Operands* o, int64_t begin, int64_t end) {
-      for (int64_t row = 0; row < o->rows;) {
-        if (o->rows - row >= 4) {
-          over_outputs<4, 2>(*o, row, begin, end);
-          row += 4;
-        } else if (o->rows - row >= 2) {
-          over_outputs<2, 4>(*o, row, begin, end);
-          row += 2;
-        } else {
-          over_outputs<1, 4>(*o, row, begin, end);
-          row += 1;
-        }
+      int64_t row = 0;
+      if constexpr (kAlone) {
+        for (; row + 4 <= o->rows; row += 4) over_outputs<4, 2>(*o, row, begin, end);
       }
+      for (; row + 2 <= o->rows; row += 2) over_outputs<2, kAlone ? 4 : 2>(*o, row, begin, end);
+      if (row < o->rows) over_outputs<1, kAlone ? 4 : 2>(*o, row, begin, end);
     }
 
    private:
+    // Numbers that stand alone are read sooner than multiplied, those of blocks are not.
+    static constexpr bool kAlone = requires { typename Format::Number; };
+
     template <int kRows, int kOutputs>
     static PRUNUS_INLINE void over_outputs(const Operands& o, int64_t row, int64_t begin,
                                            int64_t end) {
@@ -60,30 +58,33 @@ struct Bodies {
 
     template <int kRows, int kOutputs>
     static PRUNUS_INLINE void block(const Operands& o, int64_t row, int64_t out) {
-      std::array<const Stored*, kOutputs> weights;
+      constexpr int64_t kGroup = Format::kGroup;
+      constexpr size_t kTwo = kGroup < 2 * kLanes ? 1 : 2;
+      std::array<const char*, kOutputs> weights;
       std::array<const float*, kRows> rows;
       PRUNUS_UNROLL for (size_t j = 0; j < kOutputs; ++j) {
-        weights[j] = static_cast<const Stored*>(o.weight) +
-                     (out + static_cast<int64_t>(j)) * o.weight_stride;
+        weights[j] =
+            static_cast<const char*>(o.weight) + (out + static_cast<int64_t>(j)) * o.row_bytes;
       }
       PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
         rows[r] = o.x + (row + static_cast<int64_t>(r)) * o.columns;
       }
       // Two sums a place, so that an addition need not wait for the one before.
       std::array<std::array<std::array<Lanes, 2>, kOutputs>, kRows> sums{};
-      int64_t i = 0;
-      for (; i + 2 * kLanes <= o.columns; i += 2 * kLanes) {
-        // The outputs after these, which lie behind them: the rows beside each other in one page
-        // hide from the processor that it is read from front to back.
+      const int64_t groups = o.columns / kGroup;
+      for (int64_t g = 0; g < groups; ++g) {
         PRUNUS_UNROLL for (size_t j = 0; j < kOutputs; ++j) {
-          __builtin_prefetch(weights[j] + i + kAhead * o.weight_stride);
-        }
-        PRUNUS_UNROLL for (size_t half = 0; half < 2; ++half) {
-          const int64_t at = i + static_cast<int64_t>(half) * kLanes;
-          PRUNUS_UNROLL for (size_t j = 0; j < kOutputs; ++j) {
-            const Lanes weight = V::load(weights[j] + at);
-            PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
-              sums[r][j][half] += V::load(rows[r] + at) * weight;
+          const auto group = Format::group(weights[j], g);
+          // The outputs after these, which lie behind them: the rows beside each other in one page
+          // hide from the processor that it is read from front to back.
+          __builtin_prefetch(address(group) + kAhead * o.row_bytes);
+          for (int64_t begin = 0; begin < kGroup; begin += int64_t{kTwo} * kLanes) {
+            PRUNUS_UNROLL for (size_t half = 0; half < kTwo; ++half) {
+              const int64_t at = begin + static_cast<int64_t>(half) * kLanes;
+              const Lanes weight = Format::template load<kLanes>(group, at);
+              PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
+                sums[r][j][half] += V::load(rows[r] + g * kGroup + at) * weight;
+              }
             }
           }
         }
@@ -91,22 +92,120 @@ struct Bodies {
       PRUNUS_UNROLL for (size_t r = 0; r < kRows; ++r) {
         PRUNUS_UNROLL for (size_t j = 0; j < kOutputs; ++j) {
           float sum = V::sum(sums[r][j][0] + sums[r][j][1]);
-          for (int64_t rest = i; rest < o.columns; ++rest) {
-            sum += rows[r][rest] * static_cast<float>(weights[j][rest]);
+          for (int64_t i = groups * kGroup; i < o.columns; ++i) {
+            sum += rows[r][i] * rest_at(weights[j], i);
           }
           o.y[(row + static_cast<int64_t>(r)) * o.y_stride + out + static_cast<int64_t>(j)] = sum;
         }
       }
     }
+
+    static PRUNUS_INLINE const char* address(const auto& group) {
+      if constexpr (requires { group.low; }) {
+        return reinterpret_cast<const char*>(group.low);
+      } else {
+        return reinterpret_cast<const char*>(group.values);
+      }
+    }
+    // Behind the last whole group: of numbers that stand alone.
+    static PRUNUS_INLINE float rest_at(const char* row, int64_t column) {
+      if constexpr (kAlone) {
+        return static_cast<float>(reinterpret_cast<const typename Format::Number*>(row)[column]);
+      } else {
+        return 0;
+      }
+    }
   };
 };
 
+template <typename Use>
+void with_format(Stored type, Use use) {
+  switch (type) {
+    case Stored::Float:
+      return use(Plain<float>());
+    case Stored::BFloat16:
+      return use(Plain<c10::BFloat16>());
+    case Stored::Half:
+      return use(Plain<c10::Half>());
+    case Stored::Q4_0:
+      return use(BlockQ4_0());
+    case Stored::Q4_1:
+      return use(BlockQ4_1());
+    case Stored::Q8_0:
+      return use(BlockQ8_0());
+    case Stored::Q4_K:
+      return use(BlockQ4_K());
+    case Stored::Q5_K:
+      return use(BlockQ5_K());
+    case Stored::Q6_K:
+      return use(BlockQ6_K());
+  }
+}
+
+void add_bias(const RowProduct& product, int64_t rows, int64_t begin, int64_t end) {
+  if (product.bias == nullptr || !product.bias->defined()) return;
+  with_type(product.bias->scalar_type(), [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const T* bias = product.bias->const_data_ptr<T>();
+    for (int64_t row = 0; row < rows; ++row) {
+      float* y = product.y + row * product.weight.outputs;
+      for (int64_t i = begin; i < end; ++i) y[i] += static_cast<float>(bias[i]);
+    }
+  });
+}
+
+void multiply(const float* x, int64_t rows, const RowProduct& product, int64_t begin, int64_t end,
+              CpuLevel level) {
+  const StoredMatrix& weight = product.weight;
+  const Operands operands{x,         weight.data,   weight.row_bytes, rows, weight.columns,
+                          product.y, weight.outputs};
+  with_format(weight.type, [&](auto format) {
+    run_at<Bodies<decltype(format)>::template Body>(level, &operands, begin, end);
+  });
+  add_bias(product, rows, begin, end);
+}
+
 }  // namespace
+
+void row_products(const float* x, int64_t rows, std::span<const RowProduct> products,
+                  CpuLevel level) {
+  constexpr int64_t kPieceWeights = 1 << 15;  // below which another thread costs more than it does
+  int64_t outputs = 0, weights = 0;
+  for (const RowProduct& one : products) {
+    outputs += one.weight.outputs;
+    weights += one.weight.outputs * one.weight.columns;
+  }
+  const int64_t most = std::max<int64_t>(1, weights / kPieceWeights);
+  const int64_t pieces = std::min<int64_t>(most, 2 * at::get_num_threads());
+  const int64_t step = (outputs + pieces - 1) / pieces;
+  for_each_parallel(pieces, [&](int64_t piece) {
+    int64_t first = 0;  // of a product's outputs among all
+    for (const RowProduct& one : products) {
+      const int64_t begin = std::max(piece * step, first);
+      const int64_t end = std::min((piece + 1) * step, first + one.weight.outputs);
+      if (begin < end) multiply(x, rows, one, begin - first, end - first, level);
+      first += one.weight.outputs;
+    }
+  });
+}
 
 bool takes_row_product(const at::Tensor& weight) {
   const at::ScalarType type = weight.scalar_type();
   return weight.is_cpu() && weight.dim() == 2 && weight.stride(1) == 1 &&
          (type == at::kBFloat16 || type == at::kHalf);
+}
+
+StoredMatrix stored_matrix(const at::Tensor& weight) {
+  const at::ScalarType type = weight.scalar_type();
+  TORCH_INTERNAL_ASSERT(
+      weight.is_cpu() && weight.dim() == 2 && weight.stride(1) == 1 && is_float_up_to_32(type),
+      "stored_matrix: ", weight.sizes(), " of ", type);
+  const Stored stored = type == at::kFloat      ? Stored::Float
+                        : type == at::kBFloat16 ? Stored::BFloat16
+                                                : Stored::Half;
+  return {stored, weight.const_data_ptr(),
+          weight.stride(0) * static_cast<int64_t>(weight.element_size()), weight.size(0),
+          weight.size(1)};
 }
 
 void row_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
@@ -116,31 +215,12 @@ void row_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor
                             y.numel() == x.size(0) * weight.size(0),
                         "row_product: x ", x.sizes(), ", weight ", weight.sizes(), ", y ",
                         y.sizes());
-  const int64_t outputs = weight.size(0);
   const at::Tensor input = x.to(at::kFloat).contiguous();
   const bool direct = y.scalar_type() == at::kFloat;
-  at::Tensor sums = direct ? y : at::empty({x.size(0), outputs}, at::kFloat);
-  const Operands operands{input.const_data_ptr<float>(),
-                          weight.const_data_ptr(),
-                          weight.stride(0),
-                          x.size(0),
-                          x.size(1),
-                          sums.mutable_data_ptr<float>(),
-                          outputs};
-  constexpr int64_t kPieceWeights = 1 << 15;  // below which another thread costs more than it does
-  const int64_t most = std::max<int64_t>(1, weight.numel() / kPieceWeights);
-  const int64_t pieces = std::min<int64_t>(most, 2 * at::get_num_threads());
-  const int64_t step = (outputs + pieces - 1) / pieces;
-  const bool brain = weight.scalar_type() == at::kBFloat16;
-  for_each_parallel(pieces, [&](int64_t piece) {
-    const int64_t begin = piece * step, end = std::min(outputs, begin + step);
-    if (brain) {
-      run_at<Bodies<c10::BFloat16>::Body>(level, &operands, begin, end);
-    } else {
-      run_at<Bodies<c10::Half>::Body>(level, &operands, begin, end);
-    }
-  });
-  if (bias.defined()) sums.add_(bias);
+  at::Tensor sums = direct ? y : at::empty({x.size(0), weight.size(0)}, at::kFloat);
+  const at::Tensor added = bias.defined() ? bias.contiguous() : bias;
+  const RowProduct product{stored_matrix(weight), &added, sums.mutable_data_ptr<float>()};
+  row_products(input.const_data_ptr<float>(), x.size(0), {&product, 1}, level);
   if (!direct) y.copy_(sums.view(y.sizes()));
 }
 

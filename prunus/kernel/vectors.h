@@ -26,6 +26,8 @@ struct VectorTypes {
   using Halves __attribute__((vector_size(2 * kLanes))) = uint16_t;
   using UnalignedLanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias)) = float;
   using UnalignedHalves __attribute__((vector_size(2 * kLanes), aligned(2), may_alias)) = uint16_t;
+  using UnalignedBytes __attribute__((vector_size(kLanes), aligned(1), may_alias)) = uint8_t;
+  using UnalignedSigned __attribute__((vector_size(kLanes), aligned(1), may_alias)) = int8_t;
 };
 
 template <int kLanes>
@@ -53,6 +55,20 @@ struct Vector {
     const Words bits = __builtin_bit_cast(Words, scaled);
     const Words endless = (raw & 0x7c00) == 0x7c00 ? Words{} + 0x7f800000 : Words{};
     return __builtin_bit_cast(Lanes, bits | endless | ((raw & 0x8000) << 16));
+  }
+
+  static PRUNUS_INLINE Words load_bytes(const uint8_t* from) {
+    using Bytes = typename VectorTypes<kLanes>::UnalignedBytes;
+    return __builtin_convertvector(*reinterpret_cast<const Bytes*>(from), Words);
+  }
+  static PRUNUS_INLINE Lanes load_signed(const uint8_t* from) {
+    using Bytes = typename VectorTypes<kLanes>::UnalignedSigned;
+    return __builtin_convertvector(
+        __builtin_convertvector(*reinterpret_cast<const Bytes*>(from), Integers), Lanes);
+  }
+  /// Of integers below 2^31.
+  static PRUNUS_INLINE Lanes number(Words bits) {
+    return __builtin_convertvector(__builtin_bit_cast(Integers, bits), Lanes);
   }
 
   static PRUNUS_INLINE void store(float* to, Lanes x) {

@@ -18,4 +18,10 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
   return x;
 }
 
+std::optional<kernel::Gate> gate_of(Activation activation) {
+  if (activation == Activation::Silu) return kernel::Gate::Silu;
+  if (activation == Activation::GeluTanh) return kernel::Gate::GeluTanh;
+  return std::nullopt;
+}
+
 }  // namespace prunus

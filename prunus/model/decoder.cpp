@@ -12,6 +12,7 @@
 #include "prunus/kernel/norm.h"
 #include "prunus/kernel/one_place.h"
 #include "prunus/model/activation.h"
+#include "prunus/model/decode_layer.h"
 #include "prunus/model/matmul.h"
 #include "prunus/model/mixture.h"
 #include "prunus/model/positions.h"
@@ -22,8 +23,16 @@ namespace {
 
 at::Tensor project(LinearHook* hook, Role role, const at::Tensor& x, const BlockWeights& weights,
                    Role bias_role) {
-  const at::Tensor& weight = weights[role];
   const at::Tensor& bias = weights[bias_role];
+  if (const PackedWeight* packed = weights.packed(role)) {
+    TORCH_INTERNAL_ASSERT(hook == nullptr || hook->only_watches(),
+                          "a weight in blocks, which this hook cannot take");
+    if (hook != nullptr) hook->before(role);
+    const at::Tensor y = packed_linear(x, *packed, bias);
+    if (hook != nullptr) hook->after(role);
+    return y;
+  }
+  const at::Tensor& weight = weights[role];
   if (hook != nullptr) return hook->linear(role, x, weight, bias);
   return apply_linear(x, weight, bias);
 }
@@ -39,21 +48,6 @@ at::Tensor repeat_heads(const at::Tensor& x, int64_t times) {
   return x.unsqueeze(2)
       .expand({x.size(0), x.size(1), times, x.size(2), x.size(3)})
       .reshape({x.size(0), x.size(1) * times, x.size(2), x.size(3)});
-}
-
-// Puts `more` behind `kept`, both [batch, heads, seq, d], in memory that doubles when it is full:
-// joining them anew at every step of a generation copied each position as often as others follow.
-at::Tensor append(at::Tensor& kept, at::Tensor& room, const at::Tensor& more) {
-  const int64_t past = kept.defined() ? kept.size(2) : 0;
-  const int64_t length = past + more.size(2);
-  if (!room.defined() || room.size(2) < length) {
-    const int64_t places = std::max(length, 2 * past);
-    room = at::empty({more.size(0), more.size(1), places, more.size(3)}, more.options());
-    if (past > 0) room.narrow(2, 0, past).copy_(kept);
-  }
-  room.narrow(2, past, more.size(2)).copy_(more);
-  kept = room.narrow(2, 0, length);
-  return kept;
 }
 
 at::Tensor positions_from(const at::Tensor& starts, int64_t seq) {
@@ -82,13 +76,6 @@ std::vector<AttentionPath> paths_of(const TokenTree::Branches& branches) {
         {std::span(keys + i * branches.keys.size(1), static_cast<size_t>(lengths[i])), starts[i]});
   }
   return paths;
-}
-
-// The activation as a kernel has it, where one does.
-std::optional<kernel::Gate> gate_of(Activation activation) {
-  if (activation == Activation::Silu) return kernel::Gate::Silu;
-  if (activation == Activation::GeluTanh) return kernel::Gate::GeluTanh;
-  return std::nullopt;
 }
 
 // What angles are in: FP32, or FP64 where hidden states are.
@@ -185,19 +172,32 @@ bool Decoder::small_heads(const at::Tensor& q) const {
   return kernels_ == Kernels::SmallHeads && config_.attention_softcap == 0 && takes_small_heads(q);
 }
 
-// Attention with the scores written out where a soft cap bends them: c · tanh(s / c).
+// libtorch's attention on a CPU reads the heads that several query heads share where they lie, with
+// the same bits; its gradients, and that of other devices, get copies.
+bool Decoder::reads_shared_heads(const at::Tensor& q) const {
+  const bool graph = at::GradMode::is_enabled() && q.requires_grad();
+  return q.is_cpu() && !graph && config_.attention_softcap == 0;
+}
+
+// Attention with the scores written out where a soft cap bends them: c · tanh(s / c). Keys and
+// values have q's heads, or fewer that serve as many of them each.
 at::Tensor Decoder::scores(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                            const std::optional<at::Tensor>& mask, bool causal) const {
   const double scale = score_scale();
+  const int64_t times = q.size(1) / k.size(1);
+  if (times > 1 && !reads_shared_heads(q)) {
+    return scores(q, repeat_heads(k, times), repeat_heads(v, times), mask, causal);
+  }
   if (config_.attention_softcap == 0 && widens_halves(q)) {
     const auto wide = [](const at::Tensor& x) { return x.to(at::kFloat); };
     const std::optional<at::Tensor> added =
         mask && mask->scalar_type() != at::kBool ? std::optional(wide(*mask)) : mask;
-    return at::scaled_dot_product_attention(wide(q), wide(k), wide(v), added, 0.0, causal, scale)
+    return at::scaled_dot_product_attention(wide(q), wide(k), wide(v), added, 0.0, causal, scale,
+                                            times > 1)
         .to(v.scalar_type());
   }
   if (config_.attention_softcap == 0) {
-    return at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale);
+    return at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale, times > 1);
   }
   const double cap = config_.attention_softcap;
   at::Tensor raw =
@@ -261,6 +261,20 @@ bool Decoder::one_place(const Projected& states) const {
          kernel::takes_one_place(states.q, states.k, states.v);
 }
 
+// Keys and values behind those of the cache, and with them where there are any. Of a cache in
+// another type the kernel for one place reads them as they are.
+void Decoder::extend(Projected& states, LayerCache& cache) const {
+  const bool first = cache.length() == 0;
+  const at::ScalarType type = states.v.scalar_type();
+  cache.append(states.k, states.v);
+  if (first && cache.values.scalar_type() != type) return;
+  states.k = cache.keys;
+  states.v = cache.values;
+  if (one_place(states)) return;
+  states.k = states.k.to(type);
+  states.v = states.v.to(type);
+}
+
 // Attention of the last places of a sequence on all of it: [batch, seq, heads·head_dim].
 at::Tensor Decoder::attend(const LayerShape& shape, const Projected& states) const {
   const auto& [q, k, v] = states;
@@ -294,9 +308,7 @@ at::Tensor Decoder::attend(const LayerShape& shape, const Projected& states) con
   // group, which saves copying keys and values for each of them.
   const bool grouped = seq == 1 && !alibi;
   const at::Tensor asked = grouped ? q.reshape({q.size(0), k.size(1), times, q.size(3)}) : q;
-  const int64_t copies = grouped ? 1 : times;
-  const at::Tensor mixed =
-      scores(asked, repeat_heads(k, copies), repeat_heads(v, copies), mask, causal && seq > 1);
+  const at::Tensor mixed = scores(asked, k, v, mask, causal && seq > 1);
   return (grouped ? mixed : mixed.transpose(1, 2))
       .reshape({q.size(0), seq, shape.num_attention_heads * config_.head_dim});
 }
@@ -318,7 +330,6 @@ void Decoder::attend(const LayerShape& shape, const Projected& states,
         .unflatten(0, places.sizes())
         .transpose(1, 2);
   };
-  const int64_t times = shape.num_attention_heads / shape.num_key_value_heads;
   const bool alibi = config_.family->positions == Positions::Alibi;
   at::Tensor bias = branches.bias.to(states.v.scalar_type());
   if (!plain(shape, length)) {
@@ -329,9 +340,9 @@ void Decoder::attend(const LayerShape& shape, const Projected& states,
                       at::arange(length, branches.starts.options()), bias)
                .to(states.v.scalar_type());
   }
-  const at::Tensor mixed = scores(
-      gathered(states.q, branches.queries), repeat_heads(gathered(states.k, branches.keys), times),
-      repeat_heads(gathered(states.v, branches.keys), times), bias, false);
+  const at::Tensor mixed =
+      scores(gathered(states.q, branches.queries), gathered(states.k, branches.keys),
+             gathered(states.v, branches.keys), bias, false);
   const at::Tensor filled = mixed.transpose(1, 2)
                                 .reshape({-1, shape.num_attention_heads * config_.head_dim})
                                 .index_select(0, branches.filled);
@@ -339,18 +350,17 @@ void Decoder::attend(const LayerShape& shape, const Projected& states,
   out.flatten(0, 1).index_copy_(0, places, filled);
 }
 
+std::optional<Rotation> Decoder::turn_of(int layer, const at::Tensor& hidden,
+                                         int64_t position) const {
+  if (!rotates()) return std::nullopt;
+  return rotations_->of_run(config_, layer, position, position + hidden.size(1),
+                            options_of_angles(hidden));
+}
+
 at::Tensor Decoder::attention(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                               LinearHook* hook, LayerCache* cache, int64_t position) const {
-  std::optional<Rotation> turn;
-  if (rotates()) {
-    turn = rotations_->of_run(config_, layer, position, position + hidden.size(1),
-                              options_of_angles(hidden));
-  }
-  Projected states = project_qkv(layer, weights, hidden, hook, turn);
-  if (cache != nullptr) {
-    states.k = append(cache->keys, cache->key_room, states.k);
-    states.v = append(cache->values, cache->value_room, states.v);
-  }
+  Projected states = project_qkv(layer, weights, hidden, hook, turn_of(layer, hidden, position));
+  if (cache != nullptr) extend(states, *cache);
   const at::Tensor joined = attend(config_.layers[static_cast<size_t>(layer)], states);
   return project(hook, Role::OProj, joined, weights, Role::OBias);
 }
@@ -452,8 +462,23 @@ at::Tensor Decoder::finish_block(int layer, const BlockWeights& weights, const a
          feed_forward_part(layer, weights, config_.parallel_residual ? hidden : middle, hook);
 }
 
+// A step of decoding, where it can be done on plain memory.
+std::optional<at::Tensor> Decoder::decoded(int layer, const BlockWeights& weights,
+                                           const at::Tensor& hidden, LinearHook* hook,
+                                           LayerCache* cache, int64_t position) const {
+  if (!fused() || cache == nullptr || hidden.size(1) != 1) return std::nullopt;
+  const DecodeLayer step{
+      config_,     layer,         weights, *cache, turn_of(layer, hidden, position),
+      norm_rule(), score_scale(), hook};
+  if (!takes_decode_layer(step, hidden)) return std::nullopt;
+  at::Tensor output = hidden.clone();
+  decode_layer(step, output);
+  return output;
+}
+
 at::Tensor Decoder::block(int layer, const BlockWeights& weights, const at::Tensor& hidden,
                           LinearHook* hook, LayerCache* cache, int64_t position) const {
+  if (auto output = decoded(layer, weights, hidden, hook, cache, position)) return *output;
   const at::Tensor attention = has(layer, SubLayer::Attention)
                                    ? attention_part(layer, weights, hidden, hook, cache, position)
                                    : at::Tensor();

@@ -8,20 +8,12 @@
 #include <ATen/core/Tensor.h>
 
 #include "prunus/kernel/norm.h"
+#include "prunus/model/layer_cache.h"
 #include "prunus/model/linear_hook.h"
 #include "prunus/model/model.h"
 #include "prunus/model/positions.h"
 
 namespace prunus {
-
-/// Keys and values of earlier positions of one layer, [batch, kv_heads, seq, head_dim].
-/// Views of memory with room for more, which doubles when it is full; so for use without gradients.
-struct LayerCache {
-  at::Tensor keys;
-  at::Tensor values;
-  at::Tensor key_room;
-  at::Tensor value_room;
-};
 
 /// Rows that hold several sequences with a common beginning, which is computed once. A row begins
 /// with its stem, one sequence; each branch is the end of a sequence whose beginning lies in front.
@@ -106,7 +98,13 @@ class Decoder {
               at::Tensor& out) const;
   bool plain(const LayerShape& shape, int64_t length) const;
   bool small_heads(const at::Tensor& q) const;
+  bool reads_shared_heads(const at::Tensor& q) const;
+  void extend(Projected& states, LayerCache& cache) const;
   bool one_place(const Projected& states) const;
+  std::optional<at::Tensor> decoded(int layer, const BlockWeights& weights,
+                                    const at::Tensor& hidden, LinearHook* hook, LayerCache* cache,
+                                    int64_t position) const;
+  std::optional<Rotation> turn_of(int layer, const at::Tensor& hidden, int64_t position) const;
   bool fused() const { return kernels_ != Kernels::Libtorch; }
   double score_scale() const;
   at::Tensor scores(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

@@ -23,8 +23,8 @@ void check_options(const GenerateOptions& options) {
 
 }  // namespace
 
-Generator::Generator(const Model& model, at::Device device, at::ScalarType dtype)
-    : model_(model, device, dtype) {}
+Generator::Generator(const Model& model, at::Device device, Residence where)
+    : model_(model, device, where) {}
 
 std::vector<int64_t> Generator::generate(const std::vector<int64_t>& prompt,
                                          const GenerateOptions& options,
@@ -41,7 +41,7 @@ std::vector<int64_t> Generator::generate(const std::vector<int64_t>& prompt,
                " tokens, the model's context ends at ", context);
   const at::NoGradGuard no_grad;
   PythonRandom random(options.seed);
-  std::vector<LayerCache> cache(static_cast<size_t>(model_.layer_count()));
+  std::vector<LayerCache> cache = model_.empty_cache();
   std::vector<int64_t> out;
   at::Tensor logits = next_logits(prompt, 0, cache);
   while (true) {

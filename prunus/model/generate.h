@@ -22,7 +22,7 @@ struct GenerateOptions {
 /// Text generation with cached keys and values by a ResidentModel.
 class Generator {
  public:
-  Generator(const Model& model, at::Device device, at::ScalarType dtype = at::kFloat);
+  Generator(const Model& model, at::Device device, Residence where = {});
 
   /// New token ids after `prompt` (not empty). `on_token` is called with each as it comes.
   /// Throws InvalidArgument for options out of range, an empty prompt, or one longer than

@@ -166,6 +166,24 @@ at::Tensor GgufSource::select_rows(const TensorInfo& tensor, const at::Tensor& r
   return values.to(dtype(tensor));
 }
 
+std::optional<PackedWeight> GgufSource::read_packed(const TensorInfo& tensor) const {
+  const GgufPlace& place = this->place(tensor);
+  const GgufTensor& stored = *place.tensor;
+  const auto type = packed_type(*stored.type);
+  const bool turned = place.name->form == GgufForm::RotaryPairs;
+  if (!type || stored.shape.size() != 2 || !(place.plain() || turned)) return std::nullopt;
+  const int64_t row_bytes = stored.columns() / stored.type->elements * stored.type->bytes;
+  const auto bytes = file_->bytes(stored).subspan(static_cast<size_t>(place.begin * row_bytes),
+                                                  static_cast<size_t>(place.rows * row_bytes));
+  const at::Tensor mapped = at::from_blob(
+      const_cast<std::byte*>(bytes.data()), {place.rows, row_bytes}, [file = file_](void*) {},
+      at::kByte);
+  return PackedWeight{
+      stored.type, *type,
+      turned ? from_gguf_form(mapped, place.name->form, *tensor.spec, head_dim_, 0) : mapped,
+      stored.columns()};
+}
+
 void GgufSource::prefetch(const TensorInfo& tensor) const {
   file_->prefetch(*place(tensor).tensor);
 }

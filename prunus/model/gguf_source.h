@@ -38,6 +38,7 @@ class GgufSource : public WeightSource, public TracedSource {
   at::Tensor read(const TensorInfo& tensor) const override;
   at::Tensor read_rows(const TensorInfo& tensor, int64_t begin, int64_t count) const override;
   at::Tensor select_rows(const TensorInfo& tensor, const at::Tensor& rows) const override;
+  std::optional<PackedWeight> read_packed(const TensorInfo& tensor) const override;
   bool has(const TensorInfo& tensor) const override;
   std::optional<WeightOrigin> origin(const TensorInfo& tensor) const override {
     return WeightOrigin{.source = this, .tensor = tensor};

@@ -32,6 +32,13 @@ class LinearHook {
   virtual at::Tensor linear(Role role, const at::Tensor& input, const at::Tensor& weight,
                             const at::Tensor& bias) = 0;
 
+  /// Whether linear() and scale() compute what they would without a hook and nothing depends on the
+  /// numbers: what is fused may then be done unseen, with before() and after() of the first of the
+  /// products done together, and after() of a norm.
+  virtual bool only_watches() const { return false; }
+  virtual void before(Role /*product*/) {}
+  virtual void after(Role /*product_or_norm*/) {}
+
   /// How the experts of a mixture come. With gradients, where they come apart, those of one role
   /// come after each other, so that the backward pass is done with one weight before the next.
   enum class Experts {

@@ -18,24 +18,6 @@ constexpr int64_t kWeightBytes = int64_t{64} << 20;
 constexpr int64_t kPieceTokens = 1024;
 constexpr int64_t kPieceRows = 1024;
 
-struct Softmax {
-  at::Tensor exponentials;  // the logits' own memory
-  at::Tensor sums;          // [tokens, 1]
-  at::Tensor log_sum_exp;   // [tokens]
-  at::Tensor nll;           // [tokens]
-};
-
-// Overwrites `logits` with exp(logit − max).
-Softmax softmax_parts(at::Tensor logits, const at::Tensor& targets) {
-  const at::Tensor largest = logits.amax(1, true);
-  logits.sub_(largest);
-  const at::Tensor picked = logits.gather(1, targets.unsqueeze(1)).squeeze(1);
-  logits.exp_();
-  const at::Tensor sums = logits.sum(1, true);
-  const at::Tensor log_sums = sums.squeeze(1).log();
-  return {logits, sums, log_sums + largest.squeeze(1), log_sums - picked};
-}
-
 }  // namespace
 
 LmHead::LmHead(const Model& model, at::Device device)
@@ -56,13 +38,18 @@ void LmHead::for_each_vocab_chunk(int64_t max_rows, Use use) const {
   model_.source().release(weight_);
 }
 
+// use(some rows of the head, the first of them, the first token, tokens): all of the vocabulary
+// with all tokens.
 template <typename Use>
-void LmHead::for_each_token_chunk(const at::Tensor& hidden, Use use) const {
-  const int64_t tokens = hidden.size(0);
-  const int64_t step = std::max<int64_t>(1, kLogitBytes / 4 / weight_.shape[0]);
-  for (int64_t begin = 0; begin < tokens; begin += step) {
-    use(begin, std::min(step, tokens - begin));
-  }
+void LmHead::for_each_piece(int64_t tokens, Use use) const {
+  for_each_vocab_chunk(weight_.shape[0], [&](const at::Tensor& weight, int64_t begin, int64_t all) {
+    for (int64_t row = 0; row < all; row += kPieceRows) {
+      const at::Tensor some = weight.narrow(0, row, std::min(kPieceRows, all - row));
+      for (int64_t first = 0; first < tokens; first += kPieceTokens) {
+        use(some, begin + row, first, std::min(kPieceTokens, tokens - first));
+      }
+    }
+  });
 }
 
 at::Tensor LmHead::chunk_logits(const at::Tensor& normed) const {
@@ -119,14 +106,7 @@ LmHead::Scored LmHead::score(const at::Tensor& hidden, const at::Tensor& places,
     sum.mul_((most - together).exp_()).add_(logits.sub_(together.unsqueeze(1)).exp_().sum(1));
     most.copy_(together);
   };
-  for_each_vocab_chunk(weight_.shape[0], [&](const at::Tensor& weight, int64_t begin, int64_t all) {
-    for (int64_t row = 0; row < all; row += kPieceRows) {
-      const at::Tensor some = weight.narrow(0, row, std::min(kPieceRows, all - row));
-      for (int64_t first = 0; first < tokens; first += kPieceTokens) {
-        add_piece(some, begin + row, first, std::min(kPieceTokens, tokens - first));
-      }
-    }
-  });
+  for_each_piece(tokens, add_piece);
   // In this order nothing is lost where a target is nearly certain.
   const at::Tensor log_p =
       picked.sub_(largest.index_select(0, places)).sub_(sums.log().index_select(0, places));
@@ -138,41 +118,104 @@ at::Tensor LmHead::token_nll(const at::Tensor& hidden, const at::Tensor& targets
   return score(hidden, places, targets).log_p.neg_();
 }
 
+// The sums over the vocabulary of one pass over its pieces: Σ exp(l − m) and Σ exp(l − m) · w, m
+// the largest logit so far, in whose place a larger one comes by a factor.
+class LmHead::LossSums {
+ public:
+  LossSums(const LmHead& head, const at::Tensor& normed, const at::Tensor& targets, Loss& loss)
+      : head_(head),
+        normed_(normed),
+        targets_(targets),
+        wide_(normed.options().dtype(at::promote_types(normed.scalar_type(), at::kFloat))),
+        largest_(at::full({normed.size(0)}, -std::numeric_limits<double>::infinity(), wide_)),
+        sums_(at::zeros({normed.size(0)}, wide_)),
+        picked_(at::zeros({normed.size(0)}, wide_)),
+        memory_(at::empty({kPieceTokens * kPieceRows}, wide_)),
+        raw_(wide_.dtype() == normed.dtype()
+                 ? memory_
+                 : at::empty({kPieceTokens * kPieceRows}, normed.options())),
+        mixed_(loss.grad_normed),
+        target_rows_(loss.grad_hidden) {}
+
+  void add(const at::Tensor& weight, int64_t id, int64_t first, int64_t count) {
+    at::Tensor logits = piece(raw_, count, weight.size(0));
+    product_out(logits, normed_.narrow(0, first, count), weight.t());
+    if (!raw_.is_same(memory_)) logits = piece(memory_, count, weight.size(0)).copy_(logits);
+    head_.norm_.cap(logits);
+    at::Tensor slope;  // of the capped logits over the raw ones
+    if (head_.norm_.caps()) {
+      slope = at::ones_like(logits);
+      head_.norm_.cap_backward(slope, logits);
+    }
+    pick(logits, slope, weight, id, first);
+    at::Tensor most = largest_.narrow(0, first, count);
+    const at::Tensor together = at::maximum(logits.amax(1), most);
+    const at::Tensor factor = (most - together).exp_();
+    logits.sub_(together.unsqueeze(1)).exp_();
+    sums_.narrow(0, first, count).mul_(factor).add_(logits.sum(1));
+    most.copy_(together);
+    if (slope.defined()) logits.mul_(slope);
+    at::Tensor mixed = mixed_.narrow(0, first, count).mul_(factor.unsqueeze(1));
+    add_product(mixed, logits.to(weight.scalar_type()), weight);
+  }
+
+  // d nll / d logits = softmax − onehot(target), times the head.
+  void finish(double scale, Loss& loss) {
+    loss.log_sum_exp = sums_.log().add_(largest_);
+    loss.nll_sum = (sums_.log() - (picked_ - largest_)).sum(at::kDouble).item<double>();
+    mixed_.div_(sums_.unsqueeze(1)).sub_(target_rows_).mul_(scale);
+  }
+
+ private:
+  static at::Tensor piece(const at::Tensor& all, int64_t tokens, int64_t rows) {
+    return all.narrow(0, 0, tokens * rows).view({tokens, rows});
+  }
+  // Logits and rows of the targets that are in this piece.
+  void pick(const at::Tensor& logits, const at::Tensor& slope, const at::Tensor& weight, int64_t id,
+            int64_t first) {
+    const at::Tensor target = targets_.narrow(0, first, logits.size(0)) - id;
+    const at::Tensor here = ((target >= 0) & (target < weight.size(0))).nonzero().flatten();
+    const at::Tensor rows = target.index_select(0, here);
+    const at::Tensor at = here * weight.size(0) + rows;
+    picked_.index_copy_(0, here + first, logits.flatten().index_select(0, at));
+    at::Tensor values = weight.index_select(0, rows).to(wide_);
+    if (slope.defined()) values.mul_(slope.flatten().index_select(0, at).unsqueeze(1));
+    target_rows_.index_copy_(0, here + first, values);
+  }
+
+  const LmHead& head_;
+  const at::Tensor& normed_;   // [tokens, hidden_size]
+  const at::Tensor& targets_;  // [tokens]
+  at::TensorOptions wide_;
+  at::Tensor largest_;
+  at::Tensor sums_;
+  at::Tensor picked_;
+  at::Tensor memory_;
+  at::Tensor raw_;          // the same where products are in FP32 or FP64
+  at::Tensor mixed_;        // [tokens, hidden_size]
+  at::Tensor target_rows_;  // [tokens, hidden_size]
+};
+
 LmHead::Loss LmHead::loss_and_gradient(const at::Tensor& hidden, const at::Tensor& targets,
                                        double scale) const {
-  Loss loss;
-  for (at::Tensor* part : {&loss.grad_hidden, &loss.normalised, &loss.grad_normed}) {
-    *part = at::zeros_like(hidden, at::MemoryFormat::Contiguous);
+  const at::Tensor input = hidden.detach().requires_grad_(true);
+  at::Tensor normalised;
+  {
+    const at::AutoGradMode on(true);
+    normalised = norm_.normalised(input);
+    if (!model_.config().final_norm) normalised = normalised.clone();
   }
-  loss.log_sum_exp = at::empty({hidden.size(0)}, hidden.options());
-  for_each_token_chunk(hidden, [&](int64_t begin, int64_t count) {
-    at::Tensor input = hidden.narrow(0, begin, count).detach().requires_grad_(true);
-    at::Tensor normalised;
-    {
-      const at::AutoGradMode on(true);
-      normalised = norm_.normalised(input);
-      if (!model_.config().final_norm) normalised = normalised.clone();
-    }
-    loss.normalised.narrow(0, begin, count).copy_(normalised.detach());
-    const at::Tensor target = targets.narrow(0, begin, count);
-    const at::Tensor logits = chunk_logits(norm_.scaled(normalised.detach()));
-    const at::Tensor capped = norm_.caps() ? logits.clone() : at::Tensor();
-    const Softmax parts = softmax_parts(logits, target);
-    loss.nll_sum += parts.nll.sum(at::kDouble).item<double>();
-    loss.log_sum_exp.narrow(0, begin, count).copy_(parts.log_sum_exp);
-    // d nll / d logits = softmax − onehot(target)
-    at::Tensor grad = parts.exponentials.div_(parts.sums);
-    grad.scatter_add_(1, target.unsqueeze(1), at::full({count, 1}, -1.0, grad.options()));
-    grad.mul_(scale);
-    norm_.cap_backward(grad, capped);
-    at::Tensor grad_normed = loss.grad_normed.narrow(0, begin, count);
-    for_each_vocab_chunk(weight_.shape[0],
-                         [&](const at::Tensor& weight, int64_t from, int64_t rows) {
-                           add_product(grad_normed, grad.narrow(1, from, rows), weight);
-                         });
-    normalised.backward(grad_normed * norm_.gain());
-    loss.grad_hidden.narrow(0, begin, count).copy_(input.grad());
-  });
+  Loss loss;
+  loss.normalised = normalised.detach();
+  loss.grad_normed = at::zeros_like(hidden, at::MemoryFormat::Contiguous);
+  loss.grad_hidden = at::zeros_like(hidden, at::MemoryFormat::Contiguous);
+  const at::Tensor normed = norm_.scaled(loss.normalised).to(model_.precision());
+  LossSums sums(*this, normed, targets, loss);
+  for_each_piece(hidden.size(0), [&](const at::Tensor& weight, int64_t id, int64_t first,
+                                     int64_t count) { sums.add(weight, id, first, count); });
+  sums.finish(scale, loss);
+  normalised.backward(loss.grad_normed * norm_.gain());
+  loss.grad_hidden.copy_(input.grad());
   return loss;
 }
 

@@ -13,7 +13,8 @@ namespace prunus {
 
 /// Final norm, output projection and cross-entropy, over pieces of the tokens and of the
 /// vocabulary, so that neither the FP32 head nor all logits are ever in memory at once.
-/// Peak memory besides the arguments: 64 MiB of weights, and 128 MiB of logits; 4 MiB to score.
+/// Peak memory besides arguments and results: 64 MiB of weights, and 4 MiB of logits (with a soft
+/// cap 8); 64 MiB of logits, with a soft cap 128, for the gradients of the head's own weight.
 class LmHead {
  public:
   /// Reads the final norm; the head is read anew, piece by piece, in every call.
@@ -40,6 +41,8 @@ class LmHead {
     at::Tensor grad_normed;  ///< d(scale · nll_sum)/d (normalised · gain), [tokens, hidden_size]
     at::Tensor log_sum_exp;  ///< of the logits, [tokens]
   };
+  /// In one pass over the head: each piece of the logits is exponentiated under the largest so far
+  /// and multiplied by its rows of the head at once, in memory that is used again.
   Loss loss_and_gradient(const at::Tensor& hidden, const at::Tensor& targets, double scale) const;
 
   /// What gradients of the head's own weight are made of, some rows [begin, begin + count) of it at
@@ -54,8 +57,9 @@ class LmHead {
   const FinalNorm& norm() const { return norm_; }
 
  private:
+  class LossSums;
   template <typename Use>
-  void for_each_token_chunk(const at::Tensor& hidden, Use use) const;
+  void for_each_piece(int64_t tokens, Use use) const;
   template <typename Use>
   void for_each_vocab_chunk(int64_t max_rows, Use use) const;
   at::Tensor chunk_logits(const at::Tensor& normed) const;

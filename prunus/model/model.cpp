@@ -317,6 +317,36 @@ BlockWeights Model::load_block(int layer, at::Device device, BlockWeights weight
   return weights;
 }
 
+std::optional<PackedWeight> Model::load_packed(const TensorInfo& tensor) const {
+  std::optional<PackedWeight> packed = source_->read_packed(tensor);
+  if (packed && !checked_.contains(tensor.name)) {
+    check_finite(packed->unpacked(), tensor.name);
+    checked_.insert(tensor.name);
+  }
+  return packed;
+}
+
+BlockWeights Model::load_packed_block(int layer) const {
+  BlockWeights weights;
+  const bool dense = config_.layers.at(static_cast<size_t>(layer)).experts == 0;
+  for (const int at : index_.at(static_cast<size_t>(layer + 1))) {
+    if (at < 0) continue;
+    const TensorInfo& tensor = tensors_[static_cast<size_t>(at)];
+    const Role role = tensor.spec->role;
+    if (tensor.shape.size() == 1) {
+      weights[role] = load(tensor, at::kCPU, at::empty(tensor.shape, at::kFloat));
+      continue;
+    }
+    std::optional<PackedWeight> packed = dense ? load_packed(tensor) : std::nullopt;
+    if (packed) {
+      weights.packed_.emplace(role, std::move(*packed));
+    } else {
+      weights[role] = load(tensor, at::kCPU);
+    }
+  }
+  return weights;
+}
+
 void Model::release_block(int layer) const {
   for (const int at : index_.at(static_cast<size_t>(layer + 1))) {
     if (at >= 0) source_->release(tensors_[static_cast<size_t>(at)]);

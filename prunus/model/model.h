@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -22,10 +23,17 @@ class BlockWeights {
  public:
   const at::Tensor& operator[](Role role) const { return tensors_[static_cast<size_t>(role)]; }
   at::Tensor& operator[](Role role) { return tensors_[static_cast<size_t>(role)]; }
+  /// The matrix of a role that has no tensor since it is held as a file stores it, or null.
+  const PackedWeight* packed(Role role) const {
+    const auto found = packed_.find(role);
+    return found == packed_.end() ? nullptr : &found->second;
+  }
+  const std::map<Role, PackedWeight>& all_packed() const { return packed_; }
 
  private:
   friend class Model;
   std::array<at::Tensor, kRoleCount> tensors_;
+  std::map<Role, PackedWeight> packed_;
   std::array<bool, kRoleCount> owned_{};  // false: shares the source's memory, which is read-only
 };
 
@@ -60,6 +68,12 @@ class Model {
   /// Every tensor of one decoder layer, as load(). `recycled` gives its memory where sizes match:
   /// faulting in a layer's worth of new pages each time costs a tenth of a calibration.
   BlockWeights load_block(int layer, at::Device device, BlockWeights recycled = {}) const;
+  /// The same on the CPU for decoding, as it is stored: matrices of a dense layer in the blocks
+  /// that row products read (PackedWeight), vectors in FP32, all else in precision(). Throws as
+  /// load().
+  BlockWeights load_packed_block(int layer) const;
+  /// One matrix in its blocks, if it is stored in some that row products read. Throws as load().
+  std::optional<PackedWeight> load_packed(const TensorInfo& tensor) const;
   /// Gives back what load_block's result may still share with the source.
   void release_block(int layer) const;
   void prefetch_block(int layer) const;

@@ -14,7 +14,41 @@ constexpr std::pair<std::string_view, ResidentDtype> kResidentDtypes[] = {
     {"float16", ResidentDtype::Float16},
     {"file", ResidentDtype::File}};
 
+constexpr std::pair<std::string_view, std::optional<at::ScalarType>> kKvDtypes[] = {
+    {"auto", std::nullopt},
+    {"float32", at::kFloat},
+    {"bfloat16", at::kBFloat16},
+    {"float16", at::kHalf}};
+
+// Whether a file has a quantised matrix that row products read as it is.
+bool has_blocks(const Model& model) {
+  for (const TensorInfo& tensor : model.tensors()) {
+    if (tensor.shape.size() != 2) continue;
+    const auto packed = model.source().read_packed(tensor);
+    if (packed && packed->blocks->elements > 1) return true;
+  }
+  return false;
+}
+
 }  // namespace
+
+std::optional<at::ScalarType> parse_kv_dtype(std::string_view name) {
+  return parse_named(kKvDtypes, name, "--kv-dtype");
+}
+
+std::string_view kv_dtype_name(std::optional<at::ScalarType> dtype) {
+  return name_of(kKvDtypes, dtype);
+}
+
+Residence residence(const Model& model, ResidentDtype asked, std::optional<at::ScalarType> kv,
+                    at::Device device) {
+  const bool as_stored = asked == ResidentDtype::Auto || asked == ResidentDtype::File;
+  const bool packed = as_stored && device.is_cpu() && has_blocks(model);
+  Residence where(packed ? at::kBFloat16 : resident_dtype(model, asked, device));
+  where.packed = packed;
+  if (kv) where.kv = *kv;
+  return where;
+}
 
 ResidentDtype parse_resident_dtype(std::string_view name) {
   return parse_named(kResidentDtypes, name, "--dtype");

@@ -1,22 +1,44 @@
 #pragma once
+#include <optional>
 #include <string_view>
 
 #include "prunus/model/model.h"
 
 namespace prunus {
 
+/// In what a model that stays in memory is held.
+struct Residence {
+  Residence(at::ScalarType weights = at::kFloat) : dtype(weights), kv(weights) {}
+
+  at::ScalarType dtype;  ///< of weights and products
+  bool packed =
+      false;          ///< matrices stay in the blocks of a GGUF file; `dtype` is that of the others
+  at::ScalarType kv;  ///< of cached keys and values
+};
+
 /// What the weights of a model are held in that stays in memory, and what its products are in.
 enum class ResidentDtype {
-  Auto,  ///< as stored; but FP32 on the CPU for F16, whose range products may leave
+  Auto,  ///< as stored, GGUF's blocks too; but FP32 on the CPU for F16, whose range products may
+         ///< leave
   Float32,
   BFloat16,
   Float16,
-  File,  ///< as the head is stored
+  File,  ///< as the head is stored, GGUF's blocks too
 };
 
 /// "auto", "float32", "bfloat16", "float16", "file". Throws InvalidArgument listing these.
 ResidentDtype parse_resident_dtype(std::string_view name);
 std::string_view resident_dtype_name(ResidentDtype dtype);
+
+/// "auto" (as weights are multiplied: nothing), "float32", "bfloat16", "float16". Throws likewise.
+std::optional<at::ScalarType> parse_kv_dtype(std::string_view name);
+std::string_view kv_dtype_name(std::optional<at::ScalarType> dtype);
+
+/// Of a model on `device`. Asked for as stored on a CPU, a file with matrices in blocks that row
+/// products read (packed_type()) keeps them; its other matrices are held in BF16, and what is
+/// quantised otherwise is dequantised to it.
+Residence residence(const Model& model, ResidentDtype asked, std::optional<at::ScalarType> kv,
+                    at::Device device);
 
 /// FP32, BF16 or F16: of a model on `device`. The head's dtype stands for the file's; one that is
 /// none of the three (FP64) counts as FP32.

@@ -1,9 +1,14 @@
 #include "prunus/model/resident_model.h"
 
+#include <map>
+#include <set>
+
 #include <ATen/ATen.h>
 
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
+#include "prunus/kernel/row_product.h"
+#include "prunus/model/gguf_source.h"
 #include "prunus/model/matmul.h"
 
 namespace prunus {
@@ -20,13 +25,42 @@ std::vector<BlockWeights> open_layers(const Model& model, const std::string& wha
   return blocks;
 }
 
-ResidentModel::ResidentModel(const Model& model, at::Device device, at::ScalarType dtype)
-    : model_(model), device_(device) {
-  model_.set_precision(dtype);
-  blocks_ = open_layers(model_, "load: layers",
-                        [&](int layer) { return model_.load_block(layer, device); });
+namespace {
+
+std::string name_of_type(at::ScalarType type) { return std::string(kv_dtype_name(type)); }
+
+// How many matrices each type of blocks has that could not be kept in them.
+void say_unpacked(const Model& model) {
+  const auto* file = dynamic_cast<const GgufSource*>(&model.source());
+  if (file == nullptr) return;
+  std::map<std::string_view, int64_t> counts;
+  for (const TensorInfo& tensor : model.tensors()) {
+    const GgufBlockType& type = *file->place(tensor).tensor->type;
+    if (tensor.shape.size() == 2 && type.elements > 1 && !file->read_packed(tensor)) {
+      ++counts[type.name];
+    }
+  }
+  for (const auto& [name, count] : counts) {
+    log_info(c10::str(file->file().path(), ": ", count, " matrices of ", name,
+                      " are held and multiplied in BF16; in their blocks are others"));
+  }
+}
+
+}  // namespace
+
+ResidentModel::ResidentModel(const Model& model, at::Device device, Residence where)
+    : model_(model), device_(device), where_(where) {
+  model_.set_precision(where.dtype);
+  blocks_ = open_layers(model_, "load: layers", [&](int layer) {
+    return where.packed ? model_.load_packed_block(layer) : model_.load_block(layer, device);
+  });
+  if (where.packed) say_unpacked(model_);
   norm_.emplace(model_, device);
   input_embedding_.emplace(model_, device);
+  if (where.packed && !config().family->normalised_head) {
+    packed_head_ = model_.load_packed(model_.tensor(Role::LmHead));
+    if (packed_head_) return;
+  }
   head_ = model_.load(model_.tensor(Role::LmHead), device);
   projection_ = norm_->head_rows(head_);
   if (config().tie_word_embeddings) {
@@ -53,6 +87,17 @@ at::Tensor ResidentModel::embedded(const at::Tensor& ids, int64_t position) cons
       .to(at::kFloat);
 }
 
+// FP32 logits of normalised states [batch, hidden_size].
+at::Tensor ResidentModel::project(const at::Tensor& normed) const {
+  if (packed_head_) return packed_linear(normed, *packed_head_, {});
+  if (normed.size(0) > kernel::kMostRows || !kernel::takes_row_product(projection_)) {
+    return apply_linear(normed, projection_).to(at::kFloat);
+  }
+  at::Tensor logits = at::empty({normed.size(0), projection_.size(0)}, at::kFloat);
+  kernel::row_product(normed, projection_, {}, logits);
+  return logits;
+}
+
 at::Tensor ResidentModel::next_logits(const at::Tensor& ids, int64_t position,
                                       std::vector<LayerCache>& cache, LinearHook* hook) const {
   const Decoder decoder(config());
@@ -63,16 +108,44 @@ at::Tensor ResidentModel::next_logits(const at::Tensor& ids, int64_t position,
   }
   const at::Tensor last = hidden.select(1, hidden.size(1) - 1);
   const at::Tensor normed = norm_->scaled(norm_->normalised(last), hook);
-  at::Tensor logits = hook == nullptr ? apply_linear(normed, projection_)
-                                      : hook->linear(Role::LmHead, normed, projection_, {});
-  logits = logits.to(at::kFloat);
+  at::Tensor logits;
+  if (hook != nullptr && !hook->only_watches()) {
+    logits = hook->linear(Role::LmHead, normed, projection_, {}).to(at::kFloat);
+  } else {
+    if (hook != nullptr) hook->before(Role::LmHead);
+    logits = project(normed);
+    if (hook != nullptr) hook->after(Role::LmHead);
+  }
   norm_->cap(logits);
   return logits;
 }
 
-int64_t ResidentModel::step_bytes() const {
-  int64_t bytes = norm_->bytes() + static_cast<int64_t>(head_.nbytes());
+std::vector<LayerCache> ResidentModel::empty_cache() const {
+  std::vector<LayerCache> cache(static_cast<size_t>(layer_count()));
+  for (LayerCache& layer : cache) layer.dtype = where_.kv;
+  return cache;
+}
+
+std::string ResidentModel::dtype_text() const {
+  if (!where_.packed) return name_of_type(where_.dtype);
+  std::set<std::string_view> names;
+  if (packed_head_) names.insert(packed_head_->blocks->name);
+  if (head_.defined()) names.insert("BF16");
   for (const BlockWeights& block : blocks_) {
+    for (const auto& [role, packed] : block.all_packed()) names.insert(packed.blocks->name);
+    if (block[Role::DownProj].defined()) names.insert("BF16");
+  }
+  return "as stored: " + c10::Join(", ", names);
+}
+
+int64_t ResidentModel::step_bytes() const {
+  int64_t bytes = norm_->bytes();
+  if (head_.defined()) bytes += static_cast<int64_t>(head_.nbytes());
+  if (packed_head_) bytes += static_cast<int64_t>(packed_head_->bytes.nbytes());
+  for (const BlockWeights& block : blocks_) {
+    for (const auto& [role, packed] : block.all_packed()) {
+      bytes += static_cast<int64_t>(packed.bytes.nbytes());
+    }
     for (int role = 0; role < kRoleCount; ++role) {
       const at::Tensor& weight = block[static_cast<Role>(role)];
       if (weight.defined()) bytes += static_cast<int64_t>(weight.nbytes());

@@ -1,11 +1,13 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "prunus/model/family.h"
+#include "prunus/model/packed_weight.h"
 
 namespace prunus {
 
@@ -50,6 +52,11 @@ class WeightSource {
   virtual at::Tensor select_rows(const TensorInfo& tensor, const at::Tensor& rows) const;
   /// Whether there is such a tensor: false of one that only an overlay (model/overlay.h) can give.
   virtual bool has(const TensorInfo& /*tensor*/) const { return true; }
+  /// A matrix of a dense layer, or the embedding or head, in the blocks in which it is stored;
+  /// nothing where it is not stored in blocks that packed_type() knows. May share mapped memory.
+  virtual std::optional<PackedWeight> read_packed(const TensorInfo& /*tensor*/) const {
+    return std::nullopt;
+  }
   /// dtype that read() will give.
   virtual at::ScalarType dtype(const TensorInfo& tensor) const = 0;
   /// Hint: read() of this tensor comes soon.

@@ -95,7 +95,7 @@ at::Tensor sample_ids(const ResidentModel& model, const Draws& draws, const Mark
   const at::Tensor uniform = draws.uniform.to(model.device());
   at::Tensor ids = at::empty({rows, places + 1}, at::kLong);
   ids.select(1, 0).copy_(marks.first ? at::full({rows}, *marks.first, at::kLong) : draws.first);
-  std::vector<LayerCache> cache(static_cast<size_t>(model.layer_count()));
+  std::vector<LayerCache> cache = model.empty_cache();
   for (int64_t place = 0; place < places; ++place) {
     const at::Tensor last = ids.select(1, place);
     const at::Tensor logits = model.next_logits(last.unsqueeze(1), place, cache);

@@ -61,6 +61,27 @@ TEST_P(RealGguf, LogitsAreThoseOfTransformers) {
   EXPECT_NEAR(logits.abs().max().item<double>(), largest, 1e-4 * largest);
 }
 
+TEST_P(RealGguf, LogitsFromBlocksAsStoredAreThoseOfTransformers) {
+  const at::NoGradGuard no_grad;
+  const Model file = open_model(path_);
+  const ResidentModel model(file, at::kCPU,
+                            residence(file, ResidentDtype::Auto, at::kFloat, at::kCPU));
+  const at::Tensor ids =
+      at::tensor(golden_.at("ids").get<std::vector<int64_t>>(), at::kLong).unsqueeze(0);
+  std::vector<LayerCache> cache = model.empty_cache();
+  const int64_t length = ids.size(1);
+  model.next_logits(ids.narrow(1, 0, length - 2), 0, cache);
+  model.next_logits(ids.narrow(1, length - 2, 1), length - 2, cache);
+  const at::Tensor logits =
+      model.next_logits(ids.narrow(1, length - 1, 1), length - 1, cache).flatten();
+  const auto places = at::tensor(golden_.at("places").get<std::vector<int64_t>>(), at::kLong);
+  const auto expected = at::tensor(golden_.at("logits").get<std::vector<float>>());
+  const double largest = golden_.at("largest_logit");
+  // Matrices without row products are BF16.
+  EXPECT_LT((logits.index_select(0, places) - expected).abs().max().item<double>(), 0.02 * largest)
+      << model.dtype_text();
+}
+
 TEST_P(RealGguf, TokensAreThoseOfTransformers) {
   const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(path_);
   for (const Json& text : golden_.at("texts")) {

@@ -14,6 +14,7 @@
 
 #include "prunus/io/safetensors.h"
 #include "prunus/model/gguf_config.h"
+#include "prunus/model/resident_model.h"
 
 #include "support/paths.h"
 #include "support/tiny_model.h"
@@ -105,6 +106,43 @@ TEST_P(GgufGolden, IsDescribedByTheSettingsThatAWriterWouldWrite) {
 
 INSTANTIATE_TEST_SUITE_P(Families, GgufGolden, testing::ValuesIn(cases()),
                          [](const auto& one) { return one.param; });
+
+// Token by token too: products of several rows dequantise, those of few read blocks.
+TEST(GgufSource, DecodesFromBlocksAsStored) {
+  const Model model = golden("llama_quantised");
+  const Residence where = residence(model, ResidentDtype::Auto, at::kFloat, at::kCPU);
+  ASSERT_TRUE(where.packed);
+  const ResidentModel resident(model, at::kCPU, where);
+  const ResidentModel wide(model, at::kCPU);
+  EXPECT_LT(resident.step_bytes(), wide.step_bytes() / 2);
+  EXPECT_THAT(resident.dtype_text(), testing::StartsWith("as stored: "));
+  const at::Tensor ids = golden_tensor("llama_quantised", "input_ids");
+  const int64_t length = ids.size(1);
+  const at::Tensor wanted = golden_tensor("llama_quantised", "logits");
+  std::vector<LayerCache> at_once = resident.empty_cache(), stepped = resident.empty_cache();
+  // What has no row products is BF16.
+  EXPECT_LT(relative_error(resident.next_logits(ids, 0, at_once), wanted.select(1, length - 1)),
+            0.01);
+  for (int64_t place = 0; place < length; ++place) {
+    const at::Tensor logits = resident.next_logits(ids.narrow(1, place, 1), place, stepped);
+    EXPECT_LT(relative_error(logits, wanted.select(1, place)), 0.01) << place;
+  }
+}
+
+TEST(GgufSource, GivesBlocksWhoseValuesAreTheWeight) {
+  std::set<std::string> types;
+  for (const char* name : {"llama_quantised", "llama_bias", "phi3"}) {
+    const Model model = golden(name);
+    for (const TensorInfo& tensor : model.tensors()) {
+      const auto packed = model.source().read_packed(tensor);
+      if (!packed) continue;
+      types.insert(std::string(packed->blocks->name));
+      EXPECT_TRUE(at::equal(packed->unpacked(), model.source().read(tensor).to(at::kFloat)))
+          << tensor.name;
+    }
+  }
+  EXPECT_THAT(types, testing::IsSupersetOf({"Q8_0"}));
+}
 
 TEST(GgufSource, KeepsHalfPrecisionAndDequantisesTheRest) {
   const Model model = golden("llama_quantised");

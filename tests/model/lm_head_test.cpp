@@ -29,6 +29,35 @@ TEST(LmHead, LossAndGradientEqualFloat64CrossEntropy) {
   EXPECT_LT(relative_error(product.token_nll(hidden, targets), nll.detach()), 1e-5);
 }
 
+// More ids and more tokens than a piece has, with and without a cap; some targets nearly certain.
+TEST(LmHead, LossAndGradientInPiecesEqualThoseOfOneFloat64Graph) {
+  at::manual_seed(6);
+  for (const char* family : {"llama", "gemma2"}) {
+    const Model plain = tiny_model({.family = family, .vocab = 2600});
+    const auto weights = copy_weights(plain);
+    const std::string name = plain.tensor(Role::LmHead).name;
+    weights->tensors.at(name).narrow(0, 1500, 40).mul_(30);
+    const Model model(plain.config(), weights);
+    const at::Tensor hidden = at::randn({1100, 16});
+    at::Tensor targets = at::randint(2600, {1100}, at::kLong);
+    Model exact = model;
+    exact.set_precision(at::kDouble);
+    const FinalNorm norm(exact, at::kCPU);
+    at::Tensor x = hidden.to(at::kDouble).requires_grad_(true);
+    at::Tensor logits = at::matmul(norm(x), weights->tensors.at(name).to(at::kDouble).t());
+    const double cap = model.config().logit_softcap;
+    if (cap != 0) logits = (logits / cap).tanh() * cap;
+    targets.narrow(0, 0, 300).copy_(logits.argmax(1).narrow(0, 0, 300));
+    const at::Tensor nll = -at::log_softmax(logits, 1).gather(1, targets.unsqueeze(1)).squeeze(1);
+    (0.25 * nll.sum()).backward();
+
+    const LmHead::Loss loss = LmHead(model, at::kCPU).loss_and_gradient(hidden, targets, 0.25);
+    EXPECT_NEAR(loss.nll_sum, nll.sum().item<double>(), 1e-6 * nll.sum().item<double>()) << family;
+    EXPECT_LT(relative_error(loss.grad_hidden, x.grad()), 1e-5) << family;
+    EXPECT_LT(relative_error(loss.log_sum_exp, logits.logsumexp({1}).detach()), 1e-6) << family;
+  }
+}
+
 // More ids and more tokens than stand in memory at once.
 TEST(LmHead, ScoresEqualFloat64LogSoftmax) {
   at::manual_seed(5);

@@ -62,6 +62,31 @@ TEST(ResidentModel, DecodesInHalfPrecisionAsItReadsThePrompt) {
   }
 }
 
+TEST(ResidentModel, CachesKeysAndValuesInAnotherType) {
+  const Model model = tiny_model({.hidden = 64, .head_dim = 16, .kv_heads = 2, .ffn = 96});
+  for (const auto& [weights, kept] : {std::pair{at::kFloat, at::kBFloat16},
+                                      {at::kFloat, at::kHalf},
+                                      {at::kBFloat16, at::kFloat}}) {
+    Residence where(weights);
+    const ResidentModel plain(model, at::kCPU, where);
+    where.kv = kept;
+    const ResidentModel other(model, at::kCPU, where);
+    const at::Tensor ids = random_ids(model, 2, 14);
+    std::vector<LayerCache> one = plain.empty_cache(), two = other.empty_cache();
+    // A prompt, more of it, and steps.
+    for (const auto& [begin, count] :
+         {std::pair{0, 6}, {6, 4}, {10, 1}, {11, 1}, {12, 1}, {13, 1}}) {
+      const at::Tensor wanted = plain.next_logits(ids.narrow(1, begin, count), begin, one);
+      const at::Tensor got = other.next_logits(ids.narrow(1, begin, count), begin, two);
+      EXPECT_LT(relative_error(got, wanted), 0.02) << begin;
+    }
+    EXPECT_EQ(two[1].keys.scalar_type(), kept);
+    EXPECT_EQ(two[1].values.scalar_type(), kept);
+    EXPECT_EQ(one[1].keys.scalar_type(), weights);
+    EXPECT_EQ(two[1].length(), 14);
+  }
+}
+
 TEST(ResidentModel, HoldsHalfPrecisionAndComputesNearby) {
   const Model model = tiny_model({.tied = true});
   const ResidentModel exact(model, at::kCPU);

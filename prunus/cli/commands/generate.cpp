@@ -23,6 +23,7 @@ struct GenerateJob {
   std::string prompt;
   GenerateOptions options;
   ResidentDtype dtype = ResidentDtype::Auto;
+  std::optional<at::ScalarType> kv_dtype = std::nullopt;
   bool json = false;
   at::Device device = at::kCPU;
 };
@@ -44,10 +45,14 @@ constexpr Option<GenerateJob> kOptions[] = {
     {.info = {.key = "seed", .help = "of the sampling"},
      .member = PRUNUS_MEMBER(GenerateJob, options.seed)},
     {.info = {.key = "dtype",
-              .help = "what weights are held and multiplied in; auto: as stored, but FP32 for "
-                      "float16 on the CPU",
+              .help = "what weights are held and multiplied in; auto: as stored, GGUF's "
+                      "blocks too, but FP32 for float16 on the CPU",
               .choices = "auto,float32,bfloat16,float16,file"},
      .member = PRUNUS_WORD(GenerateJob, dtype, parse_resident_dtype, resident_dtype_name)},
+    {.info = {.key = "kv-dtype",
+              .help = "what keys and values are cached in; auto: as weights are multiplied",
+              .choices = "auto,float32,bfloat16,float16"},
+     .member = PRUNUS_WORD(GenerateJob, kv_dtype, parse_kv_dtype, kv_dtype_name)},
     {.info = {.key = "json", .help = "print JSON to stdout"},
      .member = PRUNUS_MEMBER(GenerateJob, json)},
     PRUNUS_DEVICE_OPTION(GenerateJob, device)};
@@ -126,7 +131,7 @@ void run(GenerateJob& job) {
   const auto tokenizer = load_tokenizer(job.model_dir);
   const std::vector<int64_t> prompt = prompt_ids(job.prompt, *tokenizer);
   job.options.stop_ids = stops(job.model_dir, *tokenizer);
-  Generator generator(model, job.device, resident_dtype(model, job.dtype, job.device));
+  Generator generator(model, job.device, residence(model, job.dtype, job.kv_dtype, job.device));
   if (job.json) return print_as_json(generator, prompt, job.options, *tokenizer);
   Printer printer(*tokenizer, prompt);
   generator.generate(prompt, job.options, [&](int64_t id) { printer.add(id); });
