@@ -2,11 +2,13 @@
 //   floor_bench [THREADS]
 // Memory: a read of 512 MiB, and STREAM's triad (a = b + s·c, three arrays of 128 MiB; McCalpin
 // 1995). Products: the best of nine at shapes of SmolLM2-135M and of a model of 1.1 B, 2,048 rows,
-// by each library at hand and in each type, in GFLOP/s. One row: kernel/row_product on weights that
+// by each library at hand (OpenBLAS where libopenblas.so.0 is installed) and in each type, in
+// GFLOP/s. One row: kernel/row_product on weights that
 // fit in no cache, in GB/s of weights, at each level of instructions. A line of JSON each.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <dlfcn.h>
 #include <functional>
 #include <iostream>
 
@@ -56,8 +58,52 @@ void measure_memory() {
   print({{"memory", "read"}, {"gigabytes_per_second", 16.0 * kFloats / read / 1e9}});
 }
 
+constexpr int64_t kRows = 2048;
+
+std::string shape_text(int64_t in, int64_t out) {
+  return std::to_string(in) + " to " + std::to_string(out);
+}
+
+double gigaflops(int64_t in, int64_t out, double seconds) {
+  return 2.0 * static_cast<double>(kRows * in * out) / seconds / 1e9;
+}
+
+// x·Wᵀ by a function of the library's own, on as many threads as libtorch has.
+void measure_openblas(int64_t in, int64_t out) {
+  using Sgemm = void (*)(int, int, int, int, int, int, float, const float*, int, const float*, int,
+                         float, float*, int);
+  using SetThreads = void (*)(int);
+  static void* const library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+  const auto symbol = [](const char* name) {
+    return library == nullptr ? nullptr : dlsym(library, name);
+  };
+  const auto sgemm = reinterpret_cast<Sgemm>(symbol("cblas_sgemm"));
+  const auto set_threads = reinterpret_cast<SetThreads>(symbol("openblas_set_num_threads"));
+  if (sgemm == nullptr || set_threads == nullptr) {
+    print({{"product", shape_text(in, out)},
+           {"library", "openblas"},
+           {"skipped", "no libopenblas.so.0 (Debian: libopenblas0)"}});
+    return;
+  }
+  set_threads(at::get_num_threads());
+  constexpr int kRowMajor = 101, kPlain = 111, kTransposed = 112;
+  const at::Tensor x = at::randn({kRows, in}), weight = at::randn({out, in});
+  at::Tensor y = at::empty({kRows, out});
+  const auto n = static_cast<int>(out), k = static_cast<int>(in);
+  const double seconds = best_seconds([&] {
+    sgemm(kRowMajor, kPlain, kTransposed, static_cast<int>(kRows), n, k, 1.0F,
+          x.const_data_ptr<float>(), k, weight.const_data_ptr<float>(), k, 0.0F,
+          y.mutable_data_ptr<float>(), n);
+  });
+  PRUNUS_CHECK(at::allclose(y, at::linear(x, weight), 1e-3, 1e-3), Numeric,
+               "libopenblas.so.0: cblas_sgemm differs from libtorch's product");
+  print({{"product", shape_text(in, out)},
+         {"dtype", "float32"},
+         {"library", "openblas"},
+         {"gigaflops", gigaflops(in, out, seconds)}});
+}
+
 void measure_products(int64_t in, int64_t out) {
-  constexpr int64_t kRows = 2048;
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     const at::Tensor x = at::randn({kRows, in}).to(type), weight = at::randn({out, in}).to(type);
     for (const Matmul library : {Matmul::Blas, Matmul::OneDnn}) {
@@ -70,12 +116,13 @@ void measure_products(int64_t in, int64_t out) {
       const bool single = type == at::kFloat;
       const double seconds =
           best_seconds([&] { single ? apply_linear(x, weight) : at::linear(x, weight); });
-      print({{"product", std::to_string(in) + " to " + std::to_string(out)},
+      print({{"product", shape_text(in, out)},
              {"dtype", single ? "float32" : "bfloat16"},
              {"library", single ? std::string(name_of_matmul(library)) : "libtorch"},
-             {"gigaflops", 2.0 * static_cast<double>(kRows * in * out) / seconds / 1e9}});
+             {"gigaflops", gigaflops(in, out, seconds)}});
     }
   }
+  measure_openblas(in, out);
 }
 
 void measure_rows() {
