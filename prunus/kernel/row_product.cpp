@@ -131,6 +131,10 @@ void with_format(Stored type, Use use) {
       return use(BlockQ4_0());
     case Stored::Q4_1:
       return use(BlockQ4_1());
+    case Stored::Q5_0:
+      return use(BlockQ5_0());
+    case Stored::Q5_1:
+      return use(BlockQ5_1());
     case Stored::Q8_0:
       return use(BlockQ8_0());
     case Stored::Q4_K:

@@ -50,28 +50,40 @@ struct BlockQ8_0 {
   }
 };
 
-// Numbers 0 to 15 in the low halves of 16 bytes, 16 to 31 in the high ones.
-template <int64_t kHeader, bool kMinimum>
-struct BlockQ4 {
+// d, the minimum where there is one, where there are five bits a word of the fifth ones, and 16
+// bytes: numbers 0 to 15 in the low halves, 16 to 31 in the high ones.
+template <int kBits, bool kMinimum>
+struct Block32 {
   static constexpr int64_t kGroup = 32;
+  static constexpr int64_t kFifth = kMinimum ? 4 : 2;
+  static constexpr int64_t kHeader = kFifth + (kBits == 5 ? 4 : 0);
   struct Group {
     const Byte* values;
     float scale;
     float first;  // what 0 stands for
+    uint32_t fifth;
   };
   static PRUNUS_INLINE Group group(const void* row, int64_t index) {
     const Byte* block = static_cast<const Byte*>(row) + index * (kHeader + 16);
     const float scale = half_at(block);
-    return {block + kHeader, scale, kMinimum ? half_at(block + 2) : -8 * scale};
+    const float zero = kBits == 5 ? -16 : -8;
+    uint32_t fifth = 0;
+    if constexpr (kBits == 5) std::memcpy(&fifth, block + kFifth, sizeof(fifth));
+    return {block + kHeader, scale, kMinimum ? half_at(block + 2) : zero * scale, fifth};
   }
   template <int kLanes>
   static PRUNUS_INLINE auto load(const Group& group, int64_t at) {
-    const auto bits = Vector<kLanes>::load_bytes(group.values + at % 16);
-    return group.scale * Vector<kLanes>::number(at < 16 ? bits & 15 : bits >> 4) + group.first;
+    using V = Vector<kLanes>;
+    auto bits = V::load_bytes(group.values + at % 16);
+    bits = at < 16 ? bits & 15 : bits >> 4;
+    if constexpr (kBits == 5) bits |= V::spread_bits(group.fifth, at) << 4;
+    return group.scale * V::number(bits) + group.first;
   }
 };
-using BlockQ4_0 = BlockQ4<2, false>;
-using BlockQ4_1 = BlockQ4<4, true>;
+using BlockQ4_0 = Block32<4, false>;
+using BlockQ4_1 = Block32<4, true>;
+using BlockQ5_0 = Block32<5, false>;
+using BlockQ5_1 = Block32<5, true>;
 
 // Blocks of 256: d, dmin, 12 bytes of six-bit scales and minima of 8 groups, in Q5_K 32 bytes of
 // fifth bits, 128 bytes of four bits: 32 hold a group in their low halves, the next in their high.

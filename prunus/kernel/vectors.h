@@ -66,6 +66,12 @@ struct Vector {
     return __builtin_convertvector(
         __builtin_convertvector(*reinterpret_cast<const Bytes*>(from), Integers), Lanes);
   }
+  /// Bit first + i of `word` in lane i.
+  static PRUNUS_INLINE Words spread_bits(uint32_t word, int64_t first) {
+    Words places;
+    for (int i = 0; i < kLanes; ++i) places[i] = static_cast<uint32_t>(first + i);
+    return (Words{} + word) >> places & 1;
+  }
   /// Of integers below 2^31.
   static PRUNUS_INLINE Lanes number(Words bits) {
     return __builtin_convertvector(__builtin_bit_cast(Integers, bits), Lanes);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -38,12 +39,18 @@ kernel::StoredMatrix matrix_of(const BlockWeights& weights, Role role) {
   return packed != nullptr ? packed->matrix() : kernel::stored_matrix(weights[role]);
 }
 
+bool has_all(const BlockWeights& weights, std::span<const Role> roles) {
+  return weights[roles[0]].defined() &&
+         std::all_of(roles.begin() + 1, roles.end(),
+                     [&](Role role) { return multiplies(weights, role); });
+}
+
 bool plain_vector(const at::Tensor& x) {
   return !x.defined() || (x.is_contiguous() && kernel::is_float_up_to_32(x.scalar_type()));
 }
 
-constexpr Role kProducts[] = {Role::QProj,    Role::KProj,  Role::VProj,   Role::OProj,
-                              Role::GateProj, Role::UpProj, Role::DownProj};
+constexpr Role kAttention[] = {Role::AttnNorm, Role::QProj, Role::KProj, Role::VProj, Role::OProj};
+constexpr Role kFeedForward[] = {Role::MlpNorm, Role::GateProj, Role::UpProj, Role::DownProj};
 constexpr Role kVectors[] = {
     Role::AttnNorm,    Role::AttnNormBias, Role::MlpNorm,  Role::MlpNormBias, Role::PostAttnNorm,
     Role::PostMlpNorm, Role::QNorm,        Role::KNorm,    Role::QBias,       Role::KBias,
@@ -60,8 +67,12 @@ class Step {
 
   void run() {
     float* input = sized(buffers().input, rows_ * width_);
-    norm(hidden_, Role::AttnNorm, Role::AttnNormBias, input);
-    const float* attention = attend(input);
+    const float* attention = nullptr;
+    if (shape_.has(SubLayer::Attention)) {
+      norm(hidden_, Role::AttnNorm, Role::AttnNormBias, input);
+      attention = attend(input);
+    }
+    if (!shape_.has(SubLayer::FeedForward)) return add(attention);
     const bool parallel = step_.config.parallel_residual;
     if (parallel) norm(hidden_, Role::MlpNorm, Role::MlpNormBias, input);
     add(attention);
@@ -87,6 +98,7 @@ class Step {
     after(role);
   }
   void add(const float* more) const {
+    if (more == nullptr) return;
     for (int64_t i = 0; i < rows_ * width_; ++i) hidden_[i] += more[i];
   }
   kernel::RowProduct product(Role role, float* y) const {
@@ -193,22 +205,23 @@ class Step {
 bool takes_decode_layer(const DecodeLayer& step, const at::Tensor& hidden) {
   const ModelConfig& config = step.config;
   const BlockWeights& weights = step.weights;
+  const LayerShape& shape = config.layers[static_cast<size_t>(step.layer)];
   const at::Tensor& keys = step.cache.keys;
   const bool model = config.pre_norm && config.family->gated && gate_of(config.activation) &&
                      config.attention_softcap == 0 &&
                      config.family->positions != Positions::Alibi &&
-                     config.layers[static_cast<size_t>(step.layer)].experts == 0;
+                     shape.experts == 0;
   const bool turned = !step.turn || step.turn->cos.scalar_type() == at::kFloat;
   const bool states = !at::GradMode::is_enabled() && hidden.is_cpu() &&
                       hidden.scalar_type() == at::kFloat && hidden.size(1) == 1 &&
                       hidden.size(0) <= kernel::kMostRows && hidden.is_contiguous();
   const bool watched = step.watch == nullptr || step.watch->only_watches();
-  return model && turned && states && watched && keys.defined() && keys.stride(3) == 1 &&
-         keys.size(3) <= kernel::kMostHeadChannels &&
-         kernel::is_float_up_to_32(keys.scalar_type()) && weights[Role::AttnNorm].defined() &&
-         weights[Role::MlpNorm].defined() &&
-         std::all_of(std::begin(kProducts), std::end(kProducts),
-                     [&](Role role) { return multiplies(weights, role); }) &&
+  const bool cached = keys.defined() && keys.stride(3) == 1 &&
+                      keys.size(3) <= kernel::kMostHeadChannels &&
+                      kernel::is_float_up_to_32(keys.scalar_type());
+  return model && turned && states && watched &&
+         (!shape.has(SubLayer::Attention) || (cached && has_all(weights, kAttention))) &&
+         (!shape.has(SubLayer::FeedForward) || has_all(weights, kFeedForward)) &&
          std::all_of(std::begin(kVectors), std::end(kVectors),
                      [&](Role role) { return plain_vector(weights[role]); });
 }

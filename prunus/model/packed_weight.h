@@ -25,7 +25,7 @@ struct PackedWeight {
   at::Tensor unpacked() const;
 };
 
-/// What row products can read as it is stored: F16, Q4_0, Q4_1, Q8_0, Q4_K, Q5_K, Q6_K; else
+/// What row products can read as it is stored: F16, Q4_0 to Q5_1, Q8_0, Q4_K, Q5_K, Q6_K; else
 /// nothing.
 std::optional<kernel::Stored> packed_type(const GgufBlockType& blocks);
 

@@ -83,6 +83,7 @@ struct Blocks {
 };
 
 const Blocks kBlocks[] = {{Stored::Q4_0, "Q4_0", {0}},    {Stored::Q4_1, "Q4_1", {0, 2}},
+                          {Stored::Q5_0, "Q5_0", {0}},    {Stored::Q5_1, "Q5_1", {0, 2}},
                           {Stored::Q8_0, "Q8_0", {0}},    {Stored::Q4_K, "Q4_K", {0, 2}},
                           {Stored::Q5_K, "Q5_K", {0, 2}}, {Stored::Q6_K, "Q6_K", {208}}};
 

@@ -113,20 +113,30 @@ TEST(GgufSource, DecodesFromBlocksAsStored) {
   const Residence where = residence(model, ResidentDtype::Auto, at::kFloat, at::kCPU);
   ASSERT_TRUE(where.packed);
   const ResidentModel resident(model, at::kCPU, where);
-  const ResidentModel wide(model, at::kCPU);
-  EXPECT_LT(resident.step_bytes(), wide.step_bytes() / 2);
+  EXPECT_LT(resident.step_bytes(), ResidentModel(model, at::kCPU).step_bytes() / 2);
   EXPECT_THAT(resident.dtype_text(), testing::StartsWith("as stored: "));
   const at::Tensor ids = golden_tensor("llama_quantised", "input_ids");
-  const int64_t length = ids.size(1);
   const at::Tensor wanted = golden_tensor("llama_quantised", "logits");
+  const int64_t length = ids.size(1);
   std::vector<LayerCache> at_once = resident.empty_cache(), stepped = resident.empty_cache();
-  // What has no row products is BF16.
   EXPECT_LT(relative_error(resident.next_logits(ids, 0, at_once), wanted.select(1, length - 1)),
-            0.01);
+            1e-5);
   for (int64_t place = 0; place < length; ++place) {
     const at::Tensor logits = resident.next_logits(ids.narrow(1, place, 1), place, stepped);
-    EXPECT_LT(relative_error(logits, wanted.select(1, place)), 0.01) << place;
+    EXPECT_LT(relative_error(logits, wanted.select(1, place)), 1e-5) << place;
   }
+}
+
+TEST(GgufSource, IsDequantisedWhereAnotherDtypeIsAskedFor) {
+  const Model model = golden("llama_quantised");
+  const auto of = [&](ResidentDtype asked) {
+    return residence(model, asked, std::nullopt, at::kCPU);
+  };
+  EXPECT_FALSE(of(ResidentDtype::Float32).packed);
+  EXPECT_FALSE(of(ResidentDtype::BFloat16).packed);
+  EXPECT_TRUE(of(ResidentDtype::File).packed);
+  EXPECT_EQ(of(ResidentDtype::Auto).kv, at::kBFloat16);
+  EXPECT_FALSE(residence(golden("llama_bias"), ResidentDtype::Auto, {}, at::kCPU).packed);
 }
 
 TEST(GgufSource, GivesBlocksWhoseValuesAreTheWeight) {
