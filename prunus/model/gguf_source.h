@@ -39,6 +39,9 @@ class GgufSource : public WeightSource, public TracedSource {
   at::Tensor read_rows(const TensorInfo& tensor, int64_t begin, int64_t count) const override;
   at::Tensor select_rows(const TensorInfo& tensor, const at::Tensor& rows) const override;
   std::optional<PackedWeight> read_packed(const TensorInfo& tensor) const override;
+  bool in_blocks(const TensorInfo& tensor) const override {
+    return place(tensor).tensor->type->elements > 1;
+  }
   bool has(const TensorInfo& tensor) const override;
   std::optional<WeightOrigin> origin(const TensorInfo& tensor) const override {
     return WeightOrigin{.source = this, .tensor = tensor};

@@ -290,7 +290,22 @@ void check_finite(const at::Tensor& tensor, const std::string& what) {
 
 at::Tensor Model::load(const TensorInfo& tensor, at::Device device, at::Tensor memory) const {
   const at::Tensor stored = source_->read(tensor);
-  at::Tensor loaded = memory.defined() ? memory.copy_(stored) : stored.to(device).to(precision_);
+  return checked(tensor, stored,
+                 memory.defined() ? memory.copy_(stored) : stored.to(device).to(precision_));
+}
+
+at::Tensor Model::load_stored(const TensorInfo& tensor) const {
+  const at::Tensor stored = source_->read(tensor);
+  const bool quantised = tensor.shape.size() > 1 && source_->in_blocks(tensor);
+  const bool vector = tensor.shape.size() == 1;
+  return checked(tensor, stored,
+                 quantised ? stored.to(at::kBFloat16)
+                 : vector  ? stored.to(at::kFloat)
+                           : stored);
+}
+
+at::Tensor Model::checked(const TensorInfo& tensor, const at::Tensor& stored,
+                          const at::Tensor& loaded) const {
   if (loaded.data_ptr() != stored.data_ptr()) source_->release(tensor);
   if (!checked_.contains(tensor.name)) check_finite(loaded, tensor.name);
   checked_.insert(tensor.name);
@@ -333,15 +348,11 @@ BlockWeights Model::load_packed_block(int layer) const {
     if (at < 0) continue;
     const TensorInfo& tensor = tensors_[static_cast<size_t>(at)];
     const Role role = tensor.spec->role;
-    if (tensor.shape.size() == 1) {
-      weights[role] = load(tensor, at::kCPU, at::empty(tensor.shape, at::kFloat));
-      continue;
-    }
     std::optional<PackedWeight> packed = dense ? load_packed(tensor) : std::nullopt;
     if (packed) {
       weights.packed_.emplace(role, std::move(*packed));
     } else {
-      weights[role] = load(tensor, at::kCPU);
+      weights[role] = load_stored(tensor);
     }
   }
   return weights;

@@ -69,11 +69,13 @@ class Model {
   /// faulting in a layer's worth of new pages each time costs a tenth of a calibration.
   BlockWeights load_block(int layer, at::Device device, BlockWeights recycled = {}) const;
   /// The same on the CPU for decoding, as it is stored: matrices of a dense layer in the blocks
-  /// that row products read (PackedWeight), vectors in FP32, all else in precision(). Throws as
-  /// load().
+  /// that row products read (PackedWeight), all else as load_stored().
   BlockWeights load_packed_block(int layer) const;
   /// One matrix in its blocks, if it is stored in some that row products read. Throws as load().
   std::optional<PackedWeight> load_packed(const TensorInfo& tensor) const;
+  /// One tensor on the CPU as it is stored; but what lies in blocks in BF16, and vectors in FP32.
+  /// Throws as load().
+  at::Tensor load_stored(const TensorInfo& tensor) const;
   /// Gives back what load_block's result may still share with the source.
   void release_block(int layer) const;
   void prefetch_block(int layer) const;
@@ -82,6 +84,9 @@ class Model {
   int64_t bytes() const;       ///< in the file's dtypes
 
  private:
+  at::Tensor checked(const TensorInfo& tensor, const at::Tensor& stored,
+                     const at::Tensor& loaded) const;
+
   ModelConfig config_;
   std::shared_ptr<const WeightSource> source_;
   at::ScalarType precision_ = at::kFloat;

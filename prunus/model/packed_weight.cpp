@@ -20,9 +20,10 @@ at::Tensor PackedWeight::unpacked() const {
 std::optional<kernel::Stored> packed_type(const GgufBlockType& blocks) {
   using kernel::Stored;
   constexpr std::pair<std::string_view, Stored> kTypes[] = {
-      {"F16", Stored::Half},  {"Q4_0", Stored::Q4_0}, {"Q4_1", Stored::Q4_1},
-      {"Q5_0", Stored::Q5_0}, {"Q5_1", Stored::Q5_1}, {"Q8_0", Stored::Q8_0},
-      {"Q4_K", Stored::Q4_K}, {"Q5_K", Stored::Q5_K}, {"Q6_K", Stored::Q6_K}};
+      {"F32", Stored::Float}, {"BF16", Stored::BFloat16}, {"F16", Stored::Half},
+      {"Q4_0", Stored::Q4_0}, {"Q4_1", Stored::Q4_1},     {"Q5_0", Stored::Q5_0},
+      {"Q5_1", Stored::Q5_1}, {"Q8_0", Stored::Q8_0},     {"Q4_K", Stored::Q4_K},
+      {"Q5_K", Stored::Q5_K}, {"Q6_K", Stored::Q6_K}};
   for (const auto& [name, type] : kTypes) {
     if (name == blocks.name) return type;
   }

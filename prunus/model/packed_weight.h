@@ -9,7 +9,7 @@
 
 namespace prunus {
 
-/// A matrix as a GGUF file holds it: in blocks, or in F16.
+/// A matrix as a GGUF file holds it: in blocks, or in F32, F16 or BF16.
 struct PackedWeight {
   const GgufBlockType* blocks = nullptr;
   kernel::Stored type = kernel::Stored::Float;
@@ -25,8 +25,8 @@ struct PackedWeight {
   at::Tensor unpacked() const;
 };
 
-/// What row products can read as it is stored: F16, Q4_0 to Q5_1, Q8_0, Q4_K, Q5_K, Q6_K; else
-/// nothing.
+/// What row products can read as it is stored: F32, F16, BF16, Q4_0 to Q5_1, Q8_0, Q4_K, Q5_K,
+/// Q6_K; else nothing.
 std::optional<kernel::Stored> packed_type(const GgufBlockType& blocks);
 
 /// y = x·Wᵀ + b, FP32. x [..., columns] of any dtype; up to kernel::kMostRows rows read the weight

@@ -35,8 +35,8 @@ std::optional<at::ScalarType> parse_kv_dtype(std::string_view name);
 std::string_view kv_dtype_name(std::optional<at::ScalarType> dtype);
 
 /// Of a model on `device`. Asked for as stored on a CPU, a file with matrices in blocks that row
-/// products read (packed_type()) keeps them; its other matrices are held in BF16, and what is
-/// quantised otherwise is dequantised to it.
+/// products read (packed_type()) keeps them; its other matrices are held as they are, and what is
+/// quantised otherwise is dequantised to BF16.
 Residence residence(const Model& model, ResidentDtype asked, std::optional<at::ScalarType> kv,
                     at::Device device);
 

@@ -50,7 +50,7 @@ void say_unpacked(const Model& model) {
 
 ResidentModel::ResidentModel(const Model& model, at::Device device, Residence where)
     : model_(model), device_(device), where_(where) {
-  model_.set_precision(where.dtype);
+  model_.set_precision(where.packed ? at::kFloat : where.dtype);
   blocks_ = open_layers(model_, "load: layers", [&](int layer) {
     return where.packed ? model_.load_packed_block(layer) : model_.load_block(layer, device);
   });
@@ -61,7 +61,8 @@ ResidentModel::ResidentModel(const Model& model, at::Device device, Residence wh
     packed_head_ = model_.load_packed(model_.tensor(Role::LmHead));
     if (packed_head_) return;
   }
-  head_ = model_.load(model_.tensor(Role::LmHead), device);
+  const TensorInfo& head = model_.tensor(Role::LmHead);
+  head_ = where.packed ? model_.load_stored(head) : model_.load(head, device);
   projection_ = norm_->head_rows(head_);
   if (config().tie_word_embeddings) {
     embedding_ = head_;
@@ -130,10 +131,13 @@ std::string ResidentModel::dtype_text() const {
   if (!where_.packed) return name_of_type(where_.dtype);
   std::set<std::string_view> names;
   if (packed_head_) names.insert(packed_head_->blocks->name);
-  if (head_.defined()) names.insert("BF16");
+  const auto add = [&](const at::Tensor& matrix) {
+    if (matrix.defined() && matrix.dim() > 1) names.insert(toString(matrix.scalar_type()));
+  };
+  add(head_);
   for (const BlockWeights& block : blocks_) {
     for (const auto& [role, packed] : block.all_packed()) names.insert(packed.blocks->name);
-    if (block[Role::DownProj].defined()) names.insert("BF16");
+    for (int role = 0; role < kRoleCount; ++role) add(block[static_cast<Role>(role)]);
   }
   return "as stored: " + c10::Join(", ", names);
 }

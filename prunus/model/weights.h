@@ -57,6 +57,8 @@ class WeightSource {
   virtual std::optional<PackedWeight> read_packed(const TensorInfo& /*tensor*/) const {
     return std::nullopt;
   }
+  /// Whether it is stored quantised in blocks, of whichever kind.
+  virtual bool in_blocks(const TensorInfo& /*tensor*/) const { return false; }
   /// dtype that read() will give.
   virtual at::ScalarType dtype(const TensorInfo& tensor) const = 0;
   /// Hint: read() of this tensor comes soon.
