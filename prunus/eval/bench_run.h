@@ -22,7 +22,7 @@ struct BenchJob {
   int64_t warmup = 1;                     ///< runs of each case before them
   uint64_t seed = 0;                      ///< of the random prompts
   ResidentDtype dtype = ResidentDtype::Auto;
-  std::optional<at::ScalarType> kv_dtype = std::nullopt;  ///< of the cache; none: as products
+  KvDtype kv_dtype = KvDtype::Auto;
   at::Device device = at::kCPU;
   std::string recipe = {};  ///< file that options were read from, for the record
   std::string model_asked =

@@ -14,11 +14,10 @@ constexpr std::pair<std::string_view, ResidentDtype> kResidentDtypes[] = {
     {"float16", ResidentDtype::Float16},
     {"file", ResidentDtype::File}};
 
-constexpr std::pair<std::string_view, std::optional<at::ScalarType>> kKvDtypes[] = {
-    {"auto", std::nullopt},
-    {"float32", at::kFloat},
-    {"bfloat16", at::kBFloat16},
-    {"float16", at::kHalf}};
+constexpr std::pair<std::string_view, KvDtype> kKvDtypes[] = {{"auto", KvDtype::Auto},
+                                                              {"float32", KvDtype::Float32},
+                                                              {"bfloat16", KvDtype::BFloat16},
+                                                              {"float16", KvDtype::Float16}};
 
 // Whether a file has a quantised matrix that row products read as it is.
 bool has_blocks(const Model& model) {
@@ -32,21 +31,28 @@ bool has_blocks(const Model& model) {
 
 }  // namespace
 
-std::optional<at::ScalarType> parse_kv_dtype(std::string_view name) {
-  return parse_named(kKvDtypes, name, "--kv-dtype");
-}
+KvDtype parse_kv_dtype(std::string_view name) { return parse_named(kKvDtypes, name, "--kv-dtype"); }
 
-std::string_view kv_dtype_name(std::optional<at::ScalarType> dtype) {
-  return name_of(kKvDtypes, dtype);
-}
+std::string_view kv_dtype_name(KvDtype dtype) { return name_of(kKvDtypes, dtype); }
 
-Residence residence(const Model& model, ResidentDtype asked, std::optional<at::ScalarType> kv,
-                    at::Device device) {
+Residence residence(const Model& model, ResidentDtype asked, KvDtype kv, at::Device device) {
   const bool as_stored = asked == ResidentDtype::Auto || asked == ResidentDtype::File;
   const bool packed = as_stored && device.is_cpu() && has_blocks(model);
-  Residence where(packed ? at::kBFloat16 : resident_dtype(model, asked, device));
+  Residence where(packed ? at::kFloat : resident_dtype(model, asked, device));
   where.packed = packed;
-  if (kv) where.kv = *kv;
+  switch (kv) {
+    case KvDtype::Auto:
+      return where;
+    case KvDtype::Float32:
+      where.kv = at::kFloat;
+      return where;
+    case KvDtype::BFloat16:
+      where.kv = at::kBFloat16;
+      return where;
+    case KvDtype::Float16:
+      where.kv = at::kHalf;
+      return where;
+  }
   return where;
 }
 

@@ -1,5 +1,4 @@
 #pragma once
-#include <optional>
 #include <string_view>
 
 #include "prunus/model/model.h"
@@ -11,9 +10,8 @@ struct Residence {
   Residence(at::ScalarType weights = at::kFloat) : dtype(weights), kv(weights) {}
 
   at::ScalarType dtype;  ///< of weights and products
-  bool packed =
-      false;          ///< matrices stay in the blocks of a GGUF file; `dtype` is that of the others
-  at::ScalarType kv;  ///< of cached keys and values
+  bool packed = false;   ///< matrices stay as a GGUF file has them, and products are FP32
+  at::ScalarType kv;     ///< of cached keys and values
 };
 
 /// What the weights of a model are held in that stays in memory, and what its products are in.
@@ -30,15 +28,17 @@ enum class ResidentDtype {
 ResidentDtype parse_resident_dtype(std::string_view name);
 std::string_view resident_dtype_name(ResidentDtype dtype);
 
-/// "auto" (as weights are multiplied: nothing), "float32", "bfloat16", "float16". Throws likewise.
-std::optional<at::ScalarType> parse_kv_dtype(std::string_view name);
-std::string_view kv_dtype_name(std::optional<at::ScalarType> dtype);
+/// In what cached keys and values are held.
+enum class KvDtype { Auto /* as weights are multiplied */, Float32, BFloat16, Float16 };
+
+/// "auto", "float32", "bfloat16", "float16". Throws likewise.
+KvDtype parse_kv_dtype(std::string_view name);
+std::string_view kv_dtype_name(KvDtype dtype);
 
 /// Of a model on `device`. Asked for as stored on a CPU, a file with matrices in blocks that row
 /// products read (packed_type()) keeps them; its other matrices are held as they are, and what is
 /// quantised otherwise is dequantised to BF16.
-Residence residence(const Model& model, ResidentDtype asked, std::optional<at::ScalarType> kv,
-                    at::Device device);
+Residence residence(const Model& model, ResidentDtype asked, KvDtype kv, at::Device device);
 
 /// FP32, BF16 or F16: of a model on `device`. The head's dtype stands for the file's; one that is
 /// none of the three (FP64) counts as FP32.

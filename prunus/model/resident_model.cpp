@@ -27,7 +27,9 @@ std::vector<BlockWeights> open_layers(const Model& model, const std::string& wha
 
 namespace {
 
-std::string name_of_type(at::ScalarType type) { return std::string(kv_dtype_name(type)); }
+std::string name_of_type(at::ScalarType type) {
+  return type == at::kFloat ? "float32" : type == at::kHalf ? "float16" : "bfloat16";
+}
 
 // How many matrices each type of blocks has that could not be kept in them.
 void say_unpacked(const Model& model) {
@@ -50,7 +52,7 @@ void say_unpacked(const Model& model) {
 
 ResidentModel::ResidentModel(const Model& model, at::Device device, Residence where)
     : model_(model), device_(device), where_(where) {
-  model_.set_precision(where.packed ? at::kFloat : where.dtype);
+  model_.set_precision(where.dtype);
   blocks_ = open_layers(model_, "load: layers", [&](int layer) {
     return where.packed ? model_.load_packed_block(layer) : model_.load_block(layer, device);
   });
@@ -132,7 +134,8 @@ std::string ResidentModel::dtype_text() const {
   std::set<std::string_view> names;
   if (packed_head_) names.insert(packed_head_->blocks->name);
   const auto add = [&](const at::Tensor& matrix) {
-    if (matrix.defined() && matrix.dim() > 1) names.insert(toString(matrix.scalar_type()));
+    if (matrix.defined() && matrix.dim() > 1)
+      names.insert(matrix.scalar_type() == at::kFloat ? "F32" : "BF16");
   };
   add(head_);
   for (const BlockWeights& block : blocks_) {

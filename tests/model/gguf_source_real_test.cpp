@@ -65,7 +65,7 @@ TEST_P(RealGguf, LogitsFromBlocksAsStoredAreThoseOfTransformers) {
   const at::NoGradGuard no_grad;
   const Model file = open_model(path_);
   const ResidentModel model(file, at::kCPU,
-                            residence(file, ResidentDtype::Auto, at::kFloat, at::kCPU));
+                            residence(file, ResidentDtype::Auto, KvDtype::Auto, at::kCPU));
   const at::Tensor ids =
       at::tensor(golden_.at("ids").get<std::vector<int64_t>>(), at::kLong).unsqueeze(0);
   std::vector<LayerCache> cache = model.empty_cache();

@@ -110,7 +110,7 @@ INSTANTIATE_TEST_SUITE_P(Families, GgufGolden, testing::ValuesIn(cases()),
 // Token by token too: products of several rows dequantise, those of few read blocks.
 TEST(GgufSource, DecodesFromBlocksAsStored) {
   const Model model = golden("llama_quantised");
-  const Residence where = residence(model, ResidentDtype::Auto, at::kFloat, at::kCPU);
+  const Residence where = residence(model, ResidentDtype::Auto, KvDtype::Auto, at::kCPU);
   ASSERT_TRUE(where.packed);
   const ResidentModel resident(model, at::kCPU, where);
   EXPECT_LT(resident.step_bytes(), ResidentModel(model, at::kCPU).step_bytes() / 2);
@@ -130,13 +130,14 @@ TEST(GgufSource, DecodesFromBlocksAsStored) {
 TEST(GgufSource, IsDequantisedWhereAnotherDtypeIsAskedFor) {
   const Model model = golden("llama_quantised");
   const auto of = [&](ResidentDtype asked) {
-    return residence(model, asked, std::nullopt, at::kCPU);
+    return residence(model, asked, KvDtype::Auto, at::kCPU);
   };
   EXPECT_FALSE(of(ResidentDtype::Float32).packed);
   EXPECT_FALSE(of(ResidentDtype::BFloat16).packed);
   EXPECT_TRUE(of(ResidentDtype::File).packed);
-  EXPECT_EQ(of(ResidentDtype::Auto).kv, at::kBFloat16);
-  EXPECT_FALSE(residence(golden("llama_bias"), ResidentDtype::Auto, {}, at::kCPU).packed);
+  EXPECT_EQ(of(ResidentDtype::Auto).kv, at::kFloat);
+  EXPECT_FALSE(
+      residence(golden("llama_bias"), ResidentDtype::Auto, KvDtype::Auto, at::kCPU).packed);
 }
 
 TEST(GgufSource, GivesBlocksWhoseValuesAreTheWeight) {

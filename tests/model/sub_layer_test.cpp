@@ -80,7 +80,7 @@ TEST_P(DroppedSubLayer, LeavesWhatZerosInItsOutputWould) {
           const at::Tensor got = passed(dropped, ids_, kernels, by_steps);
           EXPECT_LT(relative_error(got, meant), 1e-5) << what;
           if (!model_.config().pre_norm) continue;  // its norm goes too
-          EXPECT_LT(relative_error(got, passed(zeroed, ids_, kernels, by_steps)), 1e-6) << what;
+          EXPECT_LT(relative_error(got, passed(zeroed, ids_, kernels, by_steps)), 3e-6) << what;
         }
       }
     }
@@ -102,7 +102,9 @@ TEST_P(DroppedSubLayer, GeneratesTheSameInBFloat16) {
     const at::Tensor got = logits(without(model_, part, 0), at::kBFloat16);
     if (model_.config().pre_norm) {
       const at::Tensor meant = logits(silenced(model_, part, 0), at::kBFloat16);
-      EXPECT_LT(relative_error(got, meant), 1e-6) << name_of(part);
+      // A layer that lost its experts takes a step on plain memory, without rounding in between.
+      const bool experts = model_.config().layers[0].experts > 0;
+      EXPECT_LT(relative_error(got, meant), experts ? 2e-2 : 1e-6) << name_of(part);
     } else {  // a norm behind the sum goes too: FP32 is all there is to compare with
       const at::Tensor meant = logits(without(model_, part, 0), at::kFloat);
       EXPECT_LT(relative_error(got, meant), 2e-2) << name_of(part);

@@ -23,7 +23,7 @@ struct GenerateJob {
   std::string prompt;
   GenerateOptions options;
   ResidentDtype dtype = ResidentDtype::Auto;
-  std::optional<at::ScalarType> kv_dtype = std::nullopt;
+  KvDtype kv_dtype = KvDtype::Auto;
   bool json = false;
   at::Device device = at::kCPU;
 };
