@@ -74,7 +74,7 @@ struct Bodies {
       const int64_t groups = o.columns / kGroup;
       for (int64_t g = 0; g < groups; ++g) {
         PRUNUS_UNROLL for (size_t j = 0; j < kOutputs; ++j) {
-          const auto group = Format::group(weights[j], g);
+          const auto group = Format::template group<kLanes>(weights[j], g);
           // The outputs after these, which lie behind them: the rows beside each other in one page
           // hide from the processor that it is read from front to back.
           __builtin_prefetch(address(group) + kAhead * o.row_bytes);
