@@ -118,6 +118,36 @@ struct Bodies {
   };
 };
 
+// Rows [begin, end) of a matrix, as FP32 [end − begin, columns].
+template <typename Format>
+struct UnpackBodies {
+  template <int kLanes>
+  class Body {
+    using V = Vector<kLanes>;
+
+   public:
+    static PRUNUS_INLINE void run(const StoredMatrix* matrix, int64_t begin, int64_t end,
+                                  float* out) {
+      constexpr int64_t kGroup = Format::kGroup;
+      const int64_t columns = matrix->columns, groups = columns / kGroup;
+      for (int64_t row = begin; row < end; ++row, out += columns) {
+        const char* from = static_cast<const char*>(matrix->data) + row * matrix->row_bytes;
+        for (int64_t g = 0; g < groups; ++g) {
+          const auto group = Format::template group<kLanes>(from, g);
+          PRUNUS_UNROLL for (int64_t at = 0; at < kGroup; at += kLanes) {
+            V::store(out + g * kGroup + at, Format::template load<kLanes>(group, at));
+          }
+        }
+        if constexpr (requires { typename Format::Number; }) {
+          const auto* numbers = reinterpret_cast<const typename Format::Number*>(from);
+          for (int64_t i = groups * kGroup; i < columns; ++i)
+            out[i] = static_cast<float>(numbers[i]);
+        }
+      }
+    }
+  };
+};
+
 template <typename Use>
 void with_format(Stored type, Use use) {
   switch (type) {
@@ -190,6 +220,13 @@ void row_products(const float* x, int64_t rows, std::span<const RowProduct> prod
       if (begin < end) multiply(x, rows, one, begin - first, end - first, level);
       first += one.weight.outputs;
     }
+  });
+}
+
+void unpack_rows(const StoredMatrix& matrix, int64_t begin, int64_t end, float* out,
+                 CpuLevel level) {
+  with_format(matrix.type, [&](auto format) {
+    run_at<UnpackBodies<decltype(format)>::template Body>(level, &matrix, begin, end, out);
   });
 }
 

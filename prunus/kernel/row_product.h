@@ -26,6 +26,11 @@ struct RowProduct {
 void row_products(const float* x, int64_t rows, std::span<const RowProduct> products,
                   CpuLevel level = cpu_level());
 
+/// Rows [begin, end) of a matrix as FP32 [end − begin, columns], contiguous: what row_products()
+/// multiply.
+void unpack_rows(const StoredMatrix& matrix, int64_t begin, int64_t end, float* out,
+                 CpuLevel level = cpu_level());
+
 /// Whether row_product() takes this weight: BF16 or F16 on a CPU, rows contiguous.
 bool takes_row_product(const at::Tensor& weight);
 

@@ -61,6 +61,7 @@ struct Vector {
   /// Subnormal numbers, infinities and NaN too.
   static PRUNUS_INLINE Lanes load(const c10::Half* from) {
     constexpr float kTwoTo112 = 0x1p112F;  // between the two exponents' biases
+    PRUNUS_WIDEN("vcvtph2ps", Lanes, *reinterpret_cast<const UnalignedHalves*>(from))
     const Words raw = load_halves(from);
     const Lanes scaled = __builtin_bit_cast(Lanes, (raw & 0x7fff) << 13) * kTwoTo112;
     const Words bits = __builtin_bit_cast(Words, scaled);

@@ -40,9 +40,9 @@ kernel::StoredMatrix matrix_of(const BlockWeights& weights, Role role) {
 }
 
 bool has_all(const BlockWeights& weights, std::span<const Role> roles) {
-  return weights[roles[0]].defined() &&
-         std::all_of(roles.begin() + 1, roles.end(),
-                     [&](Role role) { return multiplies(weights, role); });
+  return weights[roles[0]].defined() && std::all_of(roles.begin() + 1, roles.end(), [&](Role role) {
+           return multiplies(weights, role);
+         });
 }
 
 bool plain_vector(const at::Tensor& x) {
@@ -209,8 +209,7 @@ bool takes_decode_layer(const DecodeLayer& step, const at::Tensor& hidden) {
   const at::Tensor& keys = step.cache.keys;
   const bool model = config.pre_norm && config.family->gated && gate_of(config.activation) &&
                      config.attention_softcap == 0 &&
-                     config.family->positions != Positions::Alibi &&
-                     shape.experts == 0;
+                     config.family->positions != Positions::Alibi && shape.experts == 0;
   const bool turned = !step.turn || step.turn->cos.scalar_type() == at::kFloat;
   const bool states = !at::GradMode::is_enabled() && hidden.is_cpu() &&
                       hidden.scalar_type() == at::kFloat && hidden.size(1) == 1 &&

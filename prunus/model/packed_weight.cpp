@@ -1,10 +1,12 @@
 #include "prunus/model/packed_weight.h"
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
 #include <ATen/ATen.h>
 
+#include "prunus/base/parallel.h"
 #include "prunus/kernel/row_product.h"
 #include "prunus/model/matmul.h"
 
@@ -16,6 +18,26 @@ at::Tensor PackedWeight::unpacked() const {
                        columns, values.mutable_data_ptr<float>());
   return values;
 }
+
+namespace {
+
+// y = x·Wᵀ, so many outputs at a time that their weights, dequantised, stay in a core's cache.
+void multiply_unpacked(const at::Tensor& x, const PackedWeight& weight, at::Tensor& y) {
+  constexpr int64_t kNumbers = 1 << 17;
+  const int64_t outputs = weight.rows(), columns = weight.columns;
+  const int64_t step = std::clamp<int64_t>(kNumbers / columns / 16 * 16, 16, outputs);
+  const kernel::StoredMatrix matrix = weight.matrix();
+  used_matmul();  // which may measure, and not on one thread of several
+  for_each_parallel((outputs + step - 1) / step, [&](int64_t piece) {
+    const int64_t begin = piece * step, count = std::min(step, outputs - begin);
+    const at::Tensor values = at::empty({count, columns}, at::kFloat);
+    kernel::unpack_rows(matrix, begin, begin + count, values.mutable_data_ptr<float>());
+    at::Tensor some = y.narrow(1, begin, count);
+    product_out(some, x, values.t());
+  });
+}
+
+}  // namespace
 
 std::optional<kernel::Stored> packed_type(const GgufBlockType& blocks) {
   using kernel::Stored;
@@ -33,12 +55,15 @@ std::optional<kernel::Stored> packed_type(const GgufBlockType& blocks) {
 at::Tensor packed_linear(const at::Tensor& x, const PackedWeight& weight, const at::Tensor& bias) {
   const at::Tensor input = x.to(at::kFloat).contiguous();
   const int64_t rows = input.numel() / weight.columns;
-  if (rows > kernel::kMostRows) {
-    return apply_linear(input, weight.unpacked(), bias.defined() ? bias.to(at::kFloat) : bias);
-  }
   std::vector<int64_t> sizes = x.sizes().vec();
   sizes.back() = weight.rows();
   at::Tensor y = at::empty(sizes, at::kFloat);
+  if (rows > kernel::kMostRows) {
+    at::Tensor flat = y.view({rows, weight.rows()});
+    multiply_unpacked(input.view({rows, weight.columns}), weight, flat);
+    if (bias.defined()) y.add_(bias);
+    return y;
+  }
   const kernel::RowProduct product{weight.matrix(), &bias, y.mutable_data_ptr<float>()};
   kernel::row_products(input.const_data_ptr<float>(), rows, {&product, 1});
   return y;

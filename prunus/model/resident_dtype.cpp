@@ -19,12 +19,13 @@ constexpr std::pair<std::string_view, KvDtype> kKvDtypes[] = {{"auto", KvDtype::
                                                               {"bfloat16", KvDtype::BFloat16},
                                                               {"float16", KvDtype::Float16}};
 
-// Whether a file has a quantised matrix that row products read as it is.
-bool has_blocks(const Model& model) {
+// Whether a file has a matrix that row products alone read as it is: in blocks, or in F16, whose
+// range products in F16 may leave.
+bool has_packed(const Model& model) {
   for (const TensorInfo& tensor : model.tensors()) {
     if (tensor.shape.size() != 2) continue;
     const auto packed = model.source().read_packed(tensor);
-    if (packed && packed->blocks->elements > 1) return true;
+    if (packed && packed->type >= kernel::Stored::Half) return true;
   }
   return false;
 }
@@ -37,7 +38,7 @@ std::string_view kv_dtype_name(KvDtype dtype) { return name_of(kKvDtypes, dtype)
 
 Residence residence(const Model& model, ResidentDtype asked, KvDtype kv, at::Device device) {
   const bool as_stored = asked == ResidentDtype::Auto || asked == ResidentDtype::File;
-  const bool packed = as_stored && device.is_cpu() && has_blocks(model);
+  const bool packed = as_stored && device.is_cpu() && has_packed(model);
   Residence where(packed ? at::kFloat : resident_dtype(model, asked, device));
   where.packed = packed;
   switch (kv) {

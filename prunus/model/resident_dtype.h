@@ -16,8 +16,8 @@ struct Residence {
 
 /// What the weights of a model are held in that stays in memory, and what its products are in.
 enum class ResidentDtype {
-  Auto,  ///< as stored, GGUF's blocks too; but FP32 on the CPU for F16, whose range products may
-         ///< leave
+  Auto,  ///< as stored, GGUF's blocks too; but FP32 on the CPU for F16 of another file, whose range
+         ///< products may leave
   Float32,
   BFloat16,
   Float16,
@@ -35,9 +35,9 @@ enum class KvDtype { Auto /* as weights are multiplied */, Float32, BFloat16, Fl
 KvDtype parse_kv_dtype(std::string_view name);
 std::string_view kv_dtype_name(KvDtype dtype);
 
-/// Of a model on `device`. Asked for as stored on a CPU, a file with matrices in blocks that row
-/// products read (packed_type()) keeps them; its other matrices are held as they are, and what is
-/// quantised otherwise is dequantised to BF16.
+/// Of a model on `device`. Asked for as stored on a CPU, a GGUF file with matrices in F16 or in
+/// blocks that row products read (packed_type()) keeps all as they are, and products are FP32; what
+/// is quantised otherwise is dequantised to BF16.
 Residence residence(const Model& model, ResidentDtype asked, KvDtype kv, at::Device device);
 
 /// FP32, BF16 or F16: of a model on `device`. The head's dtype stands for the file's; one that is

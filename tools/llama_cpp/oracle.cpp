@@ -3,6 +3,7 @@
 // Prunus. Logits are of an FP32 KV cache without flash attention; weights that are not FP32 are
 // multiplied as llama.cpp does (F16 in half precision, quantised ones with quantised activations).
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -33,6 +34,8 @@ const char* kUsage = R"(usage: llama_oracle COMMAND MODEL.gguf ...
   generate MODEL PROMPT      greedy
       --max-tokens N         32
       --chat                 PROMPT is a user's turn, written by the file's chat template
+  bench MODEL TOKENS         tokens a second: a prompt of TOKENS ids, then --max-tokens steps, the
+                             library's own choice of cache and attention; a run before is not counted
   --threads N                1; more only on an idle machine (they wait by spinning)
 )";
 
@@ -110,16 +113,21 @@ llama_model* load(const Arguments& arguments, bool vocabulary_only) {
   return model;
 }
 
-llama_context* context_of(llama_model* model, const Arguments& arguments, size_t tokens) {
-  llama_context_params params = llama_context_default_params();
+llama_context* context_with(llama_model* model, llama_context_params params,
+                            const Arguments& arguments, size_t tokens) {
   params.n_ctx = params.n_batch = params.n_ubatch = static_cast<uint32_t>(tokens);
   params.n_threads = params.n_threads_batch = arguments.threads;
-  params.type_k = params.type_v = GGML_TYPE_F32;
-  params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
-  params.swa_full = true;
   llama_context* context = llama_init_from_model(model, params);
   if (context == nullptr) fail("llama.cpp makes no context of " + std::to_string(tokens) + " ids");
   return context;
+}
+
+llama_context* context_of(llama_model* model, const Arguments& arguments, size_t tokens) {
+  llama_context_params params = llama_context_default_params();
+  params.type_k = params.type_v = GGML_TYPE_F32;
+  params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+  params.swa_full = true;
+  return context_with(model, params, arguments, tokens);
 }
 
 std::vector<llama_token> tokenize(const llama_vocab* vocab, const std::string& text, bool around,
@@ -146,6 +154,44 @@ void decode(llama_context* context, const llama_token* ids, size_t count, int fi
   const int status = llama_decode(context, batch);
   llama_batch_free(batch);
   if (status != 0) fail("llama_decode gives " + std::to_string(status));
+}
+
+// One token, whose logits alone are asked for, behind `place` others.
+void step(llama_context* context, llama_token id) {
+  llama_token one = id;
+  if (llama_decode(context, llama_batch_get_one(&one, 1)) != 0) fail("llama_decode fails");
+}
+
+void bench(const Arguments& arguments) {
+  using Clock = std::chrono::steady_clock;
+  const int prompt = std::max(1, std::atoi(arguments.plain[2].c_str()));
+  llama_model* model = load(arguments, false);
+  const auto seconds = [](Clock::time_point from) {
+    return std::chrono::duration<double>(Clock::now() - from).count();
+  };
+  llama_context* context =
+      context_with(model, llama_context_default_params(), arguments,
+                   static_cast<size_t>(prompt + arguments.max_tokens + 1));
+  const llama_vocab* vocab = llama_model_get_vocab(model);
+  const llama_token some = llama_vocab_n_tokens(vocab) / 3;
+  double prefill = 0, decode = 0;
+  for (int run = 0; run < 2; ++run) {
+    llama_memory_clear(llama_get_memory(context), true);
+    std::vector<llama_token> ids(static_cast<size_t>(prompt));
+    for (size_t i = 0; i < ids.size(); ++i) ids[i] = 300 + static_cast<llama_token>(i * 37 % 1000);
+    auto begin = Clock::now();
+    if (llama_decode(context, llama_batch_get_one(ids.data(), prompt)) != 0) fail("llama_decode");
+    llama_synchronize(context);
+    prefill = seconds(begin);
+    begin = Clock::now();
+    for (int i = 0; i < arguments.max_tokens; ++i) {
+      step(context, some + i);
+      llama_synchronize(context);
+    }
+    decode = seconds(begin);
+  }
+  std::cout << "{\"prefill\": " << prompt / prefill
+            << ", \"decode\": " << arguments.max_tokens / decode << "}\n";
 }
 
 void tokens(const Arguments& arguments) {
@@ -285,6 +331,8 @@ int main(int count, char** values) {
     perplexity(arguments);
   } else if (command == "generate") {
     generate(arguments);
+  } else if (command == "bench") {
+    bench(arguments);
   } else {
     fail("unknown command " + command + "\n" + kUsage);
   }
