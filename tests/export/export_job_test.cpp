@@ -68,6 +68,12 @@ TEST(RunExport, TakesTheBestFormThatCostsNothing) {
   EXPECT_EQ(exported(uneven(dir, "llama_gqa"), "", dir / "b").at("form").at("form"), "deci-lm");
 }
 
+TEST(RunExport, SaysInDeciLmWhatVllmHasNoDefaultFor) {
+  const TempDir dir;
+  exported(uneven(dir, "llama_gqa"), "deci-lm", dir / "out");
+  EXPECT_EQ(Json::parse(read_file(dir / "out/config.json")).at("hidden_act"), Json("silu"));
+}
+
 TEST(RunExport, RefusesAFormThatCannotHoldTheModelAndWritesNothing) {
   const TempDir dir;
   const std::string model = uneven(dir, "llama_gqa");

@@ -108,6 +108,8 @@ Json config_of(const Json& source, const StockClass& stock) {
   json["rope_theta"] = scaling.at("rope_theta");
   scaling.erase("rope_theta");
   if (scaling.at("rope_type") != "default") json["rope_scaling"] = scaling;
+  // vLLM knows no default for it.
+  json["hidden_act"] = json.at(std::string(kRemoteType)).at("activation");
   json["architectures"] = {"DeciLMForCausalLM"};
   json["model_type"] = kBlockConfigType;
   json["auto_map"] = {{"AutoConfig", "configuration_prunus.PrunusBlockConfig"},
