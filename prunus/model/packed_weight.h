@@ -30,7 +30,8 @@ struct PackedWeight {
 std::optional<kernel::Stored> packed_type(const GgufBlockType& blocks);
 
 /// y = x·Wᵀ + b, FP32. x [..., columns] of any dtype; up to kernel::kMostRows rows read the weight
-/// as it is stored, more dequantise it piece by piece. bias [rows] or undefined. Carries no gradients.
+/// as it is stored, more dequantise it piece by piece. bias [rows] or undefined. Carries no
+/// gradients.
 at::Tensor packed_linear(const at::Tensor& x, const PackedWeight& weight, const at::Tensor& bias);
 
 }  // namespace prunus

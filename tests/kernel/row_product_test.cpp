@@ -66,13 +66,19 @@ TEST_P(RowProducts, GivesOneRowTheSameBitsWhateverStandsBesideIt) {
 TEST_P(RowProducts, WidensEveryHalf) {
   const at::Tensor bits = at::arange(-32768, 32768, at::kInt).to(at::kShort);
   for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
-    const at::Tensor weight = bits.view(type).view({-1, 1}).expand({65536, 16}).contiguous();
-    const at::Tensor x = at::full({1, 16}, 0.0625F);
-    at::Tensor y = at::empty({1, 65536});
-    row_product(x, weight, {}, y, GetParam());
-    const at::Tensor exact = weight.select(1, 0).to(at::kFloat);
-    const at::Tensor same = y[0].eq(exact).logical_or(y[0].isnan().logical_and(exact.isnan()));
-    EXPECT_TRUE(same.all().item<bool>()) << type;
+    for (const int64_t columns : {16, 32}) {  // one by one, and in vectors
+      const at::Tensor weight = bits.view(type).view({-1, 1}).expand({65536, columns}).contiguous();
+      const at::Tensor x = at::full({1, columns}, 1.0 / static_cast<double>(columns));
+      at::Tensor y = at::empty({1, 65536}), values = at::empty({65536, columns});
+      row_product(x, weight, {}, y, GetParam());
+      unpack_rows(stored_matrix(weight), 0, 65536, values.mutable_data_ptr<float>(), GetParam());
+      const at::Tensor exact = weight.to(at::kFloat);
+      const auto same = [](const at::Tensor& one, const at::Tensor& other) {
+        return one.eq(other).logical_or(one.isnan().logical_and(other.isnan())).all().item<bool>();
+      };
+      EXPECT_TRUE(same(y[0], exact.select(1, 0))) << type << ' ' << columns;
+      EXPECT_TRUE(same(values, exact)) << type << ' ' << columns;
+    }
   }
 }
 
@@ -117,6 +123,9 @@ TEST_P(RowProducts, MultipliesBlocksOfGgufAsTheirDequantisedValues) {
         row_products(x.const_data_ptr<float>(), rows, {&product, 1}, GetParam());
         const at::Tensor exact = at::linear(x.to(at::kDouble), values.to(at::kDouble));
         EXPECT_LT(relative_gap(y, exact), 1e-6) << blocks.name << ' ' << out << " x " << in;
+        at::Tensor unpacked = at::empty({out, in});
+        unpack_rows(weight, 0, out, unpacked.mutable_data_ptr<float>(), GetParam());
+        EXPECT_LT(relative_gap(unpacked, values.to(at::kDouble)), 1e-7) << blocks.name;
       }
     }
   }

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include <ATen/ATen.h>
+
 #include <gtest/gtest.h>
 
 #include "prunus/pipeline/masks.h"

@@ -169,9 +169,8 @@ void bench(const Arguments& arguments) {
   const auto seconds = [](Clock::time_point from) {
     return std::chrono::duration<double>(Clock::now() - from).count();
   };
-  llama_context* context =
-      context_with(model, llama_context_default_params(), arguments,
-                   static_cast<size_t>(prompt + arguments.max_tokens + 1));
+  llama_context* context = context_with(model, llama_context_default_params(), arguments,
+                                        static_cast<size_t>(prompt + arguments.max_tokens + 1));
   const llama_vocab* vocab = llama_model_get_vocab(model);
   const llama_token some = llama_vocab_n_tokens(vocab) / 3;
   double prefill = 0, decode = 0;
