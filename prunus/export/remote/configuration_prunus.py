@@ -24,6 +24,9 @@ class PrunusConfig(PretrainedConfig):
     def __init__(self, **fields):
         super().__init__(**fields)
 
+    def _validate_longrope_rope_parameters(self, *arguments, **options):
+        """Nothing: transformers' own check asks for num_attention_heads, which is each layer's own."""
+
     def layer_sizes(self, layer_idx):
         """num_attention_heads, num_key_value_heads and intermediate_size of a layer; 0 where it has
         no attention or no feed-forward part."""
