@@ -30,16 +30,13 @@ constexpr Presence kOrNull = Presence::MaybeNull;
 
 constexpr Field kStageFields[] = {
     {kName, Kind::Word}, {kSeconds, Kind::Number}, {kPeakMemoryBytes, Kind::Whole}};
-constexpr Field kHead[] = {{kFormat, Kind::Word},
-                           {kVersion, Kind::Whole},
-                           {kPrunus, Kind::Word},
-                           {kCommand, Kind::Word},
-                           {kOptions, Kind::Object},
-                           {kThreads, Kind::Whole},
-                           {kMatmul, Kind::Word, kMaybe},
-                           {kPlaces, Kind::Object, kMaybe},
-                           {kStages, Kind::List, Presence::Always, kStageFields},
-                           {kPeakMemoryBytes, Kind::Whole}};
+constexpr Field kHead[] = {
+    {kFormat, Kind::Word},           {kVersion, Kind::Whole},
+    {kPrunus, Kind::Word},           {kCommand, Kind::Word},
+    {kOptions, Kind::Object},        {kThreads, Kind::Whole},
+    {kMatmul, Kind::Word, kMaybe},   {kHalfProducts, Kind::Word, kMaybe},
+    {kPlaces, Kind::Object, kMaybe}, {kStages, Kind::List, Presence::Always, kStageFields},
+    {kPeakMemoryBytes, Kind::Whole}};
 
 constexpr Field kFileFields[] = {{kFile, Kind::Word}, {kBytes, Kind::Whole}, {kSha256, Kind::Word}};
 constexpr Field kSizes[] = {{kParameters, Kind::Whole},

@@ -24,6 +24,7 @@ inline constexpr const char* kCommand = "command";
 inline constexpr const char* kOptions = "options";
 inline constexpr const char* kThreads = "threads";
 inline constexpr const char* kMatmul = "matmul";
+inline constexpr const char* kHalfProducts = "half_products";
 inline constexpr const char* kPlaces = "places";
 inline constexpr const char* kStages = "stages";
 inline constexpr const char* kFiles = "files";

@@ -17,6 +17,11 @@
 namespace prunus {
 namespace {
 
+// As statistics have it: FP32 at least, whatever the products are computed in.
+at::Tensor wide(const at::Tensor& x) {
+  return x.to(at::promote_types(x.scalar_type(), at::kFloat));
+}
+
 // Makes a site of each product.
 class SiteHook : public LinearHook {
  public:
@@ -63,7 +68,7 @@ class ForwardHook : public SiteHook {
  protected:
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
     const at::Tensor output = apply_linear(input, site.weight, site.bias);
-    collector_.on_forward(site, input, output);
+    collector_.on_forward(site, wide(input), wide(output));
     return output;
   }
 
@@ -104,10 +109,10 @@ class BackwardHook : public SiteHook {
     if (!collector_.wants(layer(), role)) return output;
     auto event = std::make_shared<BackwardGain>();
     event->site = site(role, gain, bias);
-    event->normalised = normalised.detach();
+    event->normalised = wide(normalised.detach());
     output.register_hook([event, this](const at::Tensor& grad) {
       const at::NoGradGuard no_grad;
-      event->grad_output = grad;
+      event->grad_output = wide(grad);
       collector_.on_scale_backward(*event);
       *event = {};
     });
@@ -121,12 +126,12 @@ class BackwardHook : public SiteHook {
     if (!collector_.wants(site.layer, site.role)) return output;  // and nothing is held
     auto event = std::make_shared<BackwardProduct>();
     event->site = site;
-    event->input = own.detach();
-    event->output = output.detach();
-    output.register_hook([event](const at::Tensor& grad) { event->grad_output = grad; });
+    event->input = wide(own.detach());
+    event->output = wide(output.detach());
+    output.register_hook([event](const at::Tensor& grad) { event->grad_output = wide(grad); });
     own.register_hook([event, this](const at::Tensor& grad) {
       const at::NoGradGuard no_grad;
-      event->grad_input = grad;
+      event->grad_input = wide(grad);
       collector_.on_backward(*event);
       *event = {};
     });

@@ -107,7 +107,8 @@ void VocabPass::show_head(const std::vector<LmHead::Loss>& losses,
                           samples_};
     at::Tensor grad_input;
     if (collector.wants_grad_input()) {
-      grad_input = product(grad.flatten(0, -2), weight).view({grad.size(0), grad.size(1), -1});
+      grad_input = product(grad.flatten(0, -2), weight.to(grad.scalar_type()))
+                       .view({grad.size(0), grad.size(1), -1});
     }
     collector.on_backward({site, input, {}, grad, grad_input});
   };
@@ -134,7 +135,8 @@ void VocabPass::show_used_rows(const std::vector<at::Tensor>& grads, Collector& 
                             samples_};
       at::Tensor grad_input;
       if (collector.wants_grad_input()) {
-        grad_input = product(grad.flatten(0, -2), weight).view({grad.size(0), grad.size(1), -1});
+        grad_input = product(grad.flatten(0, -2), weight.to(grad.scalar_type()))
+                         .view({grad.size(0), grad.size(1), -1});
       }
       collector.on_backward({site, grad_output, {}, grad, grad_input});
     }

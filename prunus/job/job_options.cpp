@@ -10,7 +10,6 @@ namespace {
 
 using NamedPrecision = std::pair<std::string_view, at::ScalarType>;
 
-constexpr NamedPrecision kFullPrecisions[] = {{"float32", at::kFloat}, {"float64", at::kDouble}};
 constexpr NamedPrecision kPrecisions[] = {
     {"float32", at::kFloat}, {"bfloat16", at::kBFloat16}, {"float64", at::kDouble}};
 
@@ -31,10 +30,6 @@ at::Device parse_device(const std::string& text, const std::string& where) {
 
 at::ScalarType parse_precision(std::string_view name) {
   return parse_named(kPrecisions, name, "--precision");
-}
-
-at::ScalarType parse_full_precision(std::string_view name) {
-  return parse_named(kFullPrecisions, name, "--precision");
 }
 
 std::string_view name_of_precision(at::ScalarType precision) {

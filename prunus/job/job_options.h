@@ -18,8 +18,6 @@ at::Device parse_device(const std::string& text, const std::string& where);
 
 /// "float32", "bfloat16" or "float64". Throws InvalidArgument for anything else.
 at::ScalarType parse_precision(std::string_view name);
-/// "float32" or "float64", for what is added up. Throws InvalidArgument for anything else.
-at::ScalarType parse_full_precision(std::string_view name);
 std::string_view name_of_precision(at::ScalarType precision);
 
 /// Help of an option that names a model.

@@ -67,6 +67,7 @@ void RunRecord::set_places(std::initializer_list<std::pair<const char*, std::str
 Json RunRecord::json() const {
   Json copy = *json_;
   copy[kMatmul] = name_of_matmul(chosen_matmul());
+  copy[kHalfProducts] = name_of_half_products();
   copy[kPeakMemoryBytes] = peak_memory_bytes();
   return copy;
 }

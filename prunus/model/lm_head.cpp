@@ -228,7 +228,9 @@ void LmHead::for_each_weight_rows(const std::vector<Loss>& losses,
   for_each_vocab_chunk(rows, [&](const at::Tensor& weight, int64_t begin, int64_t count) {
     for (size_t i = 0; i < losses.size(); ++i) {
       const at::Tensor normalised = losses[i].normalised.to(weight.device());
-      at::Tensor grad = product(norm_.scaled(normalised), weight.t());
+      const at::Tensor scaled = norm_.scaled(normalised);
+      at::Tensor grad =
+          product(scaled.to(weight.scalar_type()), weight.t()).to(scaled.scalar_type());
       norm_.cap(grad);
       const at::Tensor capped = norm_.caps() ? grad.clone() : at::Tensor();
       grad.sub_(losses[i].log_sum_exp.unsqueeze(1)).exp_();

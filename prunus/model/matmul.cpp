@@ -26,6 +26,9 @@ namespace {
 constexpr int64_t kFewRows = 8;
 constexpr double kMargin = 1.25;
 
+constexpr int64_t kRateSize = 1024;
+constexpr double kRateSeconds = 0.1;
+
 constexpr std::pair<std::string_view, Matmul> kNames[] = {
     {"auto", Matmul::Auto}, {"mkl", Matmul::Blas}, {"onednn", Matmul::OneDnn}};
 
@@ -116,7 +119,10 @@ bool by_one_dnn(const at::Tensor& like, int64_t rows) {
 
 int64_t rows_of(const at::Tensor& x) { return x.dim() < 2 ? 1 : x.numel() / x.size(-1); }
 
-// oneDNN's product has no gradients of its own.
+at::Tensor half_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+
+// With gradients: oneDNN's product has none of its own, and those of libtorch's for halves are as
+// slow as its forward one.
 class Linear : public torch::autograd::Function<Linear> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
@@ -124,7 +130,9 @@ class Linear : public torch::autograd::Function<Linear> {
     const bool to_weight = weight.requires_grad();
     context->save_for_backward({to_weight ? x : at::Tensor(), weight});
     context->saved_data["bias"] = bias.has_value();
-    return one_dnn_linear(x, weight, bias.value_or(at::Tensor()));
+    const at::Tensor added = bias.value_or(at::Tensor());
+    return weight.element_size() == 2 ? half_linear(x, weight, added)
+                                      : one_dnn_linear(x, weight, added);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -178,9 +186,50 @@ bool widens_halves(const at::Tensor& operand) {
   return type == at::kHalf ? half : brain;
 }
 
+std::string_view name_of_half_products() {
+  return widens_halves(at::empty({1}, at::kBFloat16)) ? "float32" : "native";
+}
+
 namespace {
 
-// With a weight of two bytes.
+// Runs `multiply`, which makes a matrix of two kSize matrices, for a tenth of a second.
+template <typename Multiply>
+double flops_of(const Multiply& multiply) {
+  const auto wait = [](const at::Tensor& c) { return c[0][0].to(at::kFloat).item<float>(); };
+  wait(multiply());
+  const auto begin = std::chrono::steady_clock::now();
+  double seconds = 0;
+  int64_t products = 0;
+  while (seconds < kRateSeconds) {
+    wait(multiply());
+    ++products;
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
+  return static_cast<double>(products) * 2 * kRateSize * kRateSize * kRateSize / seconds;
+}
+
+}  // namespace
+
+double measure_matmul_flops(at::Device device, at::ScalarType dtype) {
+  const at::NoGradGuard no_grad;
+  const auto rate_in = [&](at::ScalarType type) {
+    const at::Tensor a = at::ones({kRateSize, kRateSize}, at::device(device).dtype(type));
+    at::Tensor c = at::empty_like(a);
+    return flops_of([&] { return at::mm_out(c, a, a); });
+  };
+  double rate = rate_in(dtype);
+  if (!device.is_cpu() || dtype == at::kDouble) return rate;
+  if (dtype != at::kFloat) rate = std::max(rate, rate_in(at::kFloat));
+  if (one_dnn_operator() != nullptr) {
+    const at::Tensor a = at::ones({kRateSize, kRateSize});
+    rate = std::max(rate, flops_of([&] { return one_dnn_linear(a, a, {}); }));
+  }
+  return rate;
+}
+
+namespace {
+
+// With a weight of two bytes, without gradients.
 at::Tensor half_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   if (rows_of(x) <= kernel::kMostRows && kernel::takes_row_product(weight)) {
     std::vector<int64_t> sizes = x.sizes().vec();
@@ -205,11 +254,11 @@ at::Tensor apply_linear(const at::Tensor& x, const at::Tensor& weight, const at:
     return half_linear(x, weight, bias);
   }
   const at::Tensor input = x.to(weight.scalar_type());
-  if (by_one_dnn(input, rows_of(input))) {
+  if (by_one_dnn(input, rows_of(input)) || widens_halves(weight)) {
     const bool graph =
         at::GradMode::is_enabled() && (input.requires_grad() || weight.requires_grad() ||
                                        (bias.defined() && bias.requires_grad()));
-    if (!graph) return one_dnn_linear(input, weight, bias);
+    if (!graph && weight.element_size() != 2) return one_dnn_linear(input, weight, bias);
     return Linear::apply(input, weight, bias.defined() ? std::optional(bias) : std::nullopt);
   }
   return bias.defined() ? at::linear(input, weight, bias) : at::linear(input, weight);

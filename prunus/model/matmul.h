@@ -2,6 +2,8 @@
 #include <string_view>
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
 
 namespace prunus {
 
@@ -37,6 +39,15 @@ Matmul used_matmul();
 /// F16 with AMX-FP16; on other architectures libtorch is left to it. The sums are FP32 in either
 /// case, in another order. PRUNUS_HALF=native|widen decides instead.
 bool widens_halves(const at::Tensor& operand);
+
+/// How BF16 products of a CPU are computed, for records: "float32" where they are widened,
+/// "native".
+std::string_view name_of_half_products();
+
+/// Operations a second (multiplications and additions) of the fastest product of two matrices of
+/// 1024 × 1024 that this machine does in `dtype` or, on a CPU, in FP32, over the libraries at hand:
+/// what shares of it (MFU) refer to. Takes a quarter of a second.
+double measure_matmul_flops(at::Device device, at::ScalarType dtype);
 
 /// y = x·Wᵀ + b. x [..., in] is brought to the weight's dtype, which is that of y [..., out];
 /// of a few rows and a BF16 or F16 weight by kernel/row_product, which need not round x. weight

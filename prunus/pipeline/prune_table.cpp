@@ -381,9 +381,12 @@ constexpr Row kPruneRows[] = {
      .resolved = RESOLVED(recipe.conventions->name)},
     {.info = {.key = "precision",
               .group = kImportance,
-              .help = "of calibration: float32 or float64 (scores free of rounding; slower)",
-              .choices = "float32,float64"},
-     .member = PRUNUS_WORD(PruneJob, options.precision, parse_full_precision, name_of_precision)},
+              .help =
+                  "of calibration's products: float32; bfloat16, faster where the machine "
+                  "multiplies it (statistics are float32 all the same); float64 (scores free of "
+                  "rounding; slower)",
+              .choices = "float32,bfloat16,float64"},
+     .member = PRUNUS_WORD(PruneJob, options.precision, parse_precision, name_of_precision)},
 
     {.info = {.key = "calib",
               .group = kCalibration,

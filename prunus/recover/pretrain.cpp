@@ -18,6 +18,7 @@
 #include "prunus/job/run_record.h"
 #include "prunus/job/work_folder.h"
 #include "prunus/model/layout.h"
+#include "prunus/model/matmul.h"
 #include "prunus/recover/recover_job.h"
 #include "prunus/recover/recover_table.h"
 #include "prunus/recover/train_rows.h"

@@ -20,6 +20,7 @@
 #include "prunus/job/output.h"
 #include "prunus/job/run_record.h"
 #include "prunus/job/work_folder.h"
+#include "prunus/model/matmul.h"
 #include "prunus/model/overlay.h"
 #include "prunus/model/text_part.h"
 #include "prunus/recover/dense_layers.h"

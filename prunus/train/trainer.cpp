@@ -322,22 +322,4 @@ TrainOutcome Trainer::run(const std::function<void(const Json&)>& log) {
   return outcome;
 }
 
-double measure_matmul_flops(at::Device device, at::ScalarType dtype) {
-  const at::NoGradGuard no_grad;
-  constexpr int64_t kSize = 1024;
-  constexpr double kSeconds = 0.1;
-  const at::Tensor a = at::ones({kSize, kSize}, at::device(device).dtype(dtype));
-  at::Tensor c = at::mm(a, a);
-  const auto wait = [&] { return c.flatten().narrow(0, 0, 1).to(at::kFloat).item<float>(); };
-  wait();
-  const Timer timer;
-  int64_t products = 0;
-  while (timer.seconds() < kSeconds) {
-    at::mm_out(c, a, a);
-    wait();
-    ++products;
-  }
-  return static_cast<double>(products) * 2 * kSize * kSize * kSize / timer.seconds();
-}
-
 }  // namespace prunus

@@ -97,8 +97,4 @@ class Trainer {
   double flops_per_token_ = 0;
 };
 
-/// Multiply-adds per second, times two, of one large matrix product in this dtype, measured for
-/// about a tenth of a second.
-double measure_matmul_flops(at::Device device, at::ScalarType dtype);
-
 }  // namespace prunus

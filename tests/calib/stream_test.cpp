@@ -110,6 +110,33 @@ TEST(BlockStream, GivesTheSameSumsInOneBatchAndInMany) {
   }
 }
 
+// Products in BF16, statistics in FP32: as far from FP32's as the operands' eight bits say.
+TEST(BlockStream, GathersFromBFloat16InFloat32) {
+  for (const bool tied : {false, true}) {
+    Model model = tiny_model({.kv_heads = 2, .tied = tied});
+    const std::vector<TokenBatch> batches{{random_ids(model, 4, 32)}};
+    const auto run = [&](at::ScalarType precision) {
+      model.set_precision(precision);
+      std::map<std::pair<int, Role>, at::Tensor> found;
+      GradientCollector collector(
+          Needs{.statistics = {&stats::gradient, &stats::squared_gradient}},
+          [](int, Role) { return true; },
+          [&](const LinearSite& site, const WeightStats& stats) {
+            found[{site.layer, site.role}] = gradient_of(stats.of(stats::gradient));
+          });
+      BlockStream(model, at::kCPU).backward(batches, {0, 2}, collector);
+      return found;
+    };
+    const auto exact = run(at::kDouble), half = run(at::kBFloat16);
+    ASSERT_EQ(half.size(), exact.size());
+    for (const auto& [site, gradient] : exact) {
+      EXPECT_EQ(half.at(site).scalar_type(), at::kFloat);
+      EXPECT_LT(relative_error(half.at(site), gradient), 0x1p-6)
+          << site.first << " " << static_cast<int>(site.second);
+    }
+  }
+}
+
 TEST(BlockStream, IsTheSameBitForBitASecondTime) {
   const Model model = tiny_model({.kv_heads = 2});
   const std::vector<TokenBatch> batches{{random_ids(model, 4, 16)}};

@@ -1,5 +1,6 @@
 #include "prunus/model/matmul.h"
 
+#include <utility>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -43,21 +44,34 @@ TEST_P(MatmulTest, LinearEqualsFloat64WhateverTheStrides) {
 
 TEST_P(MatmulTest, GradientsEqualFloat64) {
   at::manual_seed(2);
-  const at::Tensor x = at::randn({4, 5, 12}), weight = at::randn({9, 12}), bias = at::randn({9});
-  const auto gradients = [&](at::ScalarType dtype, auto product_of) {
+  const auto gradients = [](const std::vector<at::Tensor>& values, at::ScalarType dtype,
+                            auto product_of) {
     std::vector<at::Tensor> inputs;
-    for (const at::Tensor& one : {x, weight, bias}) {
+    for (const at::Tensor& one : values) {
       inputs.push_back(one.to(dtype).detach().clone().requires_grad_(true));
     }
     product_of(inputs[0], inputs[1], inputs[2]).square().sum().backward();
     return std::vector<at::Tensor>{inputs[0].grad(), inputs[1].grad(), inputs[2].grad()};
   };
-  const auto exact = gradients(
-      at::kDouble, [](const auto& a, const auto& b, const auto& c) { return at::linear(a, b, c); });
-  const auto ours = gradients(at::kFloat, [](const auto& a, const auto& b, const auto& c) {
-    return apply_linear(a, b, c);
-  });
-  for (size_t i = 0; i < exact.size(); ++i) EXPECT_LT(relative_error(ours[i], exact[i]), 1e-6) << i;
+  constexpr std::pair<at::ScalarType, double> kTypes[] = {{at::kFloat, 1e-6},
+                                                          {at::kBFloat16, 0x1p-7}};
+  for (const auto& [dtype, tolerance] : kTypes) {
+    for (const int64_t batch : {1, 16}) {  // few rows have a product of their own
+      const std::vector<at::Tensor> values = {at::randn({batch, 5, 12}).to(dtype),
+                                              at::randn({9, 12}).to(dtype),
+                                              at::randn({9}).to(dtype)};
+      const auto exact = gradients(
+          values, at::kDouble,
+          [](const auto& a, const auto& b, const auto& c) { return at::linear(a, b, c); });
+      const auto ours = gradients(values, dtype, [](const auto& a, const auto& b, const auto& c) {
+        return apply_linear(a, b, c);
+      });
+      for (size_t i = 0; i < exact.size(); ++i) {
+        EXPECT_EQ(ours[i].scalar_type(), dtype);
+        EXPECT_LT(relative_error(ours[i], exact[i]), tolerance) << dtype << " of " << i;
+      }
+    }
+  }
 }
 
 TEST_P(MatmulTest, ProductsEqualFloat64) {
@@ -118,6 +132,17 @@ TEST(Matmul, HalvesAloneAreWidened) {
   const at::Tensor x = at::ones({2, 2}, at::kBFloat16);
   EXPECT_FALSE(widens_halves(at::ones({2, 2})));
   EXPECT_EQ(widens_halves(x), widens_halves(x));
+}
+
+// No product of this program can be faster than the rate that its share is told of.
+TEST(Matmul, TheRateIsThatOfTheFastestLibrary) {
+  const double rate = measure_matmul_flops(at::kCPU, at::kBFloat16);
+  EXPECT_GT(rate, 1e8);
+  EXPECT_LT(rate, 1e15);
+  const double again = measure_matmul_flops(at::kCPU, at::kFloat);
+  EXPECT_GT(rate, again / 4);  // of FP32 too where BF16 is slower; the machine may be busy
+  EXPECT_EQ(name_of_half_products(),
+            widens_halves(at::ones({1}, at::kBFloat16)) ? "float32" : "native");
 }
 
 TEST(Matmul, NamesAreReadAsTheyAreWritten) {

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Times HellaSwag by Prunus against lm-evaluation-harness with transformers, in alternation.
+"""Times zero-shot tasks by Prunus against lm-evaluation-harness with transformers, in alternation.
 
-    tools/bench_hellaswag.py --model DIR --tasks-dir DIR --python VENV/bin/python --limit 200
+    tools/bench_zero_shot.py --model DIR --tasks-dir DIR --python VENV/bin/python --limit 500
 
-The tasks' folder holds hellaswag.jsonl (fields activity_label, ctx_a, ctx_b, endings, label). Both
-read it, in FP32 on the CPU with the same number of threads. Prunus is timed from start to exit of
-its process; the harness from its first request to its result only, imports and the model's loading
-not included, for every batch size in --batch-sizes; the table shows the fastest run of each, and
-the speed-up against the fastest batch size. Accuracies stand beside the times: they must agree.
+The tasks' folder holds hellaswag.jsonl (activity_label, ctx_a, ctx_b, endings, label), arc_easy.jsonl
+(question, choices, answerKey) and piqa.jsonl (goal, sol1, sol2, label). Both programs read them, on
+the CPU with the same number of threads. Prunus is timed from start to exit of its process; the
+harness from its first request to its result only, imports and the model's loading not included, for
+every batch size in --batch-sizes; the table shows the fastest run of each, and the speed-up against
+the fastest batch size. Accuracies stand beside the times: in FP32 they must agree.
 --python names an interpreter that has lm-eval and transformers; without it only Prunus runs.
 This script needs only the Python standard library.
 """
@@ -21,13 +22,13 @@ import sys
 import tempfile
 import time
 
-TASK = """task: hellaswag_file
+TASK = """task: {name}_file
 dataset_path: json
 dataset_kwargs:
   data_files: {{validation: {file}}}
 output_type: multiple_choice
 validation_split: validation
-process_docs: !function hellaswag_docs.process_docs
+process_docs: !function task_docs.{name}
 doc_to_text: "{{{{query}}}}"
 doc_to_target: "{{{{gold}}}}"
 doc_to_choice: "choices"
@@ -46,11 +47,25 @@ def clean(text):
     return re.sub(r"\[.*?\]", "", text).replace("  ", " ")
 
 
-def process_docs(dataset):
+def hellaswag(dataset):
     def convert(doc):
         context = doc["ctx_a"] + " " + doc["ctx_b"].capitalize()
         return {"query": clean(doc["activity_label"] + ": " + context),
                 "choices": [clean(ending) for ending in doc["endings"]],
+                "gold": int(doc["label"])}
+    return dataset.map(convert)
+
+
+def arc_easy(dataset):
+    def convert(doc):
+        return {"query": "Question: " + doc["question"] + "\nAnswer:",
+                "gold": doc["choices"]["label"].index(doc["answerKey"]), "options": doc["choices"]["text"]}
+    return dataset.map(convert).remove_columns("choices").rename_column("options", "choices")
+
+
+def piqa(dataset):
+    def convert(doc):
+        return {"query": "Question: " + doc["goal"] + "\nAnswer:", "choices": [doc["sol1"], doc["sol2"]],
                 "gold": int(doc["label"])}
     return dataset.map(convert)
 '''
@@ -67,17 +82,17 @@ from transformers import PreTrainedTokenizerFast
 # As tokenizer.json says: the class for Llama builds one without its unknown token, and so drops
 # what is in no piece.
 tokenizer = PreTrainedTokenizerFast.from_pretrained(settings["model"])
-model = HFLM(pretrained=settings["model"], tokenizer=tokenizer, device="cpu", dtype="float32",
-             add_bos_token=True, batch_size=settings["batch_size"],
+model = HFLM(pretrained=settings["model"], tokenizer=tokenizer, device="cpu", dtype=settings["dtype"],
+             batch_size=settings["batch_size"],
              max_length=settings["max_length"])
 manager = TaskManager(include_path=settings["tasks"], include_defaults=False)
 cpu_begin = time.process_time()
 begin = time.perf_counter()
-result = lm_eval.simple_evaluate(model, tasks=["hellaswag_file"], task_manager=manager,
+result = lm_eval.simple_evaluate(model, tasks=[settings["task"] + "_file"], task_manager=manager,
                                  limit=settings["limit"], bootstrap_iters=0)
 seconds = time.perf_counter() - begin
 cpu_seconds = time.process_time() - cpu_begin
-scores = result["results"]["hellaswag_file"]
+scores = result["results"][settings["task"] + "_file"]
 print("RESULT" + json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "acc": scores["acc,none"],
                              "acc_norm": scores["acc_norm,none"]}))
 '''
@@ -100,9 +115,10 @@ def child_cpu_seconds():
     return used.ru_utime + used.ru_stime
 
 
-def run_prunus(arguments):
-    command = [str(arguments.prunus), "eval", str(arguments.model), "--tasks", "hellaswag",
-               "--task-dir", str(arguments.tasks_dir), "--threads", str(arguments.threads), "--json"]
+def run_prunus(arguments, task, dtype):
+    command = [str(arguments.prunus), "eval", str(arguments.model), "--tasks", task, "--task-dir",
+               str(arguments.tasks_dir), "--threads", str(arguments.threads), "--precision", dtype,
+               "--json"]
     if arguments.max_length:
         command += ["--max-length", str(arguments.max_length)]
     if arguments.limit:
@@ -112,26 +128,27 @@ def run_prunus(arguments):
     output = checked(command, arguments.threads)
     seconds = time.perf_counter() - begin
     cpu_seconds = child_cpu_seconds() - cpu_begin
-    scores = find_task(json.loads(output))
-    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "acc": scores["acc"], "acc_norm": scores["acc_norm"]}
+    scores = find_task(json.loads(output), task)
+    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "acc": scores["acc"],
+            "acc_norm": scores["acc_norm"]}
 
 
-def find_task(tree):
+def find_task(tree, task):
     """The figures of the task, wherever eval's JSON holds them."""
     if isinstance(tree, dict):
-        if isinstance(tree.get("hellaswag"), dict):
-            return tree["hellaswag"]
+        if isinstance(tree.get(task), dict):
+            return tree[task]
         for value in tree.values():
-            found = find_task(value)
+            found = find_task(value, task)
             if found:
                 return found
     return None
 
 
-def run_harness(arguments, batch_size, folder):
+def run_harness(arguments, task, dtype, batch_size, folder):
     settings = {"model": str(arguments.model), "threads": arguments.threads, "tasks": folder,
                 "limit": arguments.limit or None, "max_length": arguments.max_length or None,
-                "batch_size": batch_size}
+                "batch_size": batch_size, "task": task, "dtype": dtype}
     output = checked([str(arguments.python), "-c", HARNESS, json.dumps(settings)],
                      arguments.threads)
     return json.loads(output.split("RESULT")[-1])
@@ -143,6 +160,8 @@ def main():
     parser.add_argument("--prunus", type=pathlib.Path, default=pathlib.Path("build/dev/prunus"))
     parser.add_argument("--model", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--tasks-dir", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument("--tasks", default="hellaswag,arc_easy,piqa")
+    parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--python", type=pathlib.Path, help="has lm-eval and transformers")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=int, default=0, help="first items only; 0: all")
@@ -154,21 +173,27 @@ def main():
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     arguments = parser.parse_args()
     sizes = [int(one) for one in arguments.batch_sizes.split(",")] if arguments.python else []
-    runs = {name: [] for name in ["prunus", *(f"lm-eval, batch {size}" for size in sizes)]}
+    every = {}
     with tempfile.TemporaryDirectory() as folder:
-        file = (arguments.tasks_dir / "hellaswag.jsonl").resolve()
-        pathlib.Path(folder, "hellaswag_file.yaml").write_text(TASK.format(file=file))
-        pathlib.Path(folder, "hellaswag_docs.py").write_text(DOCS)
-        for _ in range(arguments.rounds):
-            runs["prunus"].append(run_prunus(arguments))
-            for size in sizes:
-                runs[f"lm-eval, batch {size}"].append(run_harness(arguments, size, folder))
-    report(runs)
+        pathlib.Path(folder, "task_docs.py").write_text(DOCS)
+        for task in arguments.tasks.split(","):
+            file = (arguments.tasks_dir / f"{task}.jsonl").resolve()
+            pathlib.Path(folder, f"{task}.yaml").write_text(TASK.format(file=file, name=task))
+            for dtype in arguments.dtypes.split(","):
+                runs = {name: [] for name in ["prunus", *(f"lm-eval, batch {size}" for size in sizes)]}
+                for _ in range(arguments.rounds):
+                    runs["prunus"].append(run_prunus(arguments, task, dtype))
+                    for size in sizes:
+                        runs[f"lm-eval, batch {size}"].append(
+                            run_harness(arguments, task, dtype, size, folder))
+                every[f"{task}, {dtype}"] = runs
+                report(f"{task}, {dtype}", runs)
     if arguments.json:
-        arguments.json.write_text(json.dumps(runs, indent=1))
+        arguments.json.write_text(json.dumps(every, indent=1))
 
 
-def report(runs):
+def report(title, runs):
+    print(f"{title}:\n")
     print("| program | seconds | all rounds | CPU seconds | acc | acc_norm |\n"
           "|---|---:|---|---:|---:|---:|")
     best = {name: min(one["seconds"] for one in done) for name, done in runs.items()}
@@ -179,7 +204,7 @@ def report(runs):
               f"{done[0]['acc_norm']:.4f} |")
     harness = [seconds for name, seconds in best.items() if name != "prunus"]
     if harness:
-        print(f"\nspeed-up: {min(harness) / best['prunus']:.2f}")
+        print(f"\nspeed-up: {min(harness) / best['prunus']:.2f}\n", flush=True)
 
 
 if __name__ == "__main__":
