@@ -1,6 +1,6 @@
 // The block stream, forward and backward, beside its floor: the same matrix products alone.
-//   PRUNUS_BENCH_MODEL=DIR [PRUNUS_BENCH_LAYERS=BEGIN:END] stream_bench
-//   (DIR: tools/make_random_model.py --shape tinyllama-1.1b)
+//   PRUNUS_BENCH_MODEL=DIR [PRUNUS_BENCH_LAYERS=BEGIN:END] [PRUNUS_BENCH_WINDOWS=64x256]
+//   stream_bench (DIR: tools/make_random_model.py --shape tinyllama-1.1b)
 // Floor in FLOPs, T tokens, P weights in the layers' matrices, H·V in the head:
 //   forward 2TP; in the layers from BEGIN on recomputed 2TP, gradient of activations 2TP, of
 //   weights 2TP (param_* only); head 2THV forward and 2THV back; attention's products are added at
@@ -17,6 +17,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include "prunus/base/block_cache.h"
 #include "prunus/base/memory.h"
 #include "prunus/base/progress.h"
 #include "prunus/pipeline/score.h"
@@ -25,8 +26,38 @@ namespace {
 
 using namespace prunus;
 
-constexpr int64_t kSamples = 10;
-constexpr int64_t kTokens = 64;
+// Windows of tokens, 10x64 unless told otherwise.
+struct Windows {
+  int64_t samples = 10;
+  int64_t tokens = 64;
+};
+
+const Windows& windows() {
+  static const Windows given = [] {
+    Windows from_text;
+    if (const char* text = std::getenv("PRUNUS_BENCH_WINDOWS")) {
+      char* end = nullptr;
+      from_text.samples = std::strtoll(text, &end, 10);
+      from_text.tokens = std::strtoll(end + 1, nullptr, 10);
+    }
+    return from_text;
+  }();
+  return given;
+}
+
+// As `prune` cuts them: some windows at a time.
+const std::vector<TokenBatch>& batches(const Model& model) {
+  static const std::vector<TokenBatch> made = [&] {
+    std::vector<std::vector<int64_t>> all;
+    for (int64_t i = 0; i < windows().samples; ++i) {
+      const at::Tensor ids =
+          at::randint(0, model.config().vocab_size, {windows().tokens}, at::kLong);
+      all.emplace_back(ids.data_ptr<int64_t>(), ids.data_ptr<int64_t>() + windows().tokens);
+    }
+    return make_batches(all);
+  }();
+  return made;
+}
 
 const Model* bench_model() {
   static const char* dir = std::getenv("PRUNUS_BENCH_MODEL");
@@ -97,16 +128,16 @@ void stream(benchmark::State& state, std::string_view name) {
   }
   drop_from_cache();
   const LayerRange range{bench_layers(*model).begin, model->layer_count()};
-  const at::Tensor ids = at::randint(0, model->config().vocab_size, {kSamples, kTokens}, at::kLong);
   for (auto _ : state) {
-    benchmark::DoNotOptimize(score_groups(*model, sets, criterion(name), {{ids}}, range, {}));
+    benchmark::DoNotOptimize(
+        score_groups(*model, sets, criterion(name), batches(*model), range, {}));
   }
   state.counters["peak_bytes"] = static_cast<double>(peak_memory_bytes());
 }
 
 // The products of one linear layer: forward twice, gradient of x, gradient of W where asked.
-double linear_products(int64_t out, int64_t in, bool backward, bool weight_gradient) {
-  const int64_t tokens = kSamples * kTokens;
+double linear_products(int64_t rows, int64_t out, int64_t in, bool backward, bool weight_gradient) {
+  const int64_t tokens = rows * windows().tokens;
   const at::Tensor x = at::rand({tokens, in});
   const at::Tensor w = at::rand({out, in});
   const at::Tensor dy = at::rand({tokens, out});
@@ -119,9 +150,10 @@ double linear_products(int64_t out, int64_t in, bool backward, bool weight_gradi
 }
 
 // Two products forward (twice), four backward, for every head of every sequence.
-double attention_products(const LayerShape& shape, int64_t head_dim) {
-  const at::Tensor q = at::rand({kSamples * shape.num_attention_heads, kTokens, head_dim});
-  const at::Tensor p = at::rand({kSamples * shape.num_attention_heads, kTokens, kTokens});
+double attention_products(int64_t rows, const LayerShape& shape, int64_t head_dim) {
+  const int64_t tokens = windows().tokens;
+  const at::Tensor q = at::rand({rows * shape.num_attention_heads, tokens, head_dim});
+  const at::Tensor p = at::rand({rows * shape.num_attention_heads, tokens, tokens});
   const Timer timer;
   for (int i = 0; i < 4; ++i) {
     at::bmm(q, q.transpose(1, 2));
@@ -130,8 +162,8 @@ double attention_products(const LayerShape& shape, int64_t head_dim) {
   return timer.seconds();
 }
 
-double head_products(const ModelConfig& config) {
-  const int64_t tokens = kSamples * (kTokens - 1);
+double head_products(int64_t rows, const ModelConfig& config) {
+  const int64_t tokens = rows * (windows().tokens - 1);
   const at::Tensor x = at::rand({tokens, config.hidden_size});
   const at::Tensor w = at::rand({config.vocab_size, config.hidden_size});
   const at::Tensor dy = at::rand({tokens, config.vocab_size});
@@ -151,14 +183,18 @@ void bare(benchmark::State& state, std::string_view name) {
   const bool weight_gradient = !criterion(name).needs.has(stats::saliency);
   const int64_t begin = bench_layers(*model).begin;
   for (auto _ : state) {
-    double seconds = head_products(model->config());
-    for (const TensorInfo& tensor : model->tensors()) {
-      if (tensor.layer < 0 || tensor.spec->rank != 2) continue;
-      seconds +=
-          linear_products(tensor.shape[0], tensor.shape[1], tensor.layer >= begin, weight_gradient);
-    }
-    for (const LayerShape& shape : model->config().layers) {
-      seconds += attention_products(shape, model->config().head_dim);
+    double seconds = 0;
+    for (const TokenBatch& batch : batches(*model)) {
+      const int64_t rows = batch.ids.size(0);
+      seconds += head_products(rows, model->config());
+      for (const TensorInfo& tensor : model->tensors()) {
+        if (tensor.layer < 0 || tensor.spec->rank != 2) continue;
+        seconds += linear_products(rows, tensor.shape[0], tensor.shape[1], tensor.layer >= begin,
+                                   weight_gradient);
+      }
+      for (const LayerShape& shape : model->config().layers) {
+        seconds += attention_products(rows, shape, model->config().head_dim);
+      }
     }
     state.SetIterationTime(seconds);
   }
@@ -169,6 +205,7 @@ void bare(benchmark::State& state, std::string_view name) {
 int main(int argc, char** argv) {
   set_verbosity(Verbosity::Quiet);
   return_large_blocks();
+  reuse_tensor_memory();  // as the program does
   benchmark::RegisterBenchmark("read/file", read_files)
       ->Iterations(1)
       ->Unit(benchmark::kSecond)
