@@ -289,7 +289,8 @@ bool needs_calibration(const PruneRecipe& recipe) {
 PlanResult plan_by(const Model& model, const PlanContext& context, const PruneRecipe& recipe) {
   if (recipe.names_layers()) return {.plan = layer_plan(recipe, model.layer_count())};
   if (recipe.structure == Structure::Vocab) {
-    TORCH_INTERNAL_ASSERT(context.vocabulary != nullptr);
+    PRUNUS_CHECK(context.vocabulary != nullptr, InvalidArgument,
+                 "--structure vocab plans by a tokenizer and a text: set PlanContext::vocabulary");
     return vocabulary_plan(model, *context.vocabulary, recipe);
   }
   if (recipe.structure == Structure::Weight) return mask_plan(model, context, recipe);

@@ -15,6 +15,7 @@
 #include "prunus/io/hf_directory.h"
 #include "prunus/text/json_view.h"
 #include "prunus/text/named_token_ids.h"
+#include "prunus/text/sentencepiece_pieces.h"
 #include "prunus/text/string_map.h"
 
 namespace prunus {
@@ -26,7 +27,10 @@ using nlohmann::json;
 constexpr uint64_t kMaxSettingsBytes = uint64_t{1} << 28;
 constexpr uint64_t kMaxMergesBytes = uint64_t{1} << 28;
 
-// Vocabularies of a form that is not rewritten.
+constexpr uint64_t kMaxPiecesBytes = uint64_t{1} << 28;
+constexpr const char* kPieces = "tokenizer.model";
+
+// Vocabularies of forms that are not rewritten, but for tokenizer.model where it can be.
 constexpr const char* kOtherForms[] = {
     "tokenizer.model", "tokenizer.model.v*",      "tekken.json", "vocab.txt",
     "spiece.model",    "sentencepiece.bpe.model", "*.tiktoken"};
@@ -182,9 +186,37 @@ void renumber_added(const std::string& path, const TokenNumbers& numbers) {
   write_file(path, added.dump(2) + "\n");
 }
 
-std::vector<std::string> leave_out_other_forms(const std::string& dir) {
+// A sentencepiece model whose pieces are the tokens of the same numbers in `vocab`; → whether it
+// is one.
+bool cut_pieces(const std::string& path, const json& vocab, const TokenNumbers& numbers) {
+  const std::string content = read_file(path, kMaxPiecesBytes);
+  int64_t id = 0;
+  for (const text::Piece& piece : text::read_pieces(content, path)) {
+    const auto found = vocab.find(piece.text);
+    if (found == vocab.end() || *found != id++) return false;
+  }
+  write_file(
+      path, text::without_pieces(content, path, [&](int64_t one) { return numbers.of(one) >= 0; }));
+  return true;
+}
+
+// Of a model beside tokenizer.json. Damaged or of another kind (tiktoken under this name) it is
+// left out with the others.
+bool cut_piece_model(const std::string& dir, const json& vocab, const TokenNumbers& numbers) {
+  const std::string path = (fs::path(dir) / kPieces).string();
+  if (!fs::exists(path) || !vocab.is_object()) return false;
+  try {
+    return cut_pieces(path, vocab, numbers);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::Corrupt) return false;
+    throw;
+  }
+}
+
+std::vector<std::string> leave_out_other_forms(const std::string& dir, bool with_pieces) {
   std::vector<std::string> names;
   for (const std::string& name : regular_files(dir)) {
+    if (with_pieces && name == kPieces) continue;
     for (const char* glob : kOtherForms) {
       if (::fnmatch(glob, name.c_str(), 0) != 0) continue;
       fs::remove(fs::path(dir) / name);
@@ -195,18 +227,25 @@ std::vector<std::string> leave_out_other_forms(const std::string& dir) {
   return names;
 }
 
-void rewrite(const std::string& dir, const TokenNumbers& numbers) {
+// → whether tokenizer.model was, too.
+bool rewrite(const std::string& dir, const TokenNumbers& numbers) {
   const auto path = [&](const char* name) { return (fs::path(dir) / name).string(); };
   const auto there = [&](const char* name) { return fs::exists(path(name)); };
   if (there("merges.txt") && there("vocab.json")) {
     cut_merges_txt(path("merges.txt"), text::read_large_json(path("vocab.json")), numbers);
   }
   if (there("vocab.json")) cut_vocab_json(path("vocab.json"), numbers);
-  if (there("tokenizer.json")) cut_tokenizer_json(path("tokenizer.json"), numbers);
+  bool pieces = false;
+  if (there("tokenizer.json")) {
+    const json document = text::read_large_json(path("tokenizer.json"));
+    pieces = cut_piece_model(dir, document.at("model").at("vocab"), numbers);
+    cut_tokenizer_json(path("tokenizer.json"), numbers);
+  }
   if (there("added_tokens.json")) renumber_added(path("added_tokens.json"), numbers);
   for (const char* name : {"config.json", "generation_config.json", "tokenizer_config.json"}) {
     if (there(name)) renumber_config(path(name), numbers);
   }
+  return pieces;
 }
 
 }  // namespace
@@ -224,8 +263,8 @@ std::vector<std::string> write_cut_vocabulary(const std::string& source_dir,
   copy_companions(source_dir, out_dir);
   write_file(out_dir + "/config.json", read_config(source_dir).dump(2) + "\n");
   try {
-    rewrite(out_dir, numbers);
-    return leave_out_other_forms(out_dir);
+    const bool pieces = rewrite(out_dir, numbers);
+    return leave_out_other_forms(out_dir, pieces);
   } catch (const json::exception& error) {
     PRUNUS_FAIL(Corrupt, source_dir,
                 ": a field of the tokenizer is not of its type: ", error.what());

@@ -28,8 +28,9 @@ class TokenNumbers {
 /// (copy_companions()) and config.json of `source_dir`, in `out_dir`, which exists and is empty.
 /// Vocabulary, merges and ids are rewritten in tokenizer.json, vocab.json, merges.txt,
 /// added_tokens.json, tokenizer_config.json, generation_config.json and config.json (where
-/// vocab_size stays as it is: rewrite_config() has that). Other forms of the vocabulary
-/// (tokenizer.model, tekken.json, …) are left out.
+/// vocab_size stays as it is: rewrite_config() has that), and in a tokenizer.model whose pieces
+/// are the tokens of tokenizer.json by number. Other forms of the vocabulary (tekken.json, …) are
+/// left out.
 /// → names of those. Throws Corrupt, Unsupported (visit_named_ids()), Io.
 std::vector<std::string> write_cut_vocabulary(const std::string& source_dir,
                                               const TokenNumbers& numbers,

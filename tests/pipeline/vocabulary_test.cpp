@@ -27,7 +27,7 @@ class Vocabulary : public testing::Test {
  protected:
   explicit Vocabulary(bool tied = false) : sizes_{.hidden = 32, .head_dim = 8, .tied = tied} {
     std::filesystem::copy(source_path("tests/text/golden/qwen2"), dir(),
-                          std::filesystem::copy_options::overwrite_existing);
+                          std::filesystem::copy_options::recursive);
     sizes_.vocab = load_tokenizer(dir())->vocab_size() + 3;  // rows without a token
     Json config = tiny_config(sizes_);
     config["eos_token_id"] = load_tokenizer(dir())->vocab_size() - 1;

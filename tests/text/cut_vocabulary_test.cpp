@@ -6,6 +6,8 @@
 
 #include "prunus/base/files.h"
 #include "prunus/base/json.h"
+#include "prunus/text/token_trees.h"
+#include "prunus/text/tokenizer_trainer.h"
 
 #include "support/paths.h"
 #include "tests/text/fixture.h"
@@ -74,6 +76,28 @@ TEST(CutVocabulary, RenumbersEveryFile) {
             json::parse(R"({"eos_token_id": [7, 4], "bad_words_ids": [[6], [5]]})"));
   EXPECT_FALSE(std::filesystem::exists(out.path() + "/tokenizer.model"));
   EXPECT_EQ(load_tokenizer(out.path())->prefix_ids(), std::vector<int64_t>{7});
+}
+
+// Both forms of one vocabulary, learned here: they still give the same ids.
+TEST(CutVocabulary, CutsASentencepieceModelAlike) {
+  const TestDirectory from;
+  std::vector<std::string> documents = {read_file(source_path("README.md"))};
+  TokenizerTrainOptions options;
+  options.vocab_size = 600;
+  train_tokenizer(documents, options, from.path());
+  from.write("config.json", "{}");
+  const TokenTrees trees(from.path(), 600);
+  const auto keep = trees.choose(std::vector<int64_t>(600), 400);
+  const TempDir out;
+  EXPECT_THAT(write_cut_vocabulary(from.path(), TokenNumbers(600, keep), out.path()),
+              testing::IsEmpty());
+  const auto fast = load_tokenizer(out.path());
+  std::filesystem::remove(out.path() + "/tokenizer.json");
+  const auto pieces = load_tokenizer(out.path());
+  EXPECT_EQ(fast->vocab_size(), 400);
+  EXPECT_EQ(pieces->vocab_size(), 400);
+  EXPECT_EQ(pieces->encode(documents[0]), fast->encode(documents[0]));
+  EXPECT_EQ(fast->decode(fast->encode(documents[0]), false), documents[0]);
 }
 
 TEST(CutVocabulary, OfAUnigramModelLosesPieces) {

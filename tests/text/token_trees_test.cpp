@@ -236,7 +236,7 @@ TEST(TokenTrees, OfPublishedKindsLeaveTextOfKeptTokensItsIds) {
                            "bloom", "t5", "unigram_bytes", "opt", "gpt2"}) {
     const TempDir dir;
     std::filesystem::copy(golden + "/" + name, dir.path(),
-                          std::filesystem::copy_options::overwrite_existing);
+                          std::filesystem::copy_options::recursive);
     write_file(dir.path() + "/config.json", "{}");
     const int64_t rows = load_tokenizer(dir.path())->vocab_size();
     const TokenTrees trees(dir.path(), rows);
