@@ -9,7 +9,7 @@
 
 #include "prunus/base/files.h"
 #include "prunus/export/export_job.h"
-#include "prunus/graph/shrink.h"
+#include "prunus/io/gguf.h"
 #include "prunus/pipeline/run.h"
 #include "prunus/text/tokenizer.h"
 
@@ -160,6 +160,33 @@ TEST_F(Vocabulary, OfGgufFilesIsTheSame) {
     run_prune(one);
     expect_same(out_ / "dense.gguf", out_ / name, keep);
   }
+}
+
+TEST_F(Vocabulary, CopiesTheBlocksOfRowsThatStay) {
+  ExportJob dense;
+  dense.model_dir = dir();
+  dense.quant = "q8_0";
+  dense.out_dir = out_ / "dense.gguf";
+  run_export(dense);
+  PruneJob one = job(out_ / "small.gguf");
+  one.model_dir = out_ / "dense.gguf";
+  one.options.min_count = 1;
+  const Json record = run_prune(one);
+  EXPECT_TRUE(record.at("gguf").at("requantised").empty());
+  const std::vector<int64_t> keep = kept(out_ / "small.plan.json");
+  const auto before = GgufFile::open(out_ / "dense.gguf");
+  const auto after = GgufFile::open(out_ / "small.gguf");
+  for (const char* name : {"token_embd.weight", "output.weight"}) {
+    const auto old = before->bytes(*before->find(name));
+    const auto now = after->bytes(*after->find(name));
+    const size_t row = old.size() / static_cast<size_t>(sizes_.vocab);
+    ASSERT_EQ(now.size(), row * keep.size());
+    for (size_t i = 0; i < keep.size(); ++i) {
+      const auto from = old.subspan(static_cast<size_t>(keep[i]) * row, row);
+      EXPECT_TRUE(std::ranges::equal(now.subspan(i * row, row), from)) << name << " row " << i;
+    }
+  }
+  expect_same(out_ / "dense.gguf", out_ / "small.gguf", keep);
 }
 
 TEST_F(Vocabulary, RefusesWhatMakesNoSense) {
