@@ -55,9 +55,12 @@ int64_t wanted_count(const Model& model, const GroupSet& set, const VocabularyUs
          static_cast<int64_t>(std::floor(recipe.ratio * static_cast<double>(set.units)));
 }
 
-int64_t rounded_up(int64_t count, int64_t multiple, int64_t most) {
-  if (multiple > 1) count = (count + multiple - 1) / multiple * multiple;
-  return std::min(count, most);
+// Up, but a target is no less than what it says.
+int64_t rounded_count(int64_t count, const PruneRecipe& recipe, int64_t least, int64_t most) {
+  const int64_t multiple = std::max<int64_t>(1, recipe.round_to);
+  const int64_t down = count / multiple * multiple;
+  if (recipe.has_target() && down >= least) return down;
+  return std::min((count + multiple - 1) / multiple * multiple, most);
 }
 
 std::string amount_text(const PruneRecipe& recipe, double ratio) {
@@ -140,7 +143,7 @@ PlanResult vocabulary_plan(const Model& model, const VocabularyUse& use,
                " would stay, but ", required,
                " must: bytes or characters that spell any text, special and added tokens, those "
                "that the model's files name; remove fewer");
-  const int64_t count = rounded_up(wanted, recipe.round_to, set.units);
+  const int64_t count = rounded_count(wanted, recipe, required, set.units);
   PlanResult result;
   result.ratio = 1 - static_cast<double>(count) / static_cast<double>(set.units);
   result.plan.method = c10::str("vocabulary, tokens ", amount_text(recipe, result.ratio));

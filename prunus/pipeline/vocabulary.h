@@ -39,8 +39,9 @@ class VocabularyUse {
   Json files_;
 };
 
-/// Which tokens stay: as many as the recipe's ratio, target or min_count say, rounded up to a
-/// multiple of its round_to. Throws InvalidArgument where fewer would stay than must.
+/// Which tokens stay: as many as the recipe's ratio, target or min_count say, rounded to a
+/// multiple of its round_to: up, for a target down. Throws InvalidArgument where fewer would stay
+/// than must.
 PlanResult vocabulary_plan(const Model& model, const VocabularyUse& use, const PruneRecipe& recipe);
 
 /// What stands beside the weights of a model, without the tokens that a plan drops: a temporary
