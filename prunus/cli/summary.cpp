@@ -55,9 +55,27 @@ void print_sizes(const Json& before, const Json& after) {
                range_text(after.at("intermediate_size")));
 }
 
+namespace {
+
+// What became of the tokens, and of the text that they were chosen by.
+void print_vocabulary(const Json& vocabulary) {
+  const auto number = [](const Json& json, const char* key) { return json.at(key).get<int64_t>(); };
+  print_change("tokens", std::to_string(number(vocabulary, "tokens_before")),
+               std::to_string(number(vocabulary, "tokens")));
+  if (!vocabulary.contains("text")) return;
+  const Json& text = vocabulary.at("text");
+  const auto before = static_cast<double>(std::max<int64_t>(1, number(text, "tokens_before")));
+  std::printf("%-16s %.2f %% of its tokens are kept; it takes %.2f %% more tokens\n", "the text",
+              100.0 * static_cast<double>(number(text, "kept")) / before,
+              100.0 * (static_cast<double>(number(text, "tokens")) / before - 1));
+}
+
+}  // namespace
+
 void print_prune_summary(const Json& record) {
   const auto number = [](const Json& json, const char* key) { return json.at(key).get<int64_t>(); };
   print_sizes(record.at("source"), record.at("result"));
+  if (record.contains("vocabulary")) print_vocabulary(record.at("vocabulary"));
   if (record.contains("mask")) {
     const Json& mask = record.at("mask");
     const auto zeros = number(mask, "zeros");

@@ -27,6 +27,9 @@ struct FormJob {
   /// Which layers of the source are left, where some were dropped: lists of its config.json with an
   /// entry for each layer follow. Empty: all.
   std::vector<int64_t> layers = {};
+  /// From GGUF to GGUF: ids of the source's tokens that are left, where some were dropped. Empty:
+  /// all.
+  std::vector<int64_t> tokens = {};
 };
 
 /// A form that a model can be written in. One object per file of export/forms/, named after the

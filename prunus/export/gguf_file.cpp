@@ -59,7 +59,8 @@ class File {
       plan.push_back({output.name, &type, output.shape});
       ++report_.types[std::string(type.name)];
     }
-    const std::vector<GgufEntry> metadata = gguf_metadata(choice, job.source, file_type(plan));
+    const std::vector<GgufEntry> metadata =
+        gguf_metadata(choice, job.source, file_type(plan), job.tokens);
     writer_.emplace(job.out, metadata, std::move(plan));
   }
 

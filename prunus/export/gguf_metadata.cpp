@@ -51,9 +51,11 @@ bool has_tokenizer(const std::string& dir) {
   });
 }
 
-Entries tokenizer_entries(const GgufChoice& choice, const std::string& source, bool present) {
+Entries tokenizer_entries(const GgufChoice& choice, const std::string& source, bool present,
+                          const std::vector<int64_t>& tokens = {}) {
   if (!present) return {GgufEntry::text("tokenizer.ggml.model", "none")};
-  return gguf_tokenizer_entries(source, {.vocab_size = choice.config.vocab_size, .pre = {}});
+  return gguf_tokenizer_entries(
+      source, {.vocab_size = choice.config.vocab_size, .pre = {}, .keep = tokens});
 }
 
 void append(Entries& to, Entries more) {
@@ -84,8 +86,8 @@ bool is_outdated(std::string_view key) {
 // ones stood.
 class CarriedOver {
  public:
-  CarriedOver(const GgufChoice& choice, const GgufFile& file)
-      : choice_(choice), file_(file), prefix_(architecture_in(file) + ".") {}
+  CarriedOver(const GgufChoice& choice, const GgufFile& file, const std::vector<int64_t>& tokens)
+      : choice_(choice), file_(file), tokens_(tokens), prefix_(architecture_in(file) + ".") {}
 
   Entries with(uint32_t file_type) {
     for (const std::string_view key : file_.keys()) add(key, file_type);
@@ -121,13 +123,14 @@ class CarriedOver {
     if (std::exchange(tokenizer_added_, true)) return;
     const GgufValue* model = file_.find_value("tokenizer.ggml.model");
     append(entries_,
-           tokenizer_entries(choice_, file_.path(), model != nullptr && !is_none(*model)));
+           tokenizer_entries(choice_, file_.path(), model != nullptr && !is_none(*model), tokens_));
   }
 
   static bool is_none(const GgufValue& model) { return model.text() == "none"; }
 
   const GgufChoice& choice_;
   const GgufFile& file_;
+  const std::vector<int64_t>& tokens_;
   std::string prefix_;
   Entries entries_;
   bool model_added_ = false;
@@ -137,8 +140,11 @@ class CarriedOver {
 }  // namespace
 
 std::vector<GgufEntry> gguf_metadata(const GgufChoice& choice, const std::string& source,
-                                     uint32_t file_type) {
-  if (is_gguf_path(source)) return CarriedOver(choice, *GgufFile::open(source)).with(file_type);
+                                     uint32_t file_type, const std::vector<int64_t>& tokens) {
+  if (is_gguf_path(source)) {
+    return CarriedOver(choice, *GgufFile::open(source), tokens).with(file_type);
+  }
+  TORCH_INTERNAL_ASSERT(tokens.empty());
   return of_directory(choice, source, file_type);
 }
 

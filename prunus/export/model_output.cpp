@@ -27,7 +27,8 @@ void write_and_check(const Model& model, const OutputForm& form, const ModelOutp
                     .out = out.model_path(),
                     .quant = written.quant,
                     .record = &notes,
-                    .layers = written.layers};
+                    .layers = written.layers,
+                    .tokens = written.tokens};
   record.stage("write", [&] { form.write(model, job); });
   const bool exact = notes.is_null() || notes.at("exact").get<bool>();
   const double tolerance = exact ? form.tolerance : std::numeric_limits<double>::infinity();

@@ -40,6 +40,7 @@ struct WrittenModel {
   const std::string& source;         ///< FormJob::source
   std::string quant = {};            ///< FormJob::quant
   std::vector<int64_t> layers = {};  ///< FormJob::layers
+  std::vector<int64_t> tokens = {};  ///< FormJob::tokens
 };
 
 /// What the written model is compared on.

@@ -143,6 +143,9 @@ void resize(ModelConfig& config, const GroupSet& set, const std::vector<int64_t>
     case AxisLabel::Hidden:
       config.hidden_size = units;
       return;
+    case AxisLabel::Vocab:
+      config.vocab_size = units;
+      return;
     case AxisLabel::Ffn:
       config.layers[static_cast<size_t>(set.layer)].intermediate_size = units / set.shares;
       return;
@@ -174,7 +177,6 @@ void resize(ModelConfig& config, const GroupSet& set, const std::vector<int64_t>
     }
     case AxisLabel::ValueDim:  // check_head_dim() sets the one size that all layers share
       return;
-    case AxisLabel::Vocab:
     case AxisLabel::Layer:
     case AxisLabel::AttentionPart:
     case AxisLabel::FeedForwardPart:

@@ -28,7 +28,8 @@ Keep without_sub_layer(const Model& model, SubLayer part, const std::vector<int6
 /// shares that would differ in size; two keeps that cut the same dimension of a tensor; head
 /// dimensions (RopePair, ValueDim) that are not cut alike in every layer; nothing left that has
 /// attention, or a feed-forward part.
-/// Throws Unsupported: a label that cannot be removed (vocab), head dimensions under qk-norm.
+/// Throws Unsupported: head dimensions under qk-norm.
+/// Units of Vocab are token ids; the tokenizer is the caller's to follow (text/token_trees.h).
 Model shrink(const Model& model, const std::vector<Keep>& keeps);
 
 }  // namespace prunus

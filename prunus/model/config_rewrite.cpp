@@ -221,6 +221,15 @@ void write_experts(Json& json, const ModelConfig& config) {
   if (dense > 0) json["decoder_sparse_step"] = 1;
 }
 
+// Tokens may have gone.
+void write_vocab_size(Json& json, const ModelConfig& config) {
+  const std::string_view key = config.family->keys.vocab_size;
+  const auto given = json.find(config_key(json, key));
+  if (given == json.end() || *given != config.vocab_size) {
+    write_value(json, key, config.vocab_size);
+  }
+}
+
 // A head may have been given weights of its own.
 void write_tied(Json& json, const ModelConfig& config) {
   const Switch& tied = config.family->tied;
@@ -284,6 +293,7 @@ Json rewrite_config(const Json& original, const ModelConfig& config) {
   Json json = in_family_spelling(text ? text->config() : original, "config.json");
   write_dequantized(json);
   const ConfigKeys& keys = config.family->keys;
+  write_vocab_size(json, config);
   write_value(json, keys.hidden_size, config.hidden_size);
   write_value(json, keys.layers, static_cast<int64_t>(config.layers.size()));
   write_architecture(json, *config.family);

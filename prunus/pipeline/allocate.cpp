@@ -32,7 +32,7 @@ bool is_feed_forward(AxisLabel label) {
 
 double ratio_of(const GroupSet& set, const PruneRecipe& recipe) {
   if (set.label == AxisLabel::Hidden || set.label == AxisLabel::Expert ||
-      set.label == AxisLabel::Layer) {
+      set.label == AxisLabel::Layer || set.label == AxisLabel::Vocab) {
     return recipe.ratio;
   }
   return is_feed_forward(set.label) ? recipe.ffn_ratio : recipe.attn_ratio;

@@ -17,6 +17,7 @@ enum class Structure {
   Layer,    ///< decoder layers
   Expert,   ///< whole feed-forward experts, as many in every layer
   Weight,   ///< single weights of the layers' matrices, set to zero
+  Vocab,    ///< tokens: rows of the embedding and head, and the tokenizer's entries
 };
 
 /// Which weights of a unit are scored.

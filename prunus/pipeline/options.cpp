@@ -8,11 +8,9 @@
 namespace prunus {
 namespace {
 
-constexpr std::pair<std::string_view, Structure> kStructures[] = {{"block", Structure::Block},
-                                                                  {"channel", Structure::Channel},
-                                                                  {"layer", Structure::Layer},
-                                                                  {"expert", Structure::Expert},
-                                                                  {"weight", Structure::Weight}};
+constexpr std::pair<std::string_view, Structure> kStructures[] = {
+    {"block", Structure::Block},   {"channel", Structure::Channel}, {"layer", Structure::Layer},
+    {"expert", Structure::Expert}, {"weight", Structure::Weight},   {"vocab", Structure::Vocab}};
 constexpr std::pair<std::string_view, Granularity> kGranularities[] = {
     {"kv-group", Granularity::KvGroup},
     {"query-head", Granularity::QueryHead},
@@ -118,6 +116,25 @@ void check_layer_wise(const Asked& asked) {
                "reduction");
 }
 
+void check_vocabulary(const Asked& asked) {
+  const PruneOptions& options = asked.options;
+  if (asked.structure != Structure::Vocab) {
+    PRUNUS_CHECK(!options.min_count, InvalidArgument,
+                 "--min-count removes tokens: it needs --structure vocab");
+    return;
+  }
+  const int given = int{options.ratio.has_value()} + int{options.min_count.has_value()} +
+                    int{options.target_params || options.target_bytes};
+  PRUNUS_CHECK(given == 1, InvalidArgument,
+               "--structure vocab needs to know how many tokens go: give one of --ratio, "
+               "--min-count, --target-params and --target-bytes");
+  const bool other = options.steps != 1 || !options.reduction.empty() || options.normalisation ||
+                     !options.compat.empty();
+  PRUNUS_CHECK(!other, InvalidArgument,
+               "--structure vocab ranks tokens by how often the text uses them: no steps, "
+               "normalisation, reduction or --compat");
+}
+
 void check_weight_wise(const Asked& asked) {
   const PruneOptions& options = asked.options;
   if (asked.structure != Structure::Weight) {
@@ -184,6 +201,7 @@ void check_criterion(const Asked& asked) {
   }
   const bool names_layers = asked.options.keep_first || !asked.options.drop_layers.empty();
   if (names_layers || asked.structure == Structure::Layer) return;  // check_layer_wise
+  if (asked.structure == Structure::Vocab) return;                  // tokens are counted
   PRUNUS_CHECK(scores(asked.criterion, asked.structure), InvalidArgument, "--method ", method,
                " cannot score what --structure ", structure_name(asked.structure),
                " removes; methods that can: ", methods_that_score(asked.structure));
@@ -228,8 +246,9 @@ const Solver* solver_of(const Asked& asked) {
   const std::string name = given.empty() ? std::string(asked.method.solver) : given;
   if (name.empty() || name == "none") return nullptr;
   const Solver& solver = find_solver(name);
-  const bool cuts_stream =
-      asked.structure == Structure::Channel || asked.structure == Structure::Weight;
+  const bool cuts_stream = asked.structure == Structure::Channel ||
+                           asked.structure == Structure::Weight ||
+                           asked.structure == Structure::Vocab;
   // A method's own is for its own structure.
   if (cuts_stream && given.empty()) return nullptr;
   PRUNUS_CHECK(!cuts_stream, InvalidArgument, "--solver ", name,
@@ -298,6 +317,7 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
   check_block_only(asked);
   check_layer_wise(asked);
   check_weight_wise(asked);
+  check_vocabulary(asked);
   check_target(options);
   check_compat(asked);
   const LayerRange layers = layers_of(asked, layer_count);
@@ -305,7 +325,9 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
   const Budget& budget = budget_of(asked);
   const bool own_budget = options.budget.empty() && !options.global;
   const bool weights = asked.structure == Structure::Weight;
-  const double ratio = weights ? 0 : options.ratio.value_or(asked.setting.ratio);
+  // What --min-count leaves is not known yet.
+  const double ratio =
+      weights || options.min_count ? 0 : options.ratio.value_or(asked.setting.ratio);
   const Pattern pattern = options.pattern.empty() ? Pattern{} : parse_pattern(options.pattern);
   PruneRecipe recipe{
       .name = options.method,
@@ -333,6 +355,7 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
       .round_to = options.round_to,
       .keep_first = options.keep_first,
       .drop_layers = options.drop_layers,
+      .min_count = options.min_count,
       .solver = solver_of(asked),
       .solver_options = options.solver_options,
       .seed = options.seed,

@@ -24,8 +24,8 @@ enum class Granularity {
   HeadDim,    ///< channels inside the heads: rotated pairs of queries and keys, channels of values
 };
 
-/// Names as on the command line: block, channel, layer, expert, weight; kv-group, query-head,
-/// head-dim. Parsing throws InvalidArgument listing them.
+/// Names as on the command line: block, channel, layer, expert, weight, vocab; kv-group,
+/// query-head, head-dim. Parsing throws InvalidArgument listing them.
 Structure parse_structure(std::string_view name);
 std::string_view structure_name(Structure structure);
 Granularity parse_granularity(std::string_view name);
@@ -70,6 +70,9 @@ struct PruneOptions {
   std::optional<int64_t> keep_first = std::nullopt;  ///< Structure::Layer: the first N layers stay
   std::vector<int64_t> drop_layers = {};             ///< Structure::Layer: these go
 
+  /// Structure::Vocab: tokens that the text uses less often go, instead of a ratio or target.
+  std::optional<int64_t> min_count = std::nullopt;
+
   /// A name of solve/solvers/, or "none"; empty: the method's.
   std::string solver = {};
   SolverOptions solver_options = {};
@@ -105,6 +108,7 @@ struct PruneRecipe {
   int64_t round_to = 0;
   std::optional<int64_t> keep_first;
   std::vector<int64_t> drop_layers;
+  std::optional<int64_t> min_count;
   const Solver* solver = nullptr;  ///< null: what stays is left as it is
   SolverOptions solver_options;
   uint64_t seed = 0;

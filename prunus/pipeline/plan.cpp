@@ -19,9 +19,9 @@ constexpr int kPlanVersion = 1;
 constexpr int kMaskVersion = 2;
 constexpr int kSolverVersion = 3;
 constexpr AxisLabel kPlannable[] = {
-    AxisLabel::Ffn,       AxisLabel::KvGroup,       AxisLabel::QueryHead,      AxisLabel::RopePair,
-    AxisLabel::ValueDim,  AxisLabel::Hidden,        AxisLabel::Layer,          AxisLabel::Expert,
-    AxisLabel::SharedFfn, AxisLabel::AttentionPart, AxisLabel::FeedForwardPart};
+    AxisLabel::Ffn,       AxisLabel::KvGroup,       AxisLabel::QueryHead,       AxisLabel::RopePair,
+    AxisLabel::ValueDim,  AxisLabel::Hidden,        AxisLabel::Layer,           AxisLabel::Expert,
+    AxisLabel::SharedFfn, AxisLabel::AttentionPart, AxisLabel::FeedForwardPart, AxisLabel::Vocab};
 
 std::string plannable_names() {
   std::string names;
@@ -139,6 +139,14 @@ std::vector<Keep> Plan::keeps() const {
   std::vector<Keep> all;
   for (const PlanEntry& entry : entries) all.push_back(entry.keep);
   return all;
+}
+
+const PlanEntry* Plan::vocabulary() const {
+  for (const PlanEntry& entry : entries) {
+    const bool whole = static_cast<int64_t>(entry.keep.units.size()) == entry.units;
+    if (entry.keep.label == AxisLabel::Vocab && !whole) return &entry;
+  }
+  return nullptr;
 }
 
 Json to_json(const Plan& plan) {

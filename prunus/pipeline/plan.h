@@ -51,6 +51,8 @@ struct Plan {
   std::optional<PlanSolver> solver = {};
 
   std::vector<Keep> keeps() const;
+  /// Which tokens stay; null where all do.
+  const PlanEntry* vocabulary() const;
 };
 
 Json to_json(const Plan& plan);

@@ -282,11 +282,17 @@ class Planner {
 
 bool needs_calibration(const PruneRecipe& recipe) {
   if (recipe.solver != nullptr || recipe.budget->measures) return true;
+  if (recipe.structure == Structure::Vocab) return false;  // no windows: the whole text is counted
   return !recipe.names_layers() && recipe.criterion->needs.calibration();
 }
 
 PlanResult plan_by(const Model& model, const PlanContext& context, const PruneRecipe& recipe) {
   if (recipe.names_layers()) return {.plan = layer_plan(recipe, model.layer_count())};
+  if (recipe.structure == Structure::Vocab) {
+    PRUNUS_CHECK(context.vocabulary != nullptr, InvalidArgument,
+                 "--structure vocab plans by a tokenizer and a text: set PlanContext::vocabulary");
+    return vocabulary_plan(model, *context.vocabulary, recipe);
+  }
   if (recipe.structure == Structure::Weight) return mask_plan(model, context, recipe);
   if (recipe.budget->measures) return search_plan(model, context, recipe);
   return Planner(model, context, recipe).run();

@@ -10,6 +10,7 @@
 #include "prunus/pipeline/method.h"
 #include "prunus/pipeline/options.h"
 #include "prunus/pipeline/plan.h"
+#include "prunus/pipeline/vocabulary.h"
 
 namespace prunus {
 
@@ -35,6 +36,8 @@ struct PlanContext {
   std::function<void(int64_t step, const PlanResult& result)> finish = {};
   /// Folder where the masks go; needed for Structure::Weight.
   std::string mask_dir = {};
+  /// The vocabulary and how a text uses it; needed for Structure::Vocab.
+  const VocabularyUse* vocabulary = nullptr;
 };
 
 /// True where the recipe's criterion must see calibration text.

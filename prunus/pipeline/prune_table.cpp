@@ -144,6 +144,12 @@ Json range_json(const LayerRange& range) { return {range.begin, range.end}; }
 #define RESOLVED(expression) \
   +[](const PruneJob&, const PruneRecipe& recipe, Json& value) { value = expression; }
 
+// One text is recorded as a word, as ever.
+#define RESOLVED_TEXTS                                            \
+  +[](const PruneJob& job, const PruneRecipe&, Json& value) {     \
+    if (job.calib_files.size() < 2) value = Json(job.calib_file); \
+  }
+
 // A range of layers.
 #define LAYERS(path)                                                        \
   WordMember<PruneJob> {                                                    \
@@ -254,6 +260,14 @@ constexpr Row kPruneRows[] = {
      .member =
          PRUNUS_WORD(PruneJob, options.normalisation, parse_normalisation, normalisation_name),
      .resolved = RESOLVED(normalisation_name(recipe.normalisation))},
+    {.info = {.key = "min-count",
+              .group = kHowMuch,
+              .help = "with --structure vocab: tokens that the text uses less often go, those that "
+                      "longer tokens are made of counted with them",
+              .range = kPositive,
+              .excludes = "ratio,target-params,target-bytes"},
+     .member = PRUNUS_MEMBER(PruneJob, options.min_count),
+     .resolved = RESOLVED(or_null(recipe.min_count))},
     {.info = {.key = "steps",
               .group = kHowMuch,
               .help = "reach the ratio in so many rounds, with fresh text and scores in each",
@@ -274,8 +288,9 @@ constexpr Row kPruneRows[] = {
                   "default: the method's. block: FFN channels and heads of each layer; "
                   "channel: channels of the hidden dimension, through the whole model; layer: "
                   "whole layers; expert: whole experts of each mixture; weight: single weights, "
-                  "set to zero (nothing gets smaller; for software that makes use of zeros)",
-              .choices = "block,channel,layer,expert,weight"},
+                  "set to zero (nothing gets smaller; for software that makes use of zeros); "
+                  "vocab: tokens that the text hardly uses, of embedding, head and tokenizer",
+              .choices = "block,channel,layer,expert,weight,vocab"},
      .member = PRUNUS_WORD(PruneJob, options.structure, parse_structure, structure_name),
      .resolved = RESOLVED(structure_name(recipe.structure))},
     {.info = {.key = "granularity",
@@ -391,9 +406,11 @@ constexpr Row kPruneRows[] = {
     {.info = {.key = "calib",
               .group = kCalibration,
               .help = "calibration text: plain, or JSON lines with a `text` field; also .gz, .zst, "
-                      "a pipe",
+                      "a pipe; with --structure vocab read whole, and given once for each file",
+              .one_argument = true,
               .recorded = Recorded::Yes},
-     .member = PRUNUS_MEMBER(PruneJob, calib_file)},
+     .member = PRUNUS_MEMBER(PruneJob, calib_files),
+     .resolved = RESOLVED_TEXTS},
     {.info = {.key = "calib-samples",
               .group = kCalibration,
               .help = "calibration windows",
@@ -467,7 +484,18 @@ constexpr Option<ApplyJob> kApplyOptions[] = {
      .member = PRUNUS_MEMBER(ApplyJob, force)},
     PRUNUS_DEVICE_OPTION(ApplyJob, device)};
 
+void refuse_what_tokens_do_not_need(const Given& given) {
+  if (given.text("structure") != structure_name(Structure::Vocab)) return;
+  for (const char* key : {"method", "taylor", "preset", "calib-samples", "calib-tokens", "seed",
+                          "resume", "precision", "ridge", "residual-correction"}) {
+    const GivenValue* value = given.find(key);
+    PRUNUS_CHECK(value == nullptr, InvalidArgument, value->where,
+                 " has no part in --structure vocab, which counts the tokens of whole texts");
+  }
+}
+
 void refuse_what_told_layers_do_not_need(PruneJob&, const Given& given) {
+  refuse_what_tokens_do_not_need(given);
   if (!given.has("keep-first") && !given.has("drop-layers")) return;
   for (const char* key : {"ratio", "method", "taylor", "calib", "preset"}) {
     if (key == std::string_view("calib") && given.has("solver")) continue;
@@ -493,7 +521,17 @@ void settle_text(PruneJob& job, const Given& given) {
   job.tokens_by_default = true;
 }
 
+// Windows are drawn from one text.
+void settle_texts(PruneJob& job) {
+  const bool tokens = job.options.structure == Structure::Vocab;
+  PRUNUS_CHECK(tokens || job.calib_files.size() < 2, InvalidArgument, "--calib names ",
+               job.calib_files.size(),
+               " files; windows are drawn from one: join them, or choose --structure vocab");
+  if (!job.calib_files.empty()) job.calib_file = job.calib_files[0];
+}
+
 void settle(PruneJob& job, const Given& given) {
+  settle_texts(job);
   settle_seed(job, given);
   settle_text(job, given);
 }

@@ -17,6 +17,7 @@
 #include "prunus/export/hf_directory.h"
 #include "prunus/export/model_output.h"
 #include "prunus/io/checkpoint.h"
+#include "prunus/io/gguf.h"
 #include "prunus/job/output.h"
 #include "prunus/job/run_record.h"
 #include "prunus/job/work_folder.h"
@@ -26,6 +27,7 @@
 #include "prunus/pipeline/plan_state.h"
 #include "prunus/pipeline/prune_table.h"
 #include "prunus/pipeline/solve_plan.h"
+#include "prunus/pipeline/vocabulary.h"
 #include "prunus/text/dataset.h"
 #include "prunus/text/reference_windows.h"
 #include "prunus/text/tokenizer.h"
@@ -38,6 +40,11 @@ std::string masks_of(const std::string& folder) { return folder + "/masks"; }
 
 // Layers that a solver has done with.
 std::string solved_of(const std::string& folder) { return folder + "/solved"; }
+
+std::vector<std::string> texts_of(const PruneJob& job) {
+  if (!job.calib_files.empty() || job.calib_file.empty()) return job.calib_files;
+  return {job.calib_file};
+}
 
 // What needs text.
 std::string learner(const PruneRecipe& recipe) {
@@ -166,10 +173,27 @@ struct Output {
   const ModelOutput& target;
   const std::string& form;
   RunRecord& record;
+  const CutSideFiles* vocabulary = nullptr;  // where tokens go
 
   const std::string& staging() const { return target.staging_path(); }
   std::string masks() const { return masks_of(staging()); }
+  // From one GGUF file to another the entries that are not the tokenizer's are carried over.
+  bool between_files() const { return target.format() == "gguf" && is_gguf_path(model_dir); }
+  // What stands beside the weights that are written.
+  const std::string& source() const {
+    return vocabulary == nullptr || between_files() ? model_dir : vocabulary->dir();
+  }
+  std::vector<int64_t> tokens() const {
+    return vocabulary != nullptr && between_files() ? vocabulary->keep() : std::vector<int64_t>();
+  }
 };
+
+// Null where all tokens stay.
+std::unique_ptr<CutSideFiles> cut_vocabulary(const Plan& plan, const std::string& model) {
+  const PlanEntry* entry = plan.vocabulary();
+  if (entry == nullptr) return nullptr;
+  return std::make_unique<CutSideFiles>(model, entry->units, entry->keep.units);
+}
 
 // Takes over the masks of a plan from the folder of where it was made.
 void copy_masks(const std::string& from, const std::string& to) {
@@ -192,7 +216,7 @@ std::vector<int64_t> layers_of(const Plan& plan) {
 
 void write(const Model& pruned, const Plan& plan, const Output& out) {
   const FormJob job{
-      .source = out.model_dir, .out = out.staging(), .quant = {}, .layers = layers_of(plan)};
+      .source = out.source(), .out = out.staging(), .quant = {}, .layers = layers_of(plan)};
   if (out.form.empty()) {
     write_directory(pruned, job,
                     [&](const Json& source) { return rewrite_config(source, pruned.config()); });
@@ -206,9 +230,10 @@ void execute(const Model& pruned, const Plan& plan, const Output& out, const at:
              at::Device device) {
   require_space(out.staging(), static_cast<uint64_t>(pruned.bytes()), "the pruned model");
   if (out.target.format() == "gguf") {
-    write_and_check(pruned, choose_form("gguf", out.form, pruned.config()), out.target,
-                    {.source = out.model_dir, .quant = {}, .layers = layers_of(plan)}, out.record,
-                    {.ids = ids, .device = device});
+    write_and_check(
+        pruned, choose_form("gguf", out.form, pruned.config()), out.target,
+        {.source = out.source(), .quant = {}, .layers = layers_of(plan), .tokens = out.tokens()},
+        out.record, {.ids = ids, .device = device});
     return;
   }
   out.record.stage("write", [&] { write(pruned, plan, out); });
@@ -351,6 +376,8 @@ void check_space(const PruneJob& job, const PruneRecipe& recipe, const Model& mo
   double kept = 0;
   if (recipe.target_bytes) {
     kept = static_cast<double>(*recipe.target_bytes);
+  } else if (recipe.structure == Structure::Vocab) {
+    kept = 0;  // execute() knows
   } else if (recipe.structure == Structure::Weight) {
     kept = static_cast<double>(model.bytes());
   } else if (recipe.structure != Structure::Layer) {
@@ -360,13 +387,39 @@ void check_space(const PruneJob& job, const PruneRecipe& recipe, const Model& mo
   require_space(staging, static_cast<uint64_t>(std::max(0.0, kept)), "the pruned model");
 }
 
-Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& model,
-                const Calibration& calibration, WorkFolder* work, const Output& out) {
-  RunRecord& record = out.record;
-  PlanResult planned = record.stage("plan", [&] {
-    return work != nullptr ? plan_in(*work, job, model, calibration, recipe)
-                           : plan_by(model, {.mask_dir = out.masks()}, recipe);
+// The text and the tokens of a recipe that removes some; null for any other.
+std::unique_ptr<VocabularyUse> vocabulary_use(const PruneJob& job, const PruneRecipe& recipe,
+                                              const Model& model, RunRecord& record) {
+  if (recipe.structure != Structure::Vocab) return nullptr;
+  return record.stage("count tokens", [&] {
+    return std::make_unique<VocabularyUse>(SideFiles(job.model_dir).dir(),
+                                           model.config().vocab_size, texts_of(job));
   });
+}
+
+void record_vocabulary(const CutSideFiles* cut, const VocabularyUse* use, RunRecord& record) {
+  if (cut == nullptr) return;
+  Json vocabulary = cut->record();
+  if (use != nullptr) {
+    vocabulary["text"] =
+        record.stage("compare tokenizers", [&] { return use->compare(cut->keep(), cut->dir()); });
+    vocabulary["text"]["files"] = use->files();
+  }
+  record.set("vocabulary", std::move(vocabulary));
+}
+
+Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& model,
+                const Calibration& calibration, WorkFolder* work, Output out) {
+  RunRecord& record = out.record;
+  const auto use = vocabulary_use(job, recipe, model, record);
+  PlanResult planned = record.stage("plan", [&] {
+    return work != nullptr
+               ? plan_in(*work, job, model, calibration, recipe)
+               : plan_by(model, {.mask_dir = out.masks(), .vocabulary = use.get()}, recipe);
+  });
+  const auto vocabulary = cut_vocabulary(planned.plan, job.model_dir);
+  out.vocabulary = vocabulary.get();
+  record_vocabulary(vocabulary.get(), use.get(), record);
   if (planned.plan.mask && work != nullptr) copy_masks(masks_of(work->path()), out.masks());
   planned.plan.config_sha256 = model_config_sha256(job.model_dir);
   record.set("ratio", planned.ratio);
@@ -388,7 +441,7 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
   const std::string_view format = out.target.format();
   if (!job.form.empty() || format == "gguf") choose_form(format, job.form, pruned.config());
   if (!job.dry_run) {
-    execute(pruned, planned.plan, out, check_ids(calibration.batches(0), model.config()),
+    execute(pruned, planned.plan, out, check_ids(calibration.batches(0), pruned.config()),
             recipe.device);
   }
   finish(model, pruned, planned.plan, out, !job.dry_run);
@@ -399,10 +452,9 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
 
 Json run_prune(const PruneJob& asked) {
   PruneJob job = asked;
-  ModelOutput out(
-      {.path = job.out_dir,
-       .replace = job.force,
-       .inputs = {job.model_dir, job.calib_file, work_path(job.out_dir, job.work_dir)}});
+  std::vector<std::string> inputs = texts_of(job);
+  inputs.insert(inputs.end(), {job.model_dir, work_path(job.out_dir, job.work_dir)});
+  ModelOutput out({.path = job.out_dir, .replace = job.force, .inputs = std::move(inputs)});
   const Model model = open_model(job.model_dir);
   const PruneRecipe recipe = resolved(job, model);
   if (job.tokens_by_default) {
@@ -444,7 +496,9 @@ Json run_apply(const ApplyJob& job) {
         ": the plan was made for a model with another config.json; sizes fit, so it is applied");
   }
   return with_last_words(nullptr, [&] {
-    const Output to{job.model_dir, out, job.form, record};
+    const auto vocabulary = cut_vocabulary(plan, job.model_dir);
+    const Output to{job.model_dir, out, job.form, record, vocabulary.get()};
+    record_vocabulary(vocabulary.get(), nullptr, record);
     const Model cut = result_of(model, plan, masks);
     if (plan.mask) copy_masks(masks, to.masks());
     SolvedModel solved;
@@ -456,7 +510,7 @@ Json run_apply(const ApplyJob& job) {
       record.set("solver", solver_json(*plan.solver, solved.parts));
     }
     const Model& pruned = solved.model ? *solved.model : cut;
-    execute(pruned, plan, to, probe_ids(model.config()), job.device);
+    execute(pruned, plan, to, probe_ids(pruned.config()), job.device);
     std::error_code ignored;
     std::filesystem::remove_all(folder, ignored);
     finish(model, pruned, plan, to, true);

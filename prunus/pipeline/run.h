@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "prunus/base/json.h"
 #include "prunus/pipeline/prune.h"
@@ -12,6 +13,8 @@ struct PruneJob {
   std::string model_dir;
   std::string out_dir;
   std::string calib_file;  ///< text or jsonl; needed where needs_calibration(options)
+  /// Instead of calib_file, several texts: Structure::Vocab alone.
+  std::vector<std::string> calib_files = {};
   int64_t calib_samples = 10;
   int64_t calib_tokens = 64;  ///< per sample
   /// Nobody asked for these tokens: no more than the model's context are taken.

@@ -186,7 +186,9 @@ std::vector<BpeModel::Symbol> BpeModel::first_symbols(std::string_view word) con
   return symbols;
 }
 
-void BpeModel::merge_all(std::vector<Symbol>& symbols) const {
+// → the tokens that were joined last; nothing where none were.
+std::optional<std::pair<int64_t, int64_t>> BpeModel::merge_all(std::vector<Symbol>& symbols) const {
+  std::optional<std::pair<int64_t, int64_t>> last;
   const auto at = [&](int32_t position) -> Symbol& {
     return symbols[static_cast<size_t>(position)];
   };
@@ -209,6 +211,7 @@ void BpeModel::merge_all(std::vector<Symbol>& symbols) const {
     const auto now = left.id < 0 ? std::nullopt : candidate(best.position);
     if (!now || now->rank != best.rank) continue;
     Symbol& right = at(left.next);
+    last = {left.id, right.id};
     left.id = best.merged;
     left.next = right.next;
     right.id = -1;
@@ -217,6 +220,29 @@ void BpeModel::merge_all(std::vector<Symbol>& symbols) const {
       if (const auto next = candidate(position)) queue.push(*next);
     }
   }
+  return last;
+}
+
+TokenMaking BpeModel::making_of(int64_t id) const {
+  const std::string* token = token_of(id);
+  if (token == nullptr) return {.reachable = false, .parts = std::nullopt};
+  std::vector<Symbol> symbols = first_symbols(*token);
+  const auto last = merge_all(symbols);
+  const bool whole = !symbols.empty() && symbols[0].id == id && symbols[0].next < 0;
+  return {.reachable = whole || ignore_merges_, .parts = whole ? last : std::nullopt};
+}
+
+std::vector<int64_t> BpeModel::indispensable() const {
+  const bool bytes = byte_fallback_ && std::none_of(byte_ids_.begin(), byte_ids_.end(),
+                                                    [](int32_t id) { return id < 0; });
+  std::vector<int64_t> ids = bytes ? std::vector<int64_t>() : single_characters(*this);
+  for (const int32_t id : byte_ids_) {
+    if (byte_fallback_ && id >= 0) ids.push_back(id);
+  }
+  // As bytes it would not come back as a space.
+  if (const auto mark = id_of(kSpaceMark)) ids.push_back(*mark);
+  if (unk_) ids.push_back(*unk_);
+  return ids;
 }
 
 }  // namespace prunus::text

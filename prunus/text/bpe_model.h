@@ -33,6 +33,8 @@ class BpeModel : public TokenModel {
   /// otherwise to one that begins with the mark: then that boundary is in the way of every merge
   /// from beginning to end.
   bool cuts_at_marks() const override { return cuts_at_marks_; }
+  TokenMaking making_of(int64_t id) const override;
+  std::vector<int64_t> indispensable() const override;
   std::string_view kind() const override { return "bpe"; }
 
  private:
@@ -43,7 +45,7 @@ class BpeModel : public TokenModel {
   void add_merge(std::string_view left, std::string_view right, uint32_t rank);
   std::vector<Symbol> first_symbols(std::string_view word) const;
   bool add_bytes(std::string_view character, std::vector<Symbol>& symbols) const;
-  void merge_all(std::vector<Symbol>& symbols) const;
+  std::optional<std::pair<int64_t, int64_t>> merge_all(std::vector<Symbol>& symbols) const;
 
   std::string where_;
   StringMap<int32_t> ids_;

@@ -6,6 +6,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/io/gguf.h"
+#include "prunus/text/cut_vocabulary.h"
 #include "prunus/text/gguf_vocabulary.h"
 #include "prunus/text/gguf_vocabulary_of.h"
 #include "prunus/text/string_map.h"
@@ -20,6 +21,7 @@ using Kind = GgufVocabulary::Kind;
 constexpr const char* kTokens = "tokenizer.ggml.tokens";
 constexpr const char* kScores = "tokenizer.ggml.scores";
 constexpr const char* kTypes = "tokenizer.ggml.token_type";
+constexpr const char* kMerges = "tokenizer.ggml.merges";
 constexpr float kFillScore = -10000;
 
 const char* model_name(Kind kind) {
@@ -71,7 +73,7 @@ void add_lists(const GgufVocabulary& vocabulary, int64_t vocab_size, const std::
   if (vocabulary.kind != Kind::ByteLevel) return;
   std::vector<std::string> merges;
   for (const auto& [left, right] : vocabulary.merges) merges.push_back(left + " " + right);
-  entries.push_back(GgufEntry::texts("tokenizer.ggml.merges", merges));
+  entries.push_back(GgufEntry::texts(kMerges, merges));
 }
 
 void add_charsmap(const GgufVocabulary& vocabulary, std::vector<GgufEntry>& entries) {
@@ -118,6 +120,52 @@ void add_templates(const GgufVocabulary& vocabulary, std::vector<GgufEntry>& ent
   entries.push_back(GgufEntry::text("tokenizer.chat_template", by_default->second));
 }
 
+template <typename Value>
+void keep_only(std::vector<Value>& values, const std::vector<int64_t>& keep) {
+  std::vector<Value> kept;
+  for (const int64_t id : keep) {
+    if (static_cast<size_t>(id) < values.size()) {
+      kept.push_back(std::move(values[static_cast<size_t>(id)]));
+    }
+  }
+  values = std::move(kept);
+}
+
+// Without the tokens that go, and the merges that make or need one.
+GgufVocabulary cut_to(GgufVocabulary vocabulary, const std::vector<int64_t>& keep) {
+  keep_only(vocabulary.tokens, keep);
+  keep_only(vocabulary.types, keep);
+  keep_only(vocabulary.scores, keep);
+  text::StringMap<bool> kept;
+  for (const std::string& token : vocabulary.tokens) kept.emplace(token, true);
+  std::erase_if(vocabulary.merges, [&](const auto& merge) {
+    return !kept.contains(merge.first) || !kept.contains(merge.second) ||
+           !kept.contains(merge.first + merge.second);
+  });
+  return vocabulary;
+}
+
+// The entries of a file whose lists are cut, and ids of tokens with their new numbers.
+std::vector<GgufEntry> cut_entries(const GgufFile& file, const GgufVocabulary& vocabulary,
+                                   const GgufTokenizerOptions& options) {
+  const TokenNumbers numbers(static_cast<int64_t>(vocabulary.tokens.size()), options.keep);
+  std::vector<GgufEntry> entries;
+  for (const auto& [key, value] : file.metadata()) {
+    if (!key.starts_with("tokenizer.")) continue;
+    if (key == kTokens || key == kScores || key == kTypes || key == kMerges) continue;
+    if (!key.ends_with("_token_id")) {
+      entries.push_back(GgufEntry::copy(key, value));
+      continue;
+    }
+    const int64_t number = numbers.of(value.integer());
+    PRUNUS_CHECK(number >= 0, InvalidArgument, file.path(), ": ", key, " is ", value.integer(),
+                 ", a token that would be dropped; keep it");
+    entries.push_back(GgufEntry::uint32(key, static_cast<uint32_t>(number)));
+  }
+  add_lists(cut_to(vocabulary, options.keep), options.vocab_size, file.path(), entries);
+  return entries;
+}
+
 // The lists of a file's own vocabulary, made longer.
 std::vector<GgufEntry> copied(const std::string& path, const GgufTokenizerOptions& options) {
   const auto file = GgufFile::open(path);
@@ -125,6 +173,7 @@ std::vector<GgufEntry> copied(const std::string& path, const GgufTokenizerOption
   PRUNUS_CHECK(options.pre.empty() || options.pre == vocabulary.pre, InvalidArgument, path,
                ": names its own tokenizer.ggml.pre, '", vocabulary.pre, "', not '", options.pre,
                "'");
+  if (!options.keep.empty()) return cut_entries(*file, vocabulary, options);
   check_size(vocabulary.tokens.size(), options.vocab_size, path);
   const bool fills = static_cast<int64_t>(vocabulary.tokens.size()) < options.vocab_size;
   std::vector<GgufEntry> entries;
@@ -137,7 +186,7 @@ std::vector<GgufEntry> copied(const std::string& path, const GgufTokenizerOption
   std::vector<GgufEntry> lists;
   add_lists(vocabulary, options.vocab_size, path, lists);
   for (GgufEntry& entry : lists) {
-    if (entry.key() != "tokenizer.ggml.merges") entries.push_back(std::move(entry));
+    if (entry.key() != kMerges) entries.push_back(std::move(entry));
   }
   return entries;
 }

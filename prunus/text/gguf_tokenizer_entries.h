@@ -14,6 +14,9 @@ struct GgufTokenizerOptions {
   int64_t vocab_size = 0;
   /// The name for tokenizer.ggml.pre; empty: found by the rule that cuts a text into words.
   std::string pre = {};
+  /// Of a GGUF file: ids of its tokens that stay, ascending, with the trees of those that merges
+  /// make (text/token_trees.h); they are numbered from 0, and what names them follows. Empty: all.
+  std::vector<int64_t> keep = {};
 };
 
 /// The tokenizer of a model as metadata of a GGUF file, in the order in which llama.cpp's converter

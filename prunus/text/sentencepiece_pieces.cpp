@@ -19,6 +19,7 @@ class Fields {
 
   bool next() {
     if (rest_.empty()) return false;
+    const std::string_view before = rest_;
     const uint64_t key = varint();
     number_ = key >> 3;
     value_ = 0;
@@ -39,11 +40,14 @@ class Fields {
       default:
         PRUNUS_FAIL(Corrupt, where_, ": not a sentencepiece model: wire type ", key & 7);
     }
+    whole_ = before.substr(0, before.size() - rest_.size());
     return true;
   }
   uint64_t number() const { return number_; }
   uint64_t value() const { return value_; }
   std::string_view bytes() const { return bytes_; }
+  /// With its key and length.
+  std::string_view whole() const { return whole_; }
 
  private:
   uint64_t varint() {
@@ -68,6 +72,7 @@ class Fields {
   uint64_t number_ = 0;
   uint64_t value_ = 0;
   std::string_view bytes_;
+  std::string_view whole_;
 };
 
 Piece read_piece(std::string_view message, const std::string& where) {
@@ -113,6 +118,16 @@ PieceModel read_piece_model(std::string_view content, const std::string& where) 
     model.pieces.push_back(std::move(piece));
   }
   return model;
+}
+
+std::string without_pieces(std::string_view content, const std::string& where,
+                           const std::function<bool(int64_t piece)>& stays) {
+  std::string left;
+  int64_t piece = 0;
+  for (Fields fields(content, where); fields.next();) {
+    if (fields.number() != 1 || stays(piece++)) left.append(fields.whole());
+  }
+  return left;
 }
 
 std::vector<Piece> read_pieces(std::string_view content, const std::string& where) {

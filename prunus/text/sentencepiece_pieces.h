@@ -1,4 +1,6 @@
 #pragma once
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +30,11 @@ struct PieceModel {
 /// Source: sentencepiece_model.proto, messages ModelProto, SentencePiece, TrainerSpec and
 /// NormalizerSpec.
 PieceModel read_piece_model(std::string_view content, const std::string& where);
+
+/// The same file without some pieces, all else as it was; `stays` takes a piece's number.
+/// Throws Corrupt.
+std::string without_pieces(std::string_view content, const std::string& where,
+                           const std::function<bool(int64_t piece)>& stays);
 
 /// The pieces alone.
 std::vector<Piece> read_pieces(std::string_view content, const std::string& where);

@@ -7,6 +7,7 @@
 #include "prunus/base/error.h"
 #include "prunus/text/bpe_model.h"
 #include "prunus/text/unigram_model.h"
+#include "prunus/text/utf8.h"
 
 namespace prunus::text {
 
@@ -17,6 +18,16 @@ std::unique_ptr<TokenModel> read_model(const JsonView& model) {
   PRUNUS_CHECK(type == "BPE", Unsupported, model.where(), ".type: '", type,
                "' is not supported (only BPE and Unigram)");
   return std::make_unique<BpeModel>(model);
+}
+
+std::vector<int64_t> single_characters(const TokenModel& model) {
+  std::vector<int64_t> ids;
+  for (int64_t id = 0; id < model.id_limit(); ++id) {
+    const std::string* token = model.token_of(id);
+    if (token == nullptr || token->empty()) continue;
+    if (code_point_at(*token, 0).bytes == token->size()) ids.push_back(id);
+  }
+  return ids;
 }
 
 std::string byte_token(size_t byte) {

@@ -4,11 +4,20 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "prunus/text/json_view.h"
 
 namespace prunus::text {
+
+/// How a model comes to a token.
+struct TokenMaking {
+  /// Whether its own text, as a word, becomes the token; if not, merges never make it.
+  bool reachable = true;
+  /// The tokens that the last merge joins there; none where no merge is needed.
+  std::optional<std::pair<int64_t, int64_t>> parts = std::nullopt;
+};
 
 /// The `model` of a tokenizer.json: gives a word its tokens. Immutable after loading.
 class TokenModel {
@@ -31,6 +40,17 @@ class TokenModel {
   /// and its pieces tokenized one by one, without changing any id.
   virtual bool cuts_at_marks() const { return false; }
 
+  /// How it comes to a token; wherever the token comes out of a longer word, the merges inside it
+  /// are the same. Not reachable where the vocabulary has no such id.
+  virtual TokenMaking making_of(int64_t id) const {
+    return {.reachable = token_of(id) != nullptr, .parts = std::nullopt};
+  }
+
+  /// Ids without which some text would lose characters, whatever else the vocabulary has: the 256
+  /// bytes and the space mark of a model that falls back to bytes, else all single characters; the
+  /// unknown token; what the scores of unknown characters depend on. In no order, perhaps twice.
+  virtual std::vector<int64_t> indispensable() const = 0;
+
   /// "bpe" or "unigram".
   virtual std::string_view kind() const = 0;
 };
@@ -40,6 +60,9 @@ std::unique_ptr<TokenModel> read_model(const JsonView& model);
 
 /// Largest id accepted from a file; keeps a hostile one from asking for gigabytes.
 inline constexpr int64_t kMaxTokenId = (int64_t{1} << 22) - 1;
+
+/// The tokens of a model that are one character each.
+std::vector<int64_t> single_characters(const TokenModel& model);
 
 /// The name of the token that stands for a byte where a character has none: "<0x0A>".
 std::string byte_token(size_t byte);

@@ -29,6 +29,7 @@ class UnigramModel : public TokenModel {
   /// Cost: O(n · length of the longest piece). Throws InvalidArgument also for a character without
   /// a piece where there is no unk_id.
   void tokenize(std::string_view word, std::vector<int64_t>& ids) const override;
+  std::vector<int64_t> indispensable() const override;
   std::string_view kind() const override { return "unigram"; }
 
  private:

@@ -108,7 +108,7 @@ TEST(Plan, RefusesWhatIsNotAPlan) {
   refuse([](Json& json) { json["groups"][0]["units"] = 1e300; });
   refuse([](Json& json) { json["groups"][0]["keep"] = {{"a", 1}}; });
   refuse([](Json& json) { json.erase("groups"); });
-  refuse([](Json& json) { json["groups"][0]["axis"] = "vocab"; });
+  refuse([](Json& json) { json["groups"][0]["axis"] = "tokens"; });
   refuse([](Json& json) { json["groups"][0]["keep"] = "all"; });
   refuse([](Json& json) { json["groups"][1]["scores"] = {1.0}; });
   refuse([](Json& json) { json["groups"][0].erase("units"); });

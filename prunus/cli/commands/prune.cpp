@@ -15,6 +15,8 @@ std::function<void()> declare(CLI::App& app) {
                      "prunus prune MODEL --out SMALLER --target-params 0.8x --calib text.jsonl "
                      "--taylor vectorize",
                      "prunus prune MODEL --out SMALLER --structure layer --drop-layers 21-24",
+                     "prunus prune MODEL --out SMALLER --structure vocab --min-count 1 --calib "
+                     "text.txt --calib more.jsonl",
                      "prunus prune MODEL --out SPARSE --method magnitude --pattern 2:4",
                      "prunus prune --config recipe.toml --out OTHER"});
   return [command] {
@@ -26,6 +28,7 @@ std::function<void()> declare(CLI::App& app) {
 }  // namespace
 
 extern const Command prune{
-    "prune", "Remove the least important heads, channels, experts, layers or weights", declare};
+    "prune", "Remove the least important heads, channels, experts, layers, weights or tokens",
+    declare};
 
 }  // namespace prunus::commands
