@@ -269,6 +269,24 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
   return by_one_dnn(a, a.size(0)) ? one_dnn_linear(a, b.t(), {}) : at::mm(a, b);
 }
 
+at::Tensor second_moments(const at::Tensor& x) {
+  constexpr int64_t kBlock = 256;
+  const int64_t n = x.size(1);
+  at::Tensor sum = at::empty({n, n}, x.options());
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t rows = std::min(kBlock, n - begin);
+    const int64_t behind = n - begin - rows;
+    const at::Tensor some = x.narrow(1, begin, rows);
+    const at::Tensor square = product(some.t(), some);
+    sum.narrow(0, begin, rows).narrow(1, begin, rows).copy_((square + square.t()).mul_(0.5));
+    if (behind == 0) continue;
+    const at::Tensor rest = product(some.t(), x.narrow(1, begin + rows, behind));
+    sum.narrow(0, begin, rows).narrow(1, begin + rows, behind).copy_(rest);
+    sum.narrow(0, begin + rows, behind).narrow(1, begin, rows).copy_(rest.t());
+  }
+  return sum;
+}
+
 void product_out(at::Tensor& out, const at::Tensor& a, const at::Tensor& b) {
   if (out.scalar_type() == a.scalar_type() && !widens_halves(a) && !by_one_dnn(a, a.size(0))) {
     at::mm_out(out, a, b);

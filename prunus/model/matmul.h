@@ -56,6 +56,9 @@ at::Tensor apply_linear(const at::Tensor& x, const at::Tensor& weight, const at:
 
 /// a·b of matrices of one dtype, [m, k] and [k, n], of any strides. Carries no gradients.
 at::Tensor product(const at::Tensor& a, const at::Tensor& b);
+/// xᵀ·x of x [tokens, n], as product(), symmetric to the last bit: one triangle is computed, by
+/// blocks, which takes less than two thirds of the arithmetic where n is large.
+at::Tensor second_moments(const at::Tensor& x);
 /// out = a·b, of out's dtype.
 void product_out(at::Tensor& out, const at::Tensor& a, const at::Tensor& b);
 /// sum += a·b, likewise.

@@ -101,14 +101,18 @@ class Calibration {
  private:
   using Windows = std::vector<std::vector<int64_t>>;
 
-  // Windows behind those of the calibration: no id of the text is drawn twice.
+  // Windows behind those of the calibration: no id of the text is drawn twice. Of each no more than
+  // the beginning, so that they are of several documents.
   void draw_held_out(const TextFile& text) {
-    constexpr int64_t kTokens = 1024;
-    const int64_t more = (kTokens + job_.calib_tokens - 1) / job_.calib_tokens;
+    constexpr int64_t kTokens = 2048;
+    constexpr int64_t kLongest = 512;
+    const int64_t length = std::min(kLongest, job_.calib_tokens);
+    const int64_t more = (kTokens + length - 1) / length;
     Windows all = sample_windows(
         *tokenizer_, text,
         {.samples = job_.calib_samples + more, .tokens = job_.calib_tokens, .seed = recipe_.seed});
     held_out_.assign(all.begin() + job_.calib_samples, all.end());
+    for (auto& window : held_out_) window.resize(static_cast<size_t>(length));
     all.resize(static_cast<size_t>(job_.calib_samples));
     windows_.push_back(std::move(all));
   }
@@ -288,7 +292,7 @@ std::vector<std::string> untouched(const PlanResult& planned, const PruneRecipe&
   const bool solved = recipe.has_target();
   std::vector<std::string> names;
   for (const PlanEntry& entry : planned.plan.entries) {
-    if (entry.keep.label == AxisLabel::Layer) continue;
+    if (numbers_layers(entry.keep.label)) continue;
     const GroupSet set{.label = entry.keep.label, .layer = entry.keep.layer};
     const double ratio = solved ? planned.ratio : ratio_of(set, recipe);
     const bool whole = static_cast<int64_t>(entry.keep.units.size()) == entry.units;

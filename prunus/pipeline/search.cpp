@@ -22,7 +22,7 @@ constexpr int64_t kWidths = 12;                 // of a feed-forward part
 constexpr size_t kMostHeadLevels = 9;           // of an attention part
 constexpr int64_t kNear = 2;                    // levels to either side that are measured again
 constexpr int64_t kRounds = 1;                  // of measuring around the solution
-constexpr int64_t kCalibrationTokens = 24'576;  // tokens that the levels are fitted on
+constexpr int64_t kCalibrationTokens = 16'384;  // tokens that the levels are fitted on
 
 std::vector<int64_t> best_of(const std::vector<double>& scores, int64_t count, int64_t begin,
                              int64_t units) {
@@ -46,6 +46,9 @@ PlanEntry entry_of(const ScoredSet& scored, std::vector<int64_t> units) {
           .units = scored.set.units,
           .scores = scored.scores};
 }
+
+// The part goes as a whole.
+PartLevel dropped_level() { return {.entries = {}, .columns = at::empty({0}, at::kLong)}; }
 
 // Widths in twelfths, in multiples that kernels like.
 PartLevels widths_of(const ScoredSet& channels, int64_t round_to) {
@@ -126,24 +129,30 @@ std::vector<GroupSet> scored_sets(const Model& model, const PruneRecipe& recipe)
   return sets;
 }
 
-// What to measure first: every level of heads, some widths.
+// What to measure first: the two smallest levels, for what comes behind the smallest is a leap
+// where that drops the part; of the others every second one of heads, quarters of widths.
 std::vector<size_t> first_levels(const PartLevels& part) {
-  std::vector<size_t> levels;
   const size_t whole = part.whole();
+  const size_t stride =
+      part.part == Part::Attention ? 2 : std::max<size_t>(1, part.levels.size() / 4);
+  std::vector<size_t> levels;
   for (size_t i = 0; i < whole; ++i) {
-    const bool quarter = i == 0 || (i + 1) % std::max<size_t>(1, (whole + 1) / 4) == 0;
-    if (part.part == Part::Attention || quarter) levels.push_back(i);
+    if (i < 2 || (whole - i) % stride == 0) levels.push_back(i);
   }
   return levels;
 }
 
+// Of heads every level near the base; costs of widths lie on a line between two that are measured.
 std::vector<size_t> near_levels(const PartLevels& part, size_t base) {
+  const auto at = static_cast<int64_t>(base);
+  const auto whole = static_cast<int64_t>(part.whole());
+  const int64_t low = std::max<int64_t>(0, at - kNear);
+  const int64_t high = std::min(whole, at + kNear);
   std::vector<size_t> levels;
-  const auto first = static_cast<int64_t>(base) - kNear;
-  for (int64_t i = std::max<int64_t>(0, first); i <= static_cast<int64_t>(base) + kNear; ++i) {
-    if (i != static_cast<int64_t>(base) && i <= static_cast<int64_t>(part.whole())) {
-      levels.push_back(static_cast<size_t>(i));
-    }
+  for (int64_t i = low; i <= high; ++i) {
+    const bool leap = i == 1 && part.levels[0].dropped();
+    const bool asked = part.part == Part::Attention || i == low || i == high || leap;
+    if (i != at && asked) levels.push_back(static_cast<size_t>(i));
   }
   return levels;
 }
@@ -182,7 +191,7 @@ class Search {
       base.push_back(part.whole());
       wanted.push_back(first_levels(part));
     }
-    table_ = meter_.measure(base, wanted).kl;
+    table_ = meter_.measure(base, wanted, 1).kl;
     std::vector<size_t> best = choose(base, 0, table_);
     double least = std::numeric_limits<double>::infinity();
     std::vector<size_t> levels = best;
@@ -192,7 +201,7 @@ class Search {
         wanted.push_back(round < kRounds ? near_levels(parts_[p], levels[p])
                                          : std::vector<size_t>());
       }
-      const Sensitivity around = meter_.measure(levels, wanted);
+      const Sensitivity around = meter_.measure(levels, wanted, 2);
       log_info(c10::str("search: divergence ", around.base, " nats a token with ",
                         human_count(parameters(levels)), " parameters in the parts"));
       rounds_.push_back(around.base);
@@ -265,6 +274,14 @@ int64_t capacity_of(const Model& model, const PruneRecipe& recipe,
   return static_cast<int64_t>(static_cast<double>(whole) * (1 - recipe.ratio));
 }
 
+// One layer must keep each kind of part: the first that has it, whose parts cost most when dropped.
+bool may_drop(const Model& model, const PartLevels& part) {
+  const SubLayer kind = part.part == Part::Attention ? SubLayer::Attention : SubLayer::FeedForward;
+  const auto& layers = model.config().layers;
+  return std::any_of(layers.begin(), layers.begin() + part.layer,
+                     [&](const LayerShape& layer) { return layer.has(kind); });
+}
+
 std::vector<PartLevels> parts_of(const Model& model, const PruneRecipe& recipe,
                                  const std::vector<ScoredSet>& scored) {
   std::vector<PartLevels> parts;
@@ -276,6 +293,9 @@ std::vector<PartLevels> parts_of(const Model& model, const PruneRecipe& recipe,
     });
     parts.push_back(
         heads_of(one, heads == scored.end() ? nullptr : &*heads, model.config().head_dim));
+  }
+  for (PartLevels& part : parts) {
+    if (may_drop(model, part)) part.levels.insert(part.levels.begin(), dropped_level());
   }
   std::erase_if(parts, [](const PartLevels& part) { return part.levels.size() < 2; });
   return parts;
@@ -307,6 +327,17 @@ std::vector<TokenBatch> first_tokens(const std::vector<TokenBatch>& batches, int
   return some;
 }
 
+// Two batches, of half the rows each where there are two.
+std::vector<TokenBatch> halves_of(const std::vector<TokenBatch>& batches) {
+  std::vector<at::Tensor> rows;
+  for (const TokenBatch& batch : batches) rows.push_back(batch.ids);
+  const at::Tensor ids = at::cat(rows);
+  const int64_t half = (ids.size(0) + 1) / 2;
+  std::vector<TokenBatch> both{{ids.narrow(0, 0, half)}};
+  if (half < ids.size(0)) both.push_back({ids.narrow(0, half, ids.size(0) - half)});
+  return both;
+}
+
 }  // namespace
 
 std::vector<PartLevels> levels_of(const Model& model, const PruneRecipe& recipe,
@@ -334,7 +365,7 @@ PlanResult search_plan(const Model& model, const PlanContext& context, const Pru
   PRUNUS_CHECK(context.calibration && context.held_out, InvalidArgument,
                "--budget search measures on text: pass --calib FILE");
   const std::vector<TokenBatch> batches = context.calibration(0);
-  const std::vector<TokenBatch> held_out = context.held_out();
+  const std::vector<TokenBatch> held_out = halves_of(context.held_out());
   std::unique_ptr<StreamStore> store;
   if (context.store) store = context.store(0);
   const std::vector<PartLevels> parts = levels_of(model, recipe, batches, store.get());
@@ -343,7 +374,7 @@ PlanResult search_plan(const Model& model, const PlanContext& context, const Pru
   SensitivityMeter meter(model, parts, some, held_out, {.device = recipe.device});
   Search search(parts, capacity, meter);
   const std::vector<size_t> levels = search.run();
-  PlanResult result{.plan = plan_of_levels(parts, levels), .ratio = recipe.ratio};
+  PlanResult result{.plan = plan_of_levels(model, parts, levels), .ratio = recipe.ratio};
   result.plan.method = c10::str(recipe.name, ", ", recipe.criterion->name,
                                 ", budget search, ratio ", recipe.ratio, ", seed ", recipe.seed);
   if (recipe.solver != nullptr) {

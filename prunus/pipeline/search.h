@@ -6,9 +6,10 @@ namespace prunus {
 
 /// The attention and feed-forward parts of the recipe's layers with what they may become: widths on
 /// a grid of a twelfth, KV groups with fewer query heads in each; at every level the units with the
-/// highest of the recipe's scores stay. Parts of mixtures are not cut. `batches`: calibration text,
-/// where the criterion needs some. Throws as score_groups(), and as search_plan() where the target
-/// is out of reach, before anything is scored.
+/// highest of the recipe's scores stay. The first level of a part drops it as a whole, but in the
+/// first layer that has such a part. Feed-forward parts of mixtures are neither cut nor dropped.
+/// `batches`: calibration text, where the criterion needs some. Throws as score_groups(), and as
+/// search_plan() where the target is out of reach, before anything is scored.
 std::vector<PartLevels> levels_of(const Model& model, const PruneRecipe& recipe,
                                   const std::vector<TokenBatch>& batches, StreamStore* store);
 

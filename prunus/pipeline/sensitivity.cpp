@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -36,8 +37,9 @@ struct Candidate {
 // One layer of the walk: the dense weights, and those of the base model.
 class LayerMeter {
  public:
-  LayerMeter(const Model& dense, const Model& base, at::Device device, double ridge)
-      : dense_(dense), base_(base), device_(device), options_{.ridge = ridge} {}
+  // `texts`: batches of the held-out text that candidates are measured on.
+  LayerMeter(const Model& dense, const Model& base, at::Device device, double ridge, size_t texts)
+      : dense_(dense), base_(base), device_(device), options_{.ridge = ridge}, texts_(texts) {}
 
   void enter(int layer, const BlockWeights& whole, BlockWeights& cut) {
     layer_ = layer;
@@ -53,18 +55,9 @@ class LayerMeter {
     const at::Tensor gram = gram_of(roles, inputs);
     const at::Tensor base_weight = fitted(roles, part.levels[base], gram);
     const Hidden seen = tapped(part.part, text);
-    // The candidates of earlier parts, by the base's part.
-    (*cut_)[roles.weight] = base_weight;
-    const PartForward forward{base_decoder_, layer_, part.part};
-    for (Candidate& one : candidates) {
-      for (size_t i = 0; i < one.stream.hidden.size(); ++i) {
-        const at::Tensor output = forward(*cut_, one.stream.inputs()[i].to(device_));
-        one.stream.hidden[i] = to_host(one.stream.hidden[i].to(device_) + output);
-      }
-      check_interrupted();
-    }
+    if (!part.levels[base].dropped()) pass_base(part.part, base_weight, candidates);
     for (const size_t level : wanted) {
-      Candidate one{number, level, text};
+      Candidate one{number, level, first_of(text)};
       advance(roles, one.stream, seen, part.levels[level].columns,
               level == base ? base_weight : fitted(roles, part.levels[level], gram));
       candidates.push_back(std::move(one));
@@ -84,6 +77,26 @@ class LayerMeter {
   }
 
  private:
+  // Takes the candidates of earlier parts past the base's part.
+  void pass_base(Part part, const at::Tensor& weight, std::vector<Candidate>& candidates) {
+    (*cut_)[roles_of(part).weight] = weight;
+    const PartForward forward{base_decoder_, layer_, part};
+    for (Candidate& one : candidates) {
+      for (size_t i = 0; i < one.stream.hidden.size(); ++i) {
+        const at::Tensor output = forward(*cut_, one.stream.inputs()[i].to(device_));
+        one.stream.hidden[i] = to_host(one.stream.hidden[i].to(device_) + output);
+      }
+      check_interrupted();
+    }
+  }
+
+  Stream first_of(const Stream& text) const {
+    const auto some = [&](const Hidden& of) {
+      return Hidden(of.begin(), of.begin() + static_cast<int64_t>(std::min(texts_, of.size())));
+    };
+    return {some(text.hidden), some(text.entered)};
+  }
+
   // What enters the whole part's last matrix.
   Hidden tapped(Part part, const Stream& stream) const {
     const PartForward forward{dense_decoder_, layer_, part};
@@ -106,14 +119,15 @@ class LayerMeter {
         const at::Tensor raw = apply_linear(x, (*whole_)[roles.weight], (*whole_)[roles.bias]);
         x = x * raw.square().mean(-1, true).clamp_min(1e-30).rsqrt();
       }
-      const at::Tensor more = product(x.t(), x).to(at::kDouble);
+      const at::Tensor more = second_moments(x).to(at::kDouble);
       sum = sum.defined() ? sum.add_(more) : more;
     }
     return sum.to(at::kCPU);
   }
 
-  // [out, columns]
+  // [out, columns]; undefined of a part that is dropped.
   at::Tensor fitted(const PartRoles& roles, const PartLevel& level, const at::Tensor& gram) const {
+    if (level.dropped()) return {};
     const at::Tensor& weight = (*whole_)[roles.weight];
     if (level.columns.numel() == weight.size(1)) return weight;
     const at::Tensor all = weight.to(at::kCPU, at::kDouble);
@@ -129,8 +143,9 @@ class LayerMeter {
 
   void advance(const PartRoles& roles, Stream& stream, const Hidden& inputs,
                const at::Tensor& columns, const at::Tensor& weight) const {
+    if (!weight.defined()) return;  // dropped
     const bool whole = columns.numel() == inputs[0].size(-1);
-    for (size_t i = 0; i < inputs.size(); ++i) {
+    for (size_t i = 0; i < stream.hidden.size(); ++i) {
       at::Tensor x = inputs[i].to(device_);
       if (!whole) x = x.index_select(-1, columns.to(device_));
       at::Tensor output = apply_linear(x, weight, (*whole_)[roles.bias]);
@@ -144,6 +159,7 @@ class LayerMeter {
   const Model& base_;
   at::Device device_;
   SolverOptions options_;
+  size_t texts_;
   Decoder dense_decoder_{dense_.config()};
   Decoder base_decoder_{base_.config()};
   int layer_ = 0;
@@ -168,14 +184,15 @@ SensitivityMeter::SensitivityMeter(const Model& dense, const std::vector<PartLev
 }
 
 Sensitivity SensitivityMeter::measure(const std::vector<size_t>& base,
-                                      const std::vector<std::vector<size_t>>& wanted) {
+                                      const std::vector<std::vector<size_t>>& wanted,
+                                      size_t texts) {
   const at::NoGradGuard no_grad;
-  const Model cut = result_of(dense_, plan_of_levels(parts_, base), {});
+  const Model cut = result_of(dense_, plan_of_levels(dense_, parts_, base), {});
   const BlockStream stream(dense_, options_.device);
   Stream calibration{stream.embed(calibration_), {}};
   Stream text{stream.embed(held_out_), {}};
   std::vector<Candidate> candidates;
-  LayerMeter meter(dense_, cut, options_.device, options_.ridge);
+  LayerMeter meter(dense_, cut, options_.device, options_.ridge, texts);
   LayerCursor beside(cut, options_.device);
   const bool parallel = dense_.config().parallel_residual;
   Progress progress("search: layers", dense_.layer_count());
@@ -258,14 +275,24 @@ at::Tensor SensitivityMeter::log_probabilities(const std::vector<at::Tensor>& hi
 
 double SensitivityMeter::divergence(const std::vector<at::Tensor>& hidden) {
   const at::Tensor log_q = log_probabilities(hidden);
-  return (log_p_.exp() * (log_p_ - log_q)).sum(-1).mean(at::kDouble).item<double>();
+  const at::Tensor log_p = log_p_.narrow(0, 0, log_q.size(0));
+  return (log_p.exp() * (log_p - log_q)).sum(-1).mean(at::kDouble).item<double>();
 }
 
-Plan plan_of_levels(const std::vector<PartLevels>& parts, const std::vector<size_t>& levels) {
+Plan plan_of_levels(const Model& model, const std::vector<PartLevels>& parts,
+                    const std::vector<size_t>& levels) {
   Plan plan;
+  std::map<Part, std::vector<int64_t>> dropped;
   for (size_t p = 0; p < parts.size(); ++p) {
-    const auto& entries = parts[p].levels[levels[p]].entries;
-    plan.entries.insert(plan.entries.end(), entries.begin(), entries.end());
+    const PartLevel& level = parts[p].levels[levels[p]];
+    if (level.dropped()) dropped[parts[p].part].push_back(parts[p].layer);
+    plan.entries.insert(plan.entries.end(), level.entries.begin(), level.entries.end());
+  }
+  for (const auto& [part, layers] : dropped) {
+    const SubLayer kind = part == Part::Attention ? SubLayer::Attention : SubLayer::FeedForward;
+    plan.entries.push_back({.keep = without_sub_layer(model, kind, layers),
+                            .units = model.layer_count(),
+                            .scores = {}});
   }
   return plan;
 }

@@ -15,9 +15,12 @@ namespace prunus {
 
 /// What a part of a layer may become.
 struct PartLevel {
-  std::vector<PlanEntry> entries;  ///< empty: it stays whole
+  std::vector<PlanEntry> entries;  ///< empty: it stays whole, or is dropped
   at::Tensor columns;              ///< int64: inputs of o_proj or down_proj that stay
   int64_t parameters = 0;          ///< of the part that are left
+
+  /// The part goes as a whole: the residual stream passes it unchanged.
+  bool dropped() const { return columns.numel() == 0; }
 };
 
 /// One attention or feed-forward part and its levels; the last one is the whole part.
@@ -38,15 +41,15 @@ struct Sensitivity {
 /// Measures what single parts cost at their levels, all in one walk: at each part, the levels asked
 /// for begin a stream of held-out text of their own, which the layers behind take along, those of
 /// the base. A level's matrix is fitted to what the whole one gives on the calibration text
-/// (least squares, β = 0), behind the base's parts. The distributions are those over the
-/// `vocabulary` ids that come most often in the two texts, renormalised.
-/// Memory: a layer, the sums of one matrix, the calibration's stream and the inputs of one of its
-/// matrices, and a stream of held-out text for every level measured.
+/// (least squares, β = 0), behind the base's parts; a dropped part has none. The distributions are
+/// those over the `vocabulary` ids that come most often in the two texts, renormalised. Memory: a
+/// layer, the sums of one matrix, the calibration's stream and the inputs of one of its matrices,
+/// and a stream of held-out text for every level measured.
 class SensitivityMeter {
  public:
   struct Options {
     at::Device device = at::Device(at::kCPU);
-    double ridge = 0.01;
+    double ridge = 0.1;
     int64_t vocabulary = 8192;
   };
   /// Keeps references to all it is given. Throws Unsupported: norms behind the sum of a part and
@@ -55,10 +58,11 @@ class SensitivityMeter {
                    const std::vector<TokenBatch>& calibration,
                    const std::vector<TokenBatch>& held_out, Options options);
 
-  /// `base[p]`: the level of part p in the base model; `wanted[p]`: levels to measure.
+  /// `base[p]`: the level of part p in the base model; `wanted[p]`: levels to measure, on the first
+  /// `texts` batches of the held-out text. The base is measured on all of it.
   /// Throws Numeric; Interrupted.
   Sensitivity measure(const std::vector<size_t>& base,
-                      const std::vector<std::vector<size_t>>& wanted);
+                      const std::vector<std::vector<size_t>>& wanted, size_t texts);
 
  private:
   at::Tensor likely_ids(int64_t vocabulary) const;
@@ -74,7 +78,8 @@ class SensitivityMeter {
   at::Tensor log_p_;  // of the dense model, [tokens, vocabulary]
 };
 
-/// The plan with each part at its level.
-Plan plan_of_levels(const std::vector<PartLevels>& parts, const std::vector<size_t>& levels);
+/// The plan with each part of `model` at its level.
+Plan plan_of_levels(const Model& model, const std::vector<PartLevels>& parts,
+                    const std::vector<size_t>& levels);
 
 }  // namespace prunus

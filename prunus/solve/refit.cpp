@@ -38,8 +38,8 @@ class Sums {
       t = t * roots;
     }
     square_ += t.square().sum(at::kDouble).item<double>();
-    accumulate(gram_, x.t(), x);
-    accumulate(cross_, t.t(), x);
+    accumulate(gram_, second_moments(x));
+    accumulate(cross_, product(t.t(), x));
   }
 
   SolveRequest request(const at::Tensor& weight, const at::Tensor& bias,
@@ -54,8 +54,8 @@ class Sums {
 
  private:
   // A batch's product is FP32, the sum of all FP64.
-  static void accumulate(at::Tensor& sum, const at::Tensor& a, const at::Tensor& b) {
-    const at::Tensor more = product(a, b).to(at::kDouble);
+  static void accumulate(at::Tensor& sum, const at::Tensor& part) {
+    const at::Tensor more = part.to(at::kDouble);
     if (sum.defined()) {
       sum.add_(more);
     } else {

@@ -28,6 +28,19 @@ std::vector<at::Tensor> laid_out(int64_t rows, int64_t columns) {
           at::randn({rows, columns + 7}).narrow(1, 3, columns)};
 }
 
+// Of less than a block of columns, and of three.
+TEST_P(MatmulTest, SecondMomentsEqualFloat64AndAreSymmetric) {
+  at::manual_seed(4);
+  for (const int64_t columns : {5, 600}) {
+    for (const at::Tensor& x : laid_out(70, columns)) {
+      const at::Tensor moments = second_moments(x);
+      const at::Tensor exact = at::mm(x.t().to(at::kDouble), x.to(at::kDouble));
+      EXPECT_LT(relative_error(moments, exact), 1e-6);
+      EXPECT_TRUE(at::equal(moments, moments.t()));
+    }
+  }
+}
+
 TEST_P(MatmulTest, LinearEqualsFloat64WhateverTheStrides) {
   at::manual_seed(1);
   for (const at::Tensor& weight : laid_out(37, 24)) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "support/expect_error.h"
+#include "support/sub_layers.h"
 #include "support/tiny_model.h"
 
 namespace prunus::test::search_test {
@@ -17,16 +18,51 @@ TEST(Levels, AreNestedAndCountParameters) {
   const Model dense = tiny_model({.kv_heads = 2, .ffn = 24});
   const std::vector<TokenBatch> rows{{random_ids(dense, 8, 12, 5)}};
   const std::vector<PartLevels> parts = levels_of(dense, recipe_of(dense), rows, nullptr);
+  const int64_t norm = dense.config().hidden_size;  // goes with a part, and is not counted
   for (const PartLevels& part : parts) {
     EXPECT_TRUE(part.levels.back().entries.empty());
     for (const PartLevel& level : part.levels) {
-      Plan plan;
-      plan.entries = level.entries;
-      const Model cut = result_of(dense, plan, {});
+      const Model cut =
+          result_of(dense, plan_of_levels(dense, {{part.layer, part.part, {level}}}, {0}), {});
       EXPECT_EQ(dense.parameters() - cut.parameters(),
-                part.levels.back().parameters - level.parameters);
+                part.levels.back().parameters - level.parameters + (level.dropped() ? norm : 0));
     }
   }
+}
+
+// Of a layer at least, some of each kind of part stays.
+TEST(Levels, DropPartsOfEveryLayerButTheFirst) {
+  const Model dense = tiny_model({.kv_heads = 2, .ffn = 24, .layers = 3});
+  const std::vector<TokenBatch> rows{{random_ids(dense, 8, 12, 5)}};
+  for (const PartLevels& part : levels_of(dense, recipe_of(dense), rows, nullptr)) {
+    EXPECT_EQ(part.levels.front().dropped(), part.layer > 0);
+    EXPECT_FALSE(part.levels.at(1).dropped());
+  }
+}
+
+TEST(Levels, OfAModelWithoutItsFirstAttentionLeaveTheNextOne) {
+  const Model dense =
+      without(tiny_model({.kv_heads = 2, .ffn = 24, .layers = 3}), SubLayer::Attention, 0);
+  const std::vector<TokenBatch> rows{{random_ids(dense, 8, 12, 5)}};
+  for (const PartLevels& part : levels_of(dense, recipe_of(dense), rows, nullptr)) {
+    const int first = part.part == Part::Attention ? 1 : 0;
+    EXPECT_EQ(part.levels.front().dropped(), part.layer > first);
+  }
+}
+
+// A layer that does nothing costs nothing: it goes first.
+TEST(SearchPlan, DropsPartsThatDoNothing) {
+  const Model model = silenced(
+      silenced(tiny_model({.kv_heads = 2, .ffn = 48, .layers = 3}), SubLayer::Attention, 1),
+      SubLayer::FeedForward, 2);
+  const std::vector<TokenBatch> rows{{random_ids(model, 8, 12, 5)}};
+  const PlanContext context{
+      .calibration = [&](int64_t) { return rows; },
+      .held_out = [&] { return std::vector<TokenBatch>{{random_ids(model, 4, 12, 9)}}; }};
+  const Model cut = result_of(model, search_plan(model, context, recipe_of(model, 0.4)).plan, {});
+  EXPECT_FALSE(cut.config().layers[1].has(SubLayer::Attention));
+  EXPECT_FALSE(cut.config().layers[2].has(SubLayer::FeedForward));
+  EXPECT_TRUE(cut.config().layers[0].has(SubLayer::FeedForward));
 }
 
 TEST(SearchPlan, MeetsTheTarget) {

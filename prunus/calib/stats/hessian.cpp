@@ -12,9 +12,9 @@ namespace {
 void add(std::vector<at::Tensor>& sums, const at::Tensor& x, const at::Tensor& /*y*/) {
   const at::Tensor rows = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
   if (sums.empty()) {
-    sums.push_back(product(rows.t(), rows));
+    sums.push_back(second_moments(rows));
   } else {
-    add_product(sums[0], rows.t(), rows);
+    sums[0].add_(second_moments(rows));
   }
 }
 
