@@ -102,9 +102,9 @@ TEST(Completion, CompletesOptions) {
 }
 
 TEST(Completion, CompletesTheValuesWhereThereAreFew) {
-  EXPECT_EQ(complete("prune M --precision ''"), (Names{"float32", "float64"}));
+  EXPECT_EQ(complete("prune M --precision ''"), (Names{"bfloat16", "float32", "float64"}));
   EXPECT_EQ(complete("prune M --precision = float6"), Names{"float64"});  // --precision=float6
-  EXPECT_EQ(complete("prune M --precision ="), (Names{"float32", "float64"}));
+  EXPECT_EQ(complete("prune M --precision ="), (Names{"bfloat16", "float32", "float64"}));
   EXPECT_EQ(complete("completion ''"), (Names{"bash", "fish", "zsh"}));
   EXPECT_EQ(complete("prune M --granularity q"), Names{"query-head"});
   EXPECT_EQ(complete("prune M --method wan"), Names{"wanda-sp"});  // of the catalogue
