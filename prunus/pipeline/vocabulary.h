@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "prunus/base/json.h"
 #include "prunus/model/model.h"
 #include "prunus/text/token_trees.h"
