@@ -189,6 +189,16 @@ TEST_F(Vocabulary, CopiesTheBlocksOfRowsThatStay) {
   expect_same(out_ / "dense.gguf", out_ / "small.gguf", keep);
 }
 
+TEST_F(Vocabulary, RoundsDownForATarget) {
+  const int64_t whole = open_model(dir()).parameters();
+  PruneJob one = job(out_ / "small");
+  one.options.target_params = whole - 1;
+  one.options.round_to = 8;
+  run_prune(one);
+  EXPECT_LT(open_model(out_ / "small").parameters(), whole);
+  EXPECT_EQ(kept(out_ / "small/plan.json").size() % 8, 0U);
+}
+
 TEST_F(Vocabulary, RefusesWhatMakesNoSense) {
   const auto refuse = [&](const std::string& part, const std::function<void(PruneJob&)>& change) {
     PruneJob one = job(out_ / "not");
