@@ -51,6 +51,8 @@ struct Vector {
   using Halves = typename VectorTypes<kLanes>::Halves;
   using UnalignedLanes = typename VectorTypes<kLanes>::UnalignedLanes;
   using UnalignedHalves = typename VectorTypes<kLanes>::UnalignedHalves;
+  using UnalignedBytes = typename VectorTypes<kLanes>::UnalignedBytes;
+  using UnalignedSigned = typename VectorTypes<kLanes>::UnalignedSigned;
 
   static PRUNUS_INLINE Lanes load(const float* from) {
     return *reinterpret_cast<const UnalignedLanes*>(from);
@@ -70,9 +72,8 @@ struct Vector {
   }
 
   static PRUNUS_INLINE Words load_bytes(const uint8_t* from) {
-    const auto& raw = *reinterpret_cast<const typename VectorTypes<kLanes>::UnalignedBytes*>(from);
-    PRUNUS_WIDEN("vpmovzxbd", Words, raw)
-    return __builtin_convertvector(raw, Words);
+    PRUNUS_WIDEN("vpmovzxbd", Words, *reinterpret_cast<const UnalignedBytes*>(from))
+    return __builtin_convertvector(*reinterpret_cast<const UnalignedBytes*>(from), Words);
   }
   static PRUNUS_INLINE Lanes load_signed(const uint8_t* from) {
     return __builtin_convertvector(load_signed_bytes(from), Lanes);
@@ -143,14 +144,12 @@ struct Vector {
 
  private:
   static PRUNUS_INLINE Words load_halves(const void* from) {
-    const auto& raw = *static_cast<const UnalignedHalves*>(from);
-    PRUNUS_WIDEN("vpmovzxwd", Words, raw)
-    return __builtin_convertvector(raw, Words);
+    PRUNUS_WIDEN("vpmovzxwd", Words, *static_cast<const UnalignedHalves*>(from))
+    return __builtin_convertvector(*static_cast<const UnalignedHalves*>(from), Words);
   }
   static PRUNUS_INLINE Integers load_signed_bytes(const uint8_t* from) {
-    const auto& raw = *reinterpret_cast<const typename VectorTypes<kLanes>::UnalignedSigned*>(from);
-    PRUNUS_WIDEN("vpmovsxbd", Integers, raw)
-    return __builtin_convertvector(raw, Integers);
+    PRUNUS_WIDEN("vpmovsxbd", Integers, *reinterpret_cast<const UnalignedSigned*>(from))
+    return __builtin_convertvector(*reinterpret_cast<const UnalignedSigned*>(from), Integers);
   }
 };
 
