@@ -233,14 +233,7 @@ TokenMaking BpeModel::making_of(int64_t id) const {
 }
 
 std::vector<int64_t> BpeModel::indispensable() const {
-  const bool bytes = byte_fallback_ && std::none_of(byte_ids_.begin(), byte_ids_.end(),
-                                                    [](int32_t id) { return id < 0; });
-  std::vector<int64_t> ids = bytes ? std::vector<int64_t>() : single_characters(*this);
-  for (const int32_t id : byte_ids_) {
-    if (byte_fallback_ && id >= 0) ids.push_back(id);
-  }
-  // As bytes it would not come back as a space.
-  if (const auto mark = id_of(kSpaceMark)) ids.push_back(*mark);
+  std::vector<int64_t> ids = spelling_ids(*this, byte_fallback_, byte_ids_);
   if (unk_) ids.push_back(*unk_);
   return ids;
 }

@@ -1,5 +1,6 @@
 #include "prunus/text/token_model.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <nlohmann/json.hpp>
@@ -20,6 +21,9 @@ std::unique_ptr<TokenModel> read_model(const JsonView& model) {
   return std::make_unique<BpeModel>(model);
 }
 
+namespace {
+
+// The tokens that are one character each.
 std::vector<int64_t> single_characters(const TokenModel& model) {
   std::vector<int64_t> ids;
   for (int64_t id = 0; id < model.id_limit(); ++id) {
@@ -27,6 +31,20 @@ std::vector<int64_t> single_characters(const TokenModel& model) {
     if (token == nullptr || token->empty()) continue;
     if (code_point_at(*token, 0).bytes == token->size()) ids.push_back(id);
   }
+  return ids;
+}
+
+}  // namespace
+
+std::vector<int64_t> spelling_ids(const TokenModel& model, bool byte_fallback,
+                                  const std::array<int32_t, 256>& byte_ids) {
+  const bool bytes = byte_fallback && std::none_of(byte_ids.begin(), byte_ids.end(),
+                                                   [](int32_t id) { return id < 0; });
+  std::vector<int64_t> ids = bytes ? std::vector<int64_t>() : single_characters(model);
+  for (const int32_t id : byte_ids) {
+    if (byte_fallback && id >= 0) ids.push_back(id);
+  }
+  if (const auto mark = model.id_of(kSpaceMark)) ids.push_back(*mark);
   return ids;
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -61,8 +62,11 @@ std::unique_ptr<TokenModel> read_model(const JsonView& model);
 /// Largest id accepted from a file; keeps a hostile one from asking for gigabytes.
 inline constexpr int64_t kMaxTokenId = (int64_t{1} << 22) - 1;
 
-/// The tokens of a model that are one character each.
-std::vector<int64_t> single_characters(const TokenModel& model);
+/// The tokens that spell what no other token does: the bytes of `byte_ids` (-1: none) where the
+/// model falls back to them, single characters unless there are all 256 of those, and the space
+/// mark, which as bytes would not come back as a space.
+std::vector<int64_t> spelling_ids(const TokenModel& model, bool byte_fallback,
+                                  const std::array<int32_t, 256>& byte_ids);
 
 /// The name of the token that stands for a byte where a character has none: "<0x0A>".
 std::string byte_token(size_t byte);

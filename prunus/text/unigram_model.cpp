@@ -155,13 +155,7 @@ void UnigramModel::append(std::string_view piece, std::vector<int64_t>& ids) con
 }
 
 std::vector<int64_t> UnigramModel::indispensable() const {
-  const bool bytes = byte_fallback_ && std::none_of(byte_ids_.begin(), byte_ids_.end(),
-                                                    [](int32_t id) { return id < 0; });
-  std::vector<int64_t> ids = bytes ? std::vector<int64_t>() : single_characters(*this);
-  for (const int32_t id : byte_ids_) {
-    if (byte_fallback_ && id >= 0) ids.push_back(id);
-  }
-  if (const auto mark = id_of(kSpaceMark)) ids.push_back(*mark);
+  std::vector<int64_t> ids = spelling_ids(*this, byte_fallback_, byte_ids_);
   if (unk_) ids.push_back(*unk_);
   // What an unknown character costs is counted from it.
   ids.push_back(std::min_element(scores_.begin(), scores_.end()) - scores_.begin());
