@@ -192,13 +192,6 @@ struct Output {
   }
 };
 
-// Null where all tokens stay.
-std::unique_ptr<CutSideFiles> cut_vocabulary(const Plan& plan, const std::string& model) {
-  const PlanEntry* entry = plan.vocabulary();
-  if (entry == nullptr) return nullptr;
-  return std::make_unique<CutSideFiles>(model, entry->units, entry->keep.units);
-}
-
 // Takes over the masks of a plan from the folder of where it was made.
 void copy_masks(const std::string& from, const std::string& to) {
   std::error_code error;
@@ -391,31 +384,10 @@ void check_space(const PruneJob& job, const PruneRecipe& recipe, const Model& mo
   require_space(staging, static_cast<uint64_t>(std::max(0.0, kept)), "the pruned model");
 }
 
-// The text and the tokens of a recipe that removes some; null for any other.
-std::unique_ptr<VocabularyUse> vocabulary_use(const PruneJob& job, const PruneRecipe& recipe,
-                                              const Model& model, RunRecord& record) {
-  if (recipe.structure != Structure::Vocab) return nullptr;
-  return record.stage("count tokens", [&] {
-    return std::make_unique<VocabularyUse>(SideFiles(job.model_dir).dir(),
-                                           model.config().vocab_size, texts_of(job));
-  });
-}
-
-void record_vocabulary(const CutSideFiles* cut, const VocabularyUse* use, RunRecord& record) {
-  if (cut == nullptr) return;
-  Json vocabulary = cut->record();
-  if (use != nullptr) {
-    vocabulary["text"] =
-        record.stage("compare tokenizers", [&] { return use->compare(cut->keep(), cut->dir()); });
-    vocabulary["text"]["files"] = use->files();
-  }
-  record.set("vocabulary", std::move(vocabulary));
-}
-
 Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& model,
                 const Calibration& calibration, WorkFolder* work, Output out) {
   RunRecord& record = out.record;
-  const auto use = vocabulary_use(job, recipe, model, record);
+  const auto use = vocabulary_use(recipe, model, job.model_dir, texts_of(job), record);
   PlanResult planned = record.stage("plan", [&] {
     return work != nullptr
                ? plan_in(*work, job, model, calibration, recipe)

@@ -13,6 +13,7 @@
 #include "prunus/base/progress.h"
 #include "prunus/base/temporary.h"
 #include "prunus/graph/groups.h"
+#include "prunus/job/run_record.h"
 #include "prunus/model/model_files.h"
 #include "prunus/pipeline/prune.h"
 #include "prunus/text/cut_vocabulary.h"
@@ -133,6 +134,16 @@ Json VocabularyUse::compare(const std::vector<int64_t>& keep, const std::string&
           {"unchanged", unchanged}};
 }
 
+std::unique_ptr<VocabularyUse> vocabulary_use(const PruneRecipe& recipe, const Model& model,
+                                              const std::string& dir,
+                                              const std::vector<std::string>& texts,
+                                              RunRecord& record) {
+  if (recipe.structure != Structure::Vocab) return nullptr;
+  return record.stage("count tokens", [&] {
+    return std::make_unique<VocabularyUse>(SideFiles(dir).dir(), model.config().vocab_size, texts);
+  });
+}
+
 PlanResult vocabulary_plan(const Model& model, const VocabularyUse& use,
                            const PruneRecipe& recipe) {
   const std::vector<GroupSet> sets = find_groups(model);
@@ -186,6 +197,23 @@ CutSideFiles::~CutSideFiles() { remove(); }
 void CutSideFiles::remove() {
   std::error_code ignored;
   if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
+}
+
+std::unique_ptr<CutSideFiles> cut_vocabulary(const Plan& plan, const std::string& model) {
+  const PlanEntry* entry = plan.vocabulary();
+  if (entry == nullptr) return nullptr;
+  return std::make_unique<CutSideFiles>(model, entry->units, entry->keep.units);
+}
+
+void record_vocabulary(const CutSideFiles* cut, const VocabularyUse* use, RunRecord& record) {
+  if (cut == nullptr) return;
+  Json vocabulary = cut->record();
+  if (use != nullptr) {
+    vocabulary["text"] =
+        record.stage("compare tokenizers", [&] { return use->compare(cut->keep(), cut->dir()); });
+    vocabulary["text"]["files"] = use->files();
+  }
+  record.set("vocabulary", std::move(vocabulary));
 }
 
 }  // namespace prunus

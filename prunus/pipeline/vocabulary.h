@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,8 @@
 
 namespace prunus {
 
+class RunRecord;
+struct Plan;
 struct PlanResult;
 struct PruneRecipe;
 
@@ -40,6 +43,13 @@ class VocabularyUse {
   std::vector<int64_t> uses_;
   Json files_;
 };
+
+/// The text and the tokens of a recipe that removes some, a stage of `record`; null for any other.
+/// `dir`: the model's, or its GGUF file. Throws as VocabularyUse.
+std::unique_ptr<VocabularyUse> vocabulary_use(const PruneRecipe& recipe, const Model& model,
+                                              const std::string& dir,
+                                              const std::vector<std::string>& texts,
+                                              RunRecord& record);
 
 /// Which tokens stay: as many as the recipe's ratio, target or min_count say, rounded to a
 /// multiple of its round_to: up, for a target down. Throws InvalidArgument where fewer would stay
@@ -71,5 +81,12 @@ class CutSideFiles {
   std::vector<int64_t> keep_;
   Json record_;
 };
+
+/// Those of a plan that drops tokens of `model`; null where all stay. Throws as CutSideFiles.
+std::unique_ptr<CutSideFiles> cut_vocabulary(const Plan& plan, const std::string& model);
+
+/// Writes down what became of the tokens, and of the text that they were chosen by where there is
+/// one (compare()). Nothing for a null `cut`.
+void record_vocabulary(const CutSideFiles* cut, const VocabularyUse* use, RunRecord& record);
 
 }  // namespace prunus
