@@ -8,6 +8,11 @@
 
 namespace prunus {
 
+LayerStatistics::LayerStatistics(const Statistic& statistic, Role role, StatisticSums sums) {
+  inputs_[{role, -1}] = 0;
+  sums_[{&statistic, 0}] = std::move(sums);
+}
+
 const StatisticSums& LayerStatistics::of(const Statistic& statistic, Role role, int expert) const {
   const int input = statistic.of == StatisticOf::Block ? -1 : input_of(role, expert);
   const auto found = sums_.find({&statistic, input});

@@ -14,6 +14,10 @@ namespace prunus {
 /// The statistics of one layer.
 class LayerStatistics {
  public:
+  LayerStatistics() = default;
+  /// What is known of one product's input, gathered elsewhere.
+  LayerStatistics(const Statistic& statistic, Role role, StatisticSums sums);
+
   /// Of the input of a product; of the block (StatisticOf::Block) for any role. Roles that read the
   /// same input share one. The products of a mixture's experts are told apart by `expert` (−1 for
   /// those of no expert): each has the statistics of the tokens that chose it, of none perhaps.

@@ -458,4 +458,22 @@ Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
   return scores;
 }
 
+bool scores_by_moments(const Criterion& criterion, Members members) {
+  const auto& asked = criterion.needs.statistics;
+  return members == Members::Consumers && criterion.unit != nullptr &&
+         std::all_of(asked.begin(), asked.end(),
+                     [](const Statistic* one) { return one == nullptr || one == &stats::hessian; });
+}
+
+std::vector<ScoredSet> score_by_moments(const Model& model, const std::vector<GroupSet>& sets,
+                                        const Criterion& criterion, const BlockWeights& weights,
+                                        Role role, const at::Tensor& moments, int64_t tokens,
+                                        const ScoreOptions& options) {
+  TORCH_INTERNAL_ASSERT(scores_by_moments(criterion, options.members) && !sets.empty());
+  const LayerStatistics statistics(stats::hessian, role, {.sums = {moments}, .tokens = tokens});
+  Scorer scorer(sets, criterion, options);
+  scorer.add_layer(model.config(), sets[0].layer, weights, statistics);
+  return scorer.result();
+}
+
 }  // namespace prunus

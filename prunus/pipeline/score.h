@@ -41,4 +41,16 @@ Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
                     const Criterion& criterion, const std::vector<TokenBatch>& batches,
                     LayerRange range, const ScoreOptions& options);
 
+/// Whether a criterion's scores of those members follow from the weights and the second moments of
+/// their inputs (stats::hessian), one input at a time.
+bool scores_by_moments(const Criterion& criterion, Members members);
+
+/// Scores of sets of one layer as score_groups(), whose members by Members::Consumers all read one
+/// input, that of `role`. `weights`: of the layer; `moments` FP64 [in, in]: Σ x·xᵀ of `tokens`
+/// tokens. `criterion` scores by moments.
+std::vector<ScoredSet> score_by_moments(const Model& model, const std::vector<GroupSet>& sets,
+                                        const Criterion& criterion, const BlockWeights& weights,
+                                        Role role, const at::Tensor& moments, int64_t tokens,
+                                        const ScoreOptions& options);
+
 }  // namespace prunus

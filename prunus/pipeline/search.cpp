@@ -14,6 +14,7 @@
 #include "prunus/base/quantity.h"
 #include "prunus/pipeline/knapsack.h"
 #include "prunus/pipeline/score.h"
+#include "prunus/solve/part_tap.h"
 
 namespace prunus {
 namespace {
@@ -181,10 +182,10 @@ std::vector<std::pair<size_t, double>> lined(const PartLevels& part,
 
 class Search {
  public:
-  Search(const std::vector<PartLevels>& parts, int64_t capacity, SensitivityMeter& meter)
-      : parts_(parts), capacity_(capacity), meter_(meter) {}
+  Search(int64_t capacity, SensitivityMeter& meter)
+      : parts_(meter.parts()), capacity_(capacity), meter_(meter) {}
 
-  std::vector<size_t> run() {
+  void run() {
     std::vector<size_t> base;
     std::vector<std::vector<size_t>> wanted;
     for (const PartLevels& part : parts_) {
@@ -192,9 +193,8 @@ class Search {
       wanted.push_back(first_levels(part));
     }
     table_ = meter_.measure(base, wanted, 1).kl;
-    std::vector<size_t> best = choose(base, 0, table_);
     double least = std::numeric_limits<double>::infinity();
-    std::vector<size_t> levels = best;
+    std::vector<size_t> levels = choose(base, 0, table_);
     for (int64_t round = 0; round <= kRounds; ++round) {
       wanted.clear();
       for (size_t p = 0; p < parts_.size(); ++p) {
@@ -207,14 +207,17 @@ class Search {
       rounds_.push_back(around.base);
       if (around.base < least) {
         least = around.base;
-        best = levels;
+        levels_ = levels;
+        best_parts_ = parts_;
       }
       if (round < kRounds) levels = choose(levels, around.base, around.kl);
     }
-    return best;
   }
 
-  Json json(const std::vector<size_t>& best) const {
+  // The best choice, with the units that were chosen behind it.
+  Plan plan(const Model& model) const { return plan_of_levels(model, best_parts_, levels_); }
+
+  Json json() const {
     Json list = Json::array();
     for (size_t p = 0; p < parts_.size(); ++p) {
       Json levels = Json::array();
@@ -225,7 +228,7 @@ class Search {
       }
       list.push_back({{"layer", parts_[p].layer},
                       {"part", part_name(parts_[p].part)},
-                      {"chosen", best[p]},
+                      {"chosen", levels_[p]},
                       {"levels", std::move(levels)}});
     }
     return {{"divergence", rounds_}, {"parts", std::move(list)}};
@@ -263,6 +266,8 @@ class Search {
   SensitivityMeter& meter_;
   std::vector<std::vector<double>> table_;
   std::vector<double> rounds_;
+  std::vector<size_t> levels_;
+  std::vector<PartLevels> best_parts_;
 };
 
 // Parameters that may be left in the parts.
@@ -282,22 +287,44 @@ bool may_drop(const Model& model, const PartLevels& part) {
                      [&](const LayerShape& layer) { return layer.has(kind); });
 }
 
+// Of the sets of one layer, those of a kind of part.
+std::vector<ScoredSet> of_part(const std::vector<ScoredSet>& sets, int layer, Part part) {
+  std::vector<ScoredSet> found;
+  for (const ScoredSet& one : sets) {
+    const bool ffn = one.set.label == AxisLabel::Ffn;
+    if (one.set.layer == layer && ffn == (part == Part::FeedForward)) found.push_back(one);
+  }
+  return found;
+}
+
+// `scored`: of_part().
+PartLevels part_of(const Model& model, const PruneRecipe& recipe,
+                   const std::vector<ScoredSet>& scored) {
+  PartLevels part;
+  if (scored[0].set.label == AxisLabel::Ffn) {
+    part = widths_of(scored[0], recipe.round_to);
+  } else {
+    const auto labelled = [&](AxisLabel label) {
+      return std::find_if(scored.begin(), scored.end(),
+                          [&](const ScoredSet& one) { return one.set.label == label; });
+    };
+    const auto heads = labelled(AxisLabel::QueryHead);
+    part = heads_of(*labelled(AxisLabel::KvGroup), heads == scored.end() ? nullptr : &*heads,
+                    model.config().head_dim);
+  }
+  if (may_drop(model, part)) part.levels.insert(part.levels.begin(), dropped_level());
+  return part;
+}
+
 std::vector<PartLevels> parts_of(const Model& model, const PruneRecipe& recipe,
                                  const std::vector<ScoredSet>& scored) {
   std::vector<PartLevels> parts;
   for (const ScoredSet& one : scored) {
-    if (one.set.label == AxisLabel::Ffn) parts.push_back(widths_of(one, recipe.round_to));
-    if (one.set.label != AxisLabel::KvGroup) continue;
-    const auto heads = std::find_if(scored.begin(), scored.end(), [&](const ScoredSet& other) {
-      return other.set.label == AxisLabel::QueryHead && other.set.layer == one.set.layer;
-    });
-    parts.push_back(
-        heads_of(one, heads == scored.end() ? nullptr : &*heads, model.config().head_dim));
+    if (one.set.label == AxisLabel::QueryHead) continue;
+    const Part kind = one.set.label == AxisLabel::Ffn ? Part::FeedForward : Part::Attention;
+    PartLevels part = part_of(model, recipe, of_part(scored, one.set.layer, kind));
+    if (part.levels.size() > 1) parts.push_back(std::move(part));
   }
-  for (PartLevels& part : parts) {
-    if (may_drop(model, part)) part.levels.insert(part.levels.begin(), dropped_level());
-  }
-  std::erase_if(parts, [](const PartLevels& part) { return part.levels.size() < 2; });
   return parts;
 }
 
@@ -313,6 +340,24 @@ void check_target(const Model& model, const PruneRecipe& recipe,
                "may keep ",
                capacity, " parameters, but the least that every part can become is ", least,
                "; lower --ratio, raise --target-params, or widen --layers");
+}
+
+// Levels with the units that score highest by what enters a part.
+auto chooser(const Model& model, const PruneRecipe& recipe) {
+  return [&model, &recipe, sets = unscored(scored_sets(model, recipe))](
+             const PartLevels& part, const BlockWeights& weights, const at::Tensor& moments,
+             int64_t tokens) {
+    std::vector<GroupSet> of;
+    for (ScoredSet& one : of_part(sets, part.layer, part.part)) of.push_back(std::move(one.set));
+    const std::vector<ScoredSet> scored = score_by_moments(
+        model, of, *recipe.criterion, weights, roles_of(part.part).weight, moments, tokens,
+        {.seed = recipe.seed,
+         .device = recipe.device,
+         .reduction = parse_reduction(recipe.reduction),
+         .members = recipe.members,
+         .conventions = recipe.conventions});
+    return part_of(model, recipe, scored);
+  };
 }
 
 std::vector<TokenBatch> first_tokens(const std::vector<TokenBatch>& batches, int64_t tokens) {
@@ -346,6 +391,10 @@ std::vector<PartLevels> levels_of(const Model& model, const PruneRecipe& recipe,
   PRUNUS_CHECK(!sets.empty(), InvalidArgument,
                "--budget search: nothing of this model's layers can be cut part by part");
   check_target(model, recipe, sets);
+  // Then the units are chosen in the walks that measure.
+  if (scores_by_moments(*recipe.criterion, recipe.members)) {
+    return parts_of(model, recipe, unscored(sets));
+  }
   const std::vector<ScoredSet> scored =
       score_groups(model, sets, *recipe.criterion, batches, {0, model.layer_count()},
                    {.seed = recipe.seed,
@@ -368,19 +417,21 @@ PlanResult search_plan(const Model& model, const PlanContext& context, const Pru
   const std::vector<TokenBatch> held_out = halves_of(context.held_out());
   std::unique_ptr<StreamStore> store;
   if (context.store) store = context.store(0);
-  const std::vector<PartLevels> parts = levels_of(model, recipe, batches, store.get());
+  std::vector<PartLevels> parts = levels_of(model, recipe, batches, store.get());
   const int64_t capacity = capacity_of(model, recipe, parts);
   const std::vector<TokenBatch> some = first_tokens(batches, kCalibrationTokens);
-  SensitivityMeter meter(model, parts, some, held_out, {.device = recipe.device});
-  Search search(parts, capacity, meter);
-  const std::vector<size_t> levels = search.run();
-  PlanResult result{.plan = plan_of_levels(model, parts, levels), .ratio = recipe.ratio};
+  SensitivityMeter::Options options{.device = recipe.device};
+  if (scores_by_moments(*recipe.criterion, recipe.members)) options.choose = chooser(model, recipe);
+  SensitivityMeter meter(model, std::move(parts), some, held_out, std::move(options));
+  Search search(capacity, meter);
+  search.run();
+  PlanResult result{.plan = search.plan(model), .ratio = recipe.ratio};
   result.plan.method = c10::str(recipe.name, ", ", recipe.criterion->name,
                                 ", budget search, ratio ", recipe.ratio, ", seed ", recipe.seed);
   if (recipe.solver != nullptr) {
     result.plan.method += c10::str(", solver ", recipe.solver->name);
   }
-  result.search = search.json(levels).dump();
+  result.search = search.json().dump();
   if (context.finish) context.finish(0, result);
   return result;
 }

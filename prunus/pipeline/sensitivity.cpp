@@ -28,6 +28,8 @@ struct Stream {
   const Hidden& inputs() const { return entered.empty() ? hidden : entered; }
 };
 
+at::Tensor mean_square(const at::Tensor& x) { return x.square().mean(-1, true); }
+
 struct Candidate {
   size_t part = 0;
   size_t level = 0;
@@ -37,29 +39,39 @@ struct Candidate {
 // One layer of the walk: the dense weights, and those of the base model.
 class LayerMeter {
  public:
+  // `base`: of the same shapes as the model that the levels of the base make.
   // `texts`: batches of the held-out text that candidates are measured on.
-  LayerMeter(const Model& dense, const Model& base, at::Device device, double ridge, size_t texts)
-      : dense_(dense), base_(base), device_(device), options_{.ridge = ridge}, texts_(texts) {}
+  LayerMeter(const Model& dense, const Model& base, const SensitivityMeter::Options& options,
+             size_t texts)
+      : dense_(dense),
+        device_(options.device),
+        options_(options),
+        texts_(texts),
+        base_decoder_(base.config()) {}
 
-  void enter(int layer, const BlockWeights& whole, BlockWeights& cut) {
+  void enter(int layer, const BlockWeights& whole) {
     layer_ = layer;
     whole_ = &whole;
-    cut_ = &cut;
   }
 
-  // Fits the levels of a part, and takes the streams past it.
-  void pass(const PartLevels& part, size_t number, size_t base, const std::vector<size_t>& wanted,
+  // Chooses and fits the levels of a part, and takes the streams past it.
+  void pass(PartLevels& part, size_t number, size_t base, const std::vector<size_t>& wanted,
             Stream& calibration, Stream& text, std::vector<Candidate>& candidates) {
     const PartRoles roles = roles_of(part.part);
     const Hidden inputs = tapped(part.part, calibration);
-    const at::Tensor gram = gram_of(roles, inputs);
-    const at::Tensor base_weight = fitted(roles, part.levels[base], gram);
+    const Moments moments = moments_of(roles, inputs, calibration.hidden);
+    if (options_.choose != nullptr) {
+      part = options_.choose(part, *whole_, moments.sums, moments.tokens);
+    }
+    const at::Tensor base_weight = fitted(roles, part.levels[base], moments.sums);
     const Hidden seen = tapped(part.part, text);
-    if (!part.levels[base].dropped()) pass_base(part.part, base_weight, candidates);
+    if (!candidates.empty() && !part.levels[base].dropped()) {
+      pass_base(part, base, base_weight, candidates);
+    }
     for (const size_t level : wanted) {
       Candidate one{number, level, first_of(text)};
       advance(roles, one.stream, seen, part.levels[level].columns,
-              level == base ? base_weight : fitted(roles, part.levels[level], gram));
+              level == base ? base_weight : fitted(roles, part.levels[level], moments.sums));
       candidates.push_back(std::move(one));
       check_interrupted();
     }
@@ -78,12 +90,20 @@ class LayerMeter {
 
  private:
   // Takes the candidates of earlier parts past the base's part.
-  void pass_base(Part part, const at::Tensor& weight, std::vector<Candidate>& candidates) {
-    (*cut_)[roles_of(part).weight] = weight;
-    const PartForward forward{base_decoder_, layer_, part};
+  void pass_base(const PartLevels& part, size_t base, const at::Tensor& weight,
+                 std::vector<Candidate>& candidates) {
+    const bool whole = base == part.whole();
+    BlockWeights cut;
+    if (!whole) {
+      cut =
+          result_of(dense_, plan_of_levels(dense_, {part}, {base}), {}).load_block(layer_, device_);
+      cut[roles_of(part.part).weight] = weight;
+    }
+    const PartForward forward{whole ? dense_decoder_ : base_decoder_, layer_, part.part};
     for (Candidate& one : candidates) {
       for (size_t i = 0; i < one.stream.hidden.size(); ++i) {
-        const at::Tensor output = forward(*cut_, one.stream.inputs()[i].to(device_));
+        const at::Tensor output =
+            forward(whole ? *whole_ : cut, one.stream.inputs()[i].to(device_));
         one.stream.hidden[i] = to_host(one.stream.hidden[i].to(device_) + output);
       }
       check_interrupted();
@@ -110,19 +130,39 @@ class LayerMeter {
     return inputs;
   }
 
-  // Where a norm follows, tokens count by what it leaves of them, as in solve/refit.
-  at::Tensor gram_of(const PartRoles& roles, const Hidden& inputs) const {
-    at::Tensor sum;
-    for (const at::Tensor& one : inputs) {
-      at::Tensor x = one.to(device_).flatten(0, 1);
-      if ((*whole_)[roles.post_norm].defined()) {
-        const at::Tensor raw = apply_linear(x, (*whole_)[roles.weight], (*whole_)[roles.bias]);
-        x = x * raw.square().mean(-1, true).clamp_min(1e-30).rsqrt();
+  struct Moments {
+    at::Tensor sums;  // FP64 [in, in], on the CPU
+    int64_t tokens = 0;
+  };
+
+  // Tokens count by how small the stream behind the part is; where a norm follows, by what that
+  // leaves of them, as in solve/refit.
+  Moments moments_of(const PartRoles& roles, const Hidden& inputs, const Hidden& hidden) const {
+    Moments moments;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      at::Tensor x = inputs[i].to(device_).flatten(0, 1);
+      moments.tokens += x.size(0);
+      const at::Tensor& norm = (*whole_)[roles.post_norm];
+      if (norm.defined() || options_.token_weights) {
+        at::Tensor added = apply_linear(x, (*whole_)[roles.weight], (*whole_)[roles.bias]);
+        at::Tensor roots = at::ones({x.size(0), 1}, x.options());
+        if (norm.defined()) {
+          roots = mean_square(added).clamp_min(1e-30).rsqrt();
+          added = dense_decoder_.norm(added, norm);
+        }
+        if (options_.token_weights) {
+          const at::Tensor size =
+              mean_square(hidden[i].to(device_).flatten(0, 1).to(at::kFloat) + added);
+          roots = roots * size.clamp_min(1e-6 * size.mean().item<double>()).rsqrt();
+        }
+        x = x * roots;
       }
       const at::Tensor more = second_moments(x).to(at::kDouble);
-      sum = sum.defined() ? sum.add_(more) : more;
+      moments.sums = moments.sums.defined() ? moments.sums.add_(more) : more;
+      check_interrupted();
     }
-    return sum.to(at::kCPU);
+    moments.sums = moments.sums.to(at::kCPU);
+    return moments;
   }
 
   // [out, columns]; undefined of a part that is dropped.
@@ -137,7 +177,7 @@ class LayerMeter {
                                       .bias = {},
                                       .gram = columns.index_select(0, level.columns),
                                       .cross = at::matmul(all, columns),
-                                      .options = options_});
+                                      .options = {.ridge = options_.ridge}});
     return solved.weight.to(device_, at::kFloat);
   }
 
@@ -156,27 +196,25 @@ class LayerMeter {
   }
 
   const Model& dense_;
-  const Model& base_;
   at::Device device_;
-  SolverOptions options_;
+  const SensitivityMeter::Options& options_;
   size_t texts_;
   Decoder dense_decoder_{dense_.config()};
-  Decoder base_decoder_{base_.config()};
+  Decoder base_decoder_;
   int layer_ = 0;
   const BlockWeights* whole_ = nullptr;
-  BlockWeights* cut_ = nullptr;
 };
 
 }  // namespace
 
-SensitivityMeter::SensitivityMeter(const Model& dense, const std::vector<PartLevels>& parts,
+SensitivityMeter::SensitivityMeter(const Model& dense, std::vector<PartLevels> parts,
                                    const std::vector<TokenBatch>& calibration,
                                    const std::vector<TokenBatch>& held_out, Options options)
     : dense_(dense),
-      parts_(parts),
+      parts_(std::move(parts)),
       calibration_(calibration),
       held_out_(held_out),
-      options_(options) {
+      options_(std::move(options)) {
   PRUNUS_CHECK(dense.config().pre_norm, Unsupported, "model_type '",
                dense.config().family->model_type,
                "' has its norms behind the sum of part and stream: its parts cannot be measured "
@@ -192,14 +230,11 @@ Sensitivity SensitivityMeter::measure(const std::vector<size_t>& base,
   Stream calibration{stream.embed(calibration_), {}};
   Stream text{stream.embed(held_out_), {}};
   std::vector<Candidate> candidates;
-  LayerMeter meter(dense_, cut, options_.device, options_.ridge, texts);
-  LayerCursor beside(cut, options_.device);
+  LayerMeter meter(dense_, cut, options_, texts);
   const bool parallel = dense_.config().parallel_residual;
   Progress progress("search: layers", dense_.layer_count());
   const auto act = [&](int layer, BlockWeights& weights) {
-    const int next = layer + 1 < dense_.layer_count() ? layer + 1 : -1;
-    BlockWeights& smaller = beside.open(layer, next);
-    meter.enter(layer, weights, smaller);
+    meter.enter(layer, weights);
     std::vector<Stream*> streams{&calibration, &text};
     for (Candidate& one : candidates) streams.push_back(&one.stream);
     for (Stream* one : streams) one->entered = parallel ? one->hidden : Hidden();
@@ -217,7 +252,6 @@ Sensitivity SensitivityMeter::measure(const std::vector<size_t>& base,
       const auto p = static_cast<size_t>(at - parts_.begin());
       meter.pass(*at, p, base[p], wanted[p], calibration, text, candidates);
     }
-    beside.close();
     progress.note(c10::str(candidates.size(), " levels under way"));
     progress.step();
   };

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -51,10 +52,19 @@ class SensitivityMeter {
     at::Device device = at::Device(at::kCPU);
     double ridge = 0.1;
     int64_t vocabulary = 8192;
+    /// Tokens count in the sums by 1 / mean square of the stream behind the whole part, as in
+    /// solve/refit.h.
+    bool token_weights = true;
+    /// Gives a part's levels anew, as many of the same sizes: by its layer's whole weights, the
+    /// sums Σ ω·x·xᵀ (FP64, CPU) of what enters its last matrix behind the base's parts, and the
+    /// number of tokens in them. Null: levels stay as they are.
+    std::function<PartLevels(const PartLevels& part, const BlockWeights& weights,
+                             const at::Tensor& moments, int64_t tokens)>
+        choose = nullptr;
   };
-  /// Keeps references to all it is given. Throws Unsupported: norms behind the sum of a part and
-  /// the stream (post-norm models).
-  SensitivityMeter(const Model& dense, const std::vector<PartLevels>& parts,
+  /// Keeps references to the model and the texts. Throws
+  /// Unsupported: norms behind the sum of a part and the stream (post-norm models).
+  SensitivityMeter(const Model& dense, std::vector<PartLevels> parts,
                    const std::vector<TokenBatch>& calibration,
                    const std::vector<TokenBatch>& held_out, Options options);
 
@@ -63,6 +73,8 @@ class SensitivityMeter {
   /// Throws Numeric; Interrupted.
   Sensitivity measure(const std::vector<size_t>& base,
                       const std::vector<std::vector<size_t>>& wanted, size_t texts);
+  /// As they were in the last measure().
+  const std::vector<PartLevels>& parts() const { return parts_; }
 
  private:
   at::Tensor likely_ids(int64_t vocabulary) const;
@@ -70,7 +82,7 @@ class SensitivityMeter {
   double divergence(const std::vector<at::Tensor>& hidden);
 
   const Model& dense_;
-  const std::vector<PartLevels>& parts_;
+  std::vector<PartLevels> parts_;
   const std::vector<TokenBatch>& calibration_;
   const std::vector<TokenBatch>& held_out_;
   Options options_;

@@ -34,7 +34,7 @@ Model built(const Model& dense, const std::vector<PartLevels>& parts,
   for (size_t i = 0; i < layers.size(); ++i) layers[i] = static_cast<int64_t>(i);
   std::map<std::string, at::Tensor> tensors;
   refit_outputs(cut, dense, layers, rows, at::kCPU, find_solver("least-squares"),
-                {.ridge = 0.1, .residual_correction = 0, .token_weights = false},
+                {.ridge = 0.1, .residual_correction = 0},
                 [&](int, const std::vector<OverlayTensor>& list) {
                   for (const OverlayTensor& one : list) tensors[one.tensor->name] = one.value;
                 });
