@@ -19,6 +19,8 @@ struct LinearSite {
   bool last_batch = true;  ///< no other batch follows for this weight
   bool last_rows = true;   ///< no other rows of this weight follow
   int64_t samples = 1;     ///< in all batches together; every row of a batch is one
+  /// Channels of the input that belong together: of o_proj those of a head, else 1.
+  int64_t group = 1;
   ExpertPart part = {};  ///< which expert of a mixture, if any; `weight` is its part of part.joined
 };
 

@@ -24,6 +24,7 @@ enum class Structure {
 enum class Members {
   All,        ///< every matrix that is cut with it
   Consumers,  ///< those that read it alone, by their columns: o_proj, down_proj
+  Inputs,     ///< of those that read the same input alone, by their columns, the first
   Router,     ///< the rows of the router alone, for what is known of an expert as a whole
 };
 

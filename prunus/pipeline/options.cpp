@@ -17,7 +17,10 @@ constexpr std::pair<std::string_view, Granularity> kGranularities[] = {
     {"head-dim", Granularity::HeadDim}};
 
 constexpr std::pair<std::string_view, Members> kMembers[] = {
-    {"all", Members::All}, {"consumers", Members::Consumers}, {"router", Members::Router}};
+    {"all", Members::All},
+    {"consumers", Members::Consumers},
+    {"inputs", Members::Inputs},
+    {"router", Members::Router}};
 
 bool looks_at_weights(const Criterion& criterion) {
   return criterion.needs.weights && !criterion.needs.calibration();
