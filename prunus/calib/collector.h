@@ -56,6 +56,9 @@ class Collector {
   /// Forward pass. input [batch, seq, in], output [batch, seq, out].
   virtual void on_forward(const LinearSite&, const at::Tensor& /*input*/,
                           const at::Tensor& /*output*/) {}
+  /// Forward pass, by whole layers: a norm in front of a part, or behind it, before its gain.
+  /// normalised [batch, seq, hidden_size].
+  virtual void on_scale_forward(const LinearSite&, const at::Tensor& /*normalised*/) {}
   /// Forward pass: a batch has gone through a layer. Both [batch, seq, hidden_size], on the device.
   virtual void on_block(int /*layer*/, const at::Tensor& /*before*/, const at::Tensor& /*after*/,
                         bool /*last_batch*/) {}

@@ -67,6 +67,12 @@ class ForwardHook : public SiteHook {
   ForwardHook(Collector& collector, int layer, int64_t samples, int64_t head_dim)
       : SiteHook(layer, samples, head_dim), collector_(collector) {}
 
+  at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
+                   const at::Tensor& bias) override {
+    collector_.on_scale_forward(site(role, gain, bias), wide(normalised));
+    return LinearHook::scale(role, normalised, gain, bias);
+  }
+
  protected:
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
     const at::Tensor output = apply_linear(input, site.weight, site.bias);
@@ -85,6 +91,11 @@ class StageHook : public ForwardHook {
   /// `stops`: not where stages come mixed, as those of one expert after another do.
   StageHook(ForwardHook shows, Stage stage, bool stops)
       : ForwardHook(std::move(shows)), stage_(stage), stops_(stops) {}
+
+  at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
+                   const at::Tensor& bias) override {
+    return LinearHook::scale(role, normalised, gain, bias);  // comes in every stage
+  }
 
  protected:
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {

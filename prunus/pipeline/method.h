@@ -38,6 +38,9 @@ struct Method {
   std::span<const Criterion* const> criteria;
   Structure structure = Structure::Block;
   Members members = Members::All;
+  /// Removes directions of the residual stream, not channels (pipeline/rotate_plan.h): nothing is
+  /// scored, though its criterion asks for text. Structure::Channel alone.
+  bool rotates = false;
   std::string_view reduction = {};  ///< of a group's tensors; empty: the conventions'
   Normalisation normalisation = Normalisation::None;
   std::string_view budget = {};  ///< empty: the conventions' local ranking
