@@ -19,6 +19,8 @@ struct LinearSite {
   bool last_batch = true;  ///< no other batch follows for this weight
   bool last_rows = true;   ///< no other rows of this weight follow
   int64_t samples = 1;     ///< in all batches together; every row of a batch is one
+  /// Channels of the input that belong together: of o_proj those of a head, else 1.
+  int64_t group = 1;
   ExpertPart part = {};  ///< which expert of a mixture, if any; `weight` is its part of part.joined
 };
 
@@ -54,6 +56,9 @@ class Collector {
   /// Forward pass. input [batch, seq, in], output [batch, seq, out].
   virtual void on_forward(const LinearSite&, const at::Tensor& /*input*/,
                           const at::Tensor& /*output*/) {}
+  /// Forward pass, by whole layers: a norm in front of a part, or behind it, before its gain.
+  /// normalised [batch, seq, hidden_size].
+  virtual void on_scale_forward(const LinearSite&, const at::Tensor& /*normalised*/) {}
   /// Forward pass: a batch has gone through a layer. Both [batch, seq, hidden_size], on the device.
   virtual void on_block(int /*layer*/, const at::Tensor& /*before*/, const at::Tensor& /*after*/,
                         bool /*last_batch*/) {}

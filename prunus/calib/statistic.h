@@ -49,6 +49,10 @@ struct Statistic {
   std::string_view source;
   StatisticOf of = StatisticOf::Input;
   Pass pass = Pass::Forward;
+  /// Of Input: every sample is added alone, as [tokens, groups, channels of a group]. The input of
+  /// o_proj is grouped by attention heads, any other has groups of one channel. Of an expert: those
+  /// of the sample's tokens that chose it, perhaps none.
+  bool by_sample = false;
   /// Bytes of its sums for `channels` of the input (of the residual stream for Block and Expert),
   /// known before anything is run. Null for Weight: each sum [out, in] is as large as the weight.
   int64_t (*bytes)(int64_t channels) = nullptr;
@@ -72,7 +76,7 @@ namespace stats {
 std::span<const Statistic* const> all();
 
 extern const Statistic input_norm, input_moments, hessian, block_similarity, gradient,
-    squared_gradient, sample_gradients, saliency, expert_output;
+    squared_gradient, sample_gradients, saliency, expert_output, input_activity;
 }  // namespace stats
 
 // What the sums say. Each takes those of the statistic that it names.
@@ -83,6 +87,10 @@ at::Tensor input_norm_of(const StatisticSums& sums);
 /// each channel, FP64 [channels].
 at::Tensor input_mean_of(const StatisticSums& sums);
 at::Tensor input_variance_of(const StatisticSums& sums);
+/// input_activity: √(Σ_s m_s²) over samples s, m_s the mean of |x_k| over the sample's tokens; of
+/// the channels of an attention head each that of the head's ‖x‖₂, divided by head_dim. FP64
+/// [channels].
+at::Tensor input_activity_of(const StatisticSums& sums);
 /// hessian: (2/T)·Σ_t x_t·x_tᵀ, that of the mean squared error of a layer's output by each row of
 /// its weight; in the inputs' dtype [channels, channels].
 at::Tensor hessian_of(const StatisticSums& sums);

@@ -64,7 +64,12 @@ void StatisticsCollector::on_forward(const LinearSite& site, const at::Tensor& i
   for (const Statistic* statistic : wanted_(site.layer, site.role)) {
     switch (statistic->of) {
       case StatisticOf::Input:
-        if (!std::exchange(added_[{statistic, number}], true)) add({statistic, number}, input, {});
+        if (std::exchange(added_[{statistic, number}], true)) break;
+        if (statistic->by_sample) {
+          add_samples({statistic, number}, site, input);
+        } else {
+          add({statistic, number}, input, {});
+        }
         break;
       case StatisticOf::Block:
         if (std::find(of_block_.begin(), of_block_.end(), statistic) == of_block_.end()) {
@@ -88,6 +93,18 @@ void StatisticsCollector::add(const LayerStatistics::Key& key, const at::Tensor&
   const at::Tensor tokens = x.flatten(0, -2);
   key.first->add(sums.sums, tokens, y);
   sums.tokens += tokens.size(0);
+}
+
+// `x` [batch, seq, channels], of an expert the tokens of the rows one after another.
+void StatisticsCollector::add_samples(const LayerStatistics::Key& key, const LinearSite& site,
+                                      const at::Tensor& x) {
+  StatisticSums& sums = layer_.sums_[key];
+  const std::vector<at::Tensor> samples =
+      site.part.present() ? x.split_with_sizes(site.part.row_tokens, 0) : x.unbind(0);
+  for (const at::Tensor& one : samples) {
+    key.first->add(sums.sums, one.unflatten(1, {-1, site.group}), {});
+    sums.tokens += one.size(0);
+  }
 }
 
 void StatisticsCollector::on_block(int layer, const at::Tensor& before, const at::Tensor& after,

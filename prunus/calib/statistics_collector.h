@@ -66,6 +66,7 @@ class StatisticsCollector : public Collector {
 
  private:
   void add(const LayerStatistics::Key& key, const at::Tensor& x, const at::Tensor& y);
+  void add_samples(const LayerStatistics::Key& key, const LinearSite& site, const at::Tensor& x);
   void end_batch(int layer, bool last_batch);
   int number_of(const LinearSite& site, const at::Tensor& input);
 

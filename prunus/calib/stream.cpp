@@ -25,7 +25,7 @@ at::Tensor wide(const at::Tensor& x) {
 // Makes a site of each product.
 class SiteHook : public LinearHook {
  public:
-  SiteHook(int layer, int64_t samples) {
+  SiteHook(int layer, int64_t samples, int64_t head_dim) : head_dim_(head_dim) {
     site_.layer = layer;
     site_.samples = samples;
   }
@@ -52,18 +52,26 @@ class SiteHook : public LinearHook {
     one.role = role;
     one.weight = weight;
     one.bias = bias;
+    one.group = role == Role::OProj ? head_dim_ : 1;
     return one;
   }
   int layer() const { return site_.layer; }
 
  private:
   LinearSite site_;
+  int64_t head_dim_;
 };
 
 class ForwardHook : public SiteHook {
  public:
-  ForwardHook(Collector& collector, int layer, int64_t samples)
-      : SiteHook(layer, samples), collector_(collector) {}
+  ForwardHook(Collector& collector, int layer, int64_t samples, int64_t head_dim)
+      : SiteHook(layer, samples, head_dim), collector_(collector) {}
+
+  at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
+                   const at::Tensor& bias) override {
+    collector_.on_scale_forward(site(role, gain, bias), wide(normalised));
+    return LinearHook::scale(role, normalised, gain, bias);
+  }
 
  protected:
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
@@ -81,8 +89,13 @@ class StageHook : public ForwardHook {
  public:
   struct Passed {};
   /// `stops`: not where stages come mixed, as those of one expert after another do.
-  StageHook(Collector& collector, int layer, int64_t samples, Stage stage, bool stops)
-      : ForwardHook(collector, layer, samples), stage_(stage), stops_(stops) {}
+  StageHook(ForwardHook shows, Stage stage, bool stops)
+      : ForwardHook(std::move(shows)), stage_(stage), stops_(stops) {}
+
+  at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
+                   const at::Tensor& bias) override {
+    return LinearHook::scale(role, normalised, gain, bias);  // comes in every stage
+  }
 
  protected:
   at::Tensor pass(const LinearSite& site, const at::Tensor& input) override {
@@ -100,8 +113,8 @@ class StageHook : public ForwardHook {
 // through this product even where several products read the same tensor.
 class BackwardHook : public SiteHook {
  public:
-  BackwardHook(Collector& collector, int layer, int64_t samples)
-      : SiteHook(layer, samples), collector_(collector) {}
+  BackwardHook(Collector& collector, int layer, int64_t samples, int64_t head_dim)
+      : SiteHook(layer, samples, head_dim), collector_(collector) {}
 
   at::Tensor scale(Role role, const at::Tensor& normalised, const at::Tensor& gain,
                    const at::Tensor& bias) override {
@@ -217,7 +230,8 @@ void BlockStream::walk_layer(int layer, BlockWeights& weights, std::vector<at::T
   const Decoder decoder(model_.config());
   std::unique_ptr<ForwardHook> hook;
   if (collector != nullptr) {
-    hook = std::make_unique<ForwardHook>(*collector, layer, samples_in(hidden));
+    hook = std::make_unique<ForwardHook>(*collector, layer, samples_in(hidden),
+                                         model_.config().head_dim);
   }
   for (size_t i = 0; i < hidden.size(); ++i) {
     const bool last = i + 1 == hidden.size();
@@ -245,7 +259,8 @@ void BlockStream::walk_by_stage(int layer, BlockWeights& weights, std::vector<at
   };
   const auto show = [&](Stage stage) {
     if (collector != nullptr) {
-      StageHook hook(*collector, layer, samples_in(hidden), stage, !mixture);
+      StageHook hook({*collector, layer, samples_in(hidden), model_.config().head_dim}, stage,
+                     !mixture);
       for (size_t i = 0; i < hidden.size(); ++i) {
         hook.set_last(i + 1 == hidden.size());
         try {
@@ -314,7 +329,7 @@ void BlockStream::backward_block(int layer, const BlockWeights& weights,
                                  std::vector<at::Tensor>& inputs, std::vector<at::Tensor>& grads,
                                  bool need_input_grad, Collector& collector) const {
   const Decoder decoder(model_.config());
-  BackwardHook hook(collector, layer, samples_in(inputs));
+  BackwardHook hook(collector, layer, samples_in(inputs), model_.config().head_dim);
   for (size_t i = 0; i < inputs.size(); ++i) {
     hook.set_last(i + 1 == inputs.size());
     const at::AutoGradMode on(true);

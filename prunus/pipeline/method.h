@@ -24,6 +24,7 @@ enum class Structure {
 enum class Members {
   All,        ///< every matrix that is cut with it
   Consumers,  ///< those that read it alone, by their columns: o_proj, down_proj
+  Inputs,     ///< of those that read the same input alone, by their columns, the first
   Router,     ///< the rows of the router alone, for what is known of an expert as a whole
 };
 
@@ -37,6 +38,9 @@ struct Method {
   std::span<const Criterion* const> criteria;
   Structure structure = Structure::Block;
   Members members = Members::All;
+  /// Removes directions of the residual stream, not channels (pipeline/rotate_plan.h): nothing is
+  /// scored, though its criterion asks for text. Structure::Channel alone.
+  bool rotates = false;
   std::string_view reduction = {};  ///< of a group's tensors; empty: the conventions'
   Normalisation normalisation = Normalisation::None;
   std::string_view budget = {};  ///< empty: the conventions' local ranking

@@ -16,8 +16,10 @@ constexpr std::pair<std::string_view, Granularity> kGranularities[] = {
     {"query-head", Granularity::QueryHead},
     {"head-dim", Granularity::HeadDim}};
 
-constexpr std::pair<std::string_view, Members> kMembers[] = {
-    {"all", Members::All}, {"consumers", Members::Consumers}, {"router", Members::Router}};
+constexpr std::pair<std::string_view, Members> kMembers[] = {{"all", Members::All},
+                                                             {"consumers", Members::Consumers},
+                                                             {"inputs", Members::Inputs},
+                                                             {"router", Members::Router}};
 
 bool looks_at_weights(const Criterion& criterion) {
   return criterion.needs.weights && !criterion.needs.calibration();
@@ -38,7 +40,8 @@ std::string methods_that_score(Structure structure) {
   std::string names;
   for (const Method* method : methods::all()) {
     const bool fits = method->structure == structure || method->structure == Structure::Block;
-    if (!fits || !scores(*method->criteria[0], structure)) continue;
+    const bool rotates = method->rotates && structure == Structure::Channel;
+    if (!fits || !(rotates || scores(*method->criteria[0], structure))) continue;
     names += c10::str(names.empty() ? "" : ", ", method->name);
   }
   return names;
@@ -186,6 +189,19 @@ void check_compat(const Asked& asked) {
                InvalidArgument, "--compat llm-pruner: magnitudes are always reduced by mean");
 }
 
+void check_rotation(const Asked& asked) {
+  const PruneOptions& options = asked.options;
+  PRUNUS_CHECK(asked.structure == Structure::Channel, InvalidArgument, "--method ", options.method,
+               " turns the residual stream and makes it narrower: it is for --structure channel");
+  const bool other = options.steps != 1 || !options.reduction.empty() || options.normalisation ||
+                     !options.compat.empty();
+  PRUNUS_CHECK(!other, InvalidArgument, "--method ", options.method,
+               " ranks directions by the stream's second moments: no steps, reduction, "
+               "normalisation or --compat");
+  PRUNUS_CHECK(options.precision == at::kFloat, InvalidArgument, "--method ", options.method,
+               " computes in float32, its moments in float64: drop --precision");
+}
+
 // What the criterion can score, and the structure asks for.
 void check_criterion(const Asked& asked) {
   const std::string& method = asked.options.method;
@@ -202,6 +218,7 @@ void check_criterion(const Asked& asked) {
   const bool names_layers = asked.options.keep_first || !asked.options.drop_layers.empty();
   if (names_layers || asked.structure == Structure::Layer) return;  // check_layer_wise
   if (asked.structure == Structure::Vocab) return;                  // tokens are counted
+  if (asked.method.rotates) return check_rotation(asked);
   PRUNUS_CHECK(scores(asked.criterion, asked.structure), InvalidArgument, "--method ", method,
                " cannot score what --structure ", structure_name(asked.structure),
                " removes; methods that can: ", methods_that_score(asked.structure));

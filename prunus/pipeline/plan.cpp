@@ -14,10 +14,11 @@
 namespace prunus {
 namespace {
 
-// 1: keeps alone; 2: with masks; 3: with a solver.
+// 1: keeps alone; 2: with masks; 3: with a solver; 4: with a rotation.
 constexpr int kPlanVersion = 1;
 constexpr int kMaskVersion = 2;
 constexpr int kSolverVersion = 3;
+constexpr int kRotationVersion = 4;
 constexpr AxisLabel kPlannable[] = {
     AxisLabel::Ffn,       AxisLabel::KvGroup,       AxisLabel::QueryHead,       AxisLabel::RopePair,
     AxisLabel::ValueDim,  AxisLabel::Hidden,        AxisLabel::Layer,           AxisLabel::Expert,
@@ -77,14 +78,7 @@ PlanSolver solver_from(const Json& json, const std::string& where) {
   solver.options = {.ridge = json.at("ridge").get<double>(),
                     .residual_correction = json.at("residual_correction").get<double>(),
                     .token_weights = json.at("token_weights").get<bool>()};
-  const Json& text = json.at("calibration");
-  solver.text = text.at("file").get<std::string>();
-  solver.samples = whole_number(text, "samples", where);
-  solver.tokens = whole_number(text, "tokens", where);
-  solver.seed = text.at("seed").get<uint64_t>();
-  solver.windows_sha256 = text.at("windows_sha256").get<std::string>();
-  PRUNUS_CHECK(solver.samples >= 1 && solver.tokens >= 2, Corrupt, where, ": ", solver.samples,
-               " samples of ", solver.tokens, " tokens, expected at least 1 of 2");
+  solver.calibration = plan_text_from(json.at("calibration"), where);
   return solver;
 }
 
@@ -93,12 +87,29 @@ Json solver_to_json(const PlanSolver& solver) {
           {"ridge", solver.options.ridge},
           {"residual_correction", solver.options.residual_correction},
           {"token_weights", solver.options.token_weights},
-          {"calibration",
-           {{"file", solver.text},
-            {"samples", solver.samples},
-            {"tokens", solver.tokens},
-            {"seed", solver.seed},
-            {"windows_sha256", solver.windows_sha256}}}};
+          {"calibration", to_json(solver.calibration)}};
+}
+
+PlanRotation rotation_from(const Json& json, const std::string& where) {
+  PlanRotation rotation;
+  rotation.channels = whole_number(json, "channels", where);
+  rotation.kept = whole_number(json, "kept", where);
+  PRUNUS_CHECK(rotation.kept >= 1 && rotation.kept <= rotation.channels, Corrupt, where, ": keeps ",
+               rotation.kept, " of ", rotation.channels, " channels, expected 1 to all of them");
+  rotation.calibration = plan_text_from(json.at("calibration"), where);
+  return rotation;
+}
+
+Json rotation_to_json(const PlanRotation& rotation) {
+  return {{"channels", rotation.channels},
+          {"kept", rotation.kept},
+          {"calibration", to_json(rotation.calibration)}};
+}
+
+int version_of(const Plan& plan) {
+  if (plan.rotation) return kRotationVersion;
+  if (plan.solver) return kSolverVersion;
+  return plan.mask ? kMaskVersion : kPlanVersion;
 }
 
 // Query heads of layers whose KV groups are cut as well.
@@ -131,10 +142,6 @@ Keep numbered_inside(const Plan& plan, const PlanEntry& heads) {
 
 }  // namespace
 
-std::string windows_sha256(const std::vector<std::vector<int64_t>>& windows) {
-  return sha256(Json(windows).dump());
-}
-
 std::vector<Keep> Plan::keeps() const {
   std::vector<Keep> all;
   for (const PlanEntry& entry : entries) all.push_back(entry.keep);
@@ -159,9 +166,7 @@ Json to_json(const Plan& plan) {
                       {"scores", entry.scores}});
   }
   Json json = {{"format", "prunus-plan"},
-               {"version", plan.solver ? kSolverVersion
-                           : plan.mask ? kMaskVersion
-                                       : kPlanVersion},
+               {"version", version_of(plan)},
                {"method", plan.method},
                {"config_sha256", plan.config_sha256},
                {"groups", std::move(groups)}};
@@ -171,6 +176,7 @@ Json to_json(const Plan& plan) {
                     {"sha256", plan.mask->sha256}};
   }
   if (plan.solver) json["solver"] = solver_to_json(*plan.solver);
+  if (plan.rotation) json["rotation"] = rotation_to_json(*plan.rotation);
   return json;
 }
 
@@ -180,10 +186,10 @@ Plan plan_from_json(const Json& json, const std::string& where) {
     PRUNUS_CHECK(json.is_object() && json.value("format", "") == "prunus-plan", Corrupt, where,
                  ": not a plan; expected \"format\": \"prunus-plan\"");
     const Json& version = json.at("version");
-    const bool known =
-        version == kPlanVersion || version == kMaskVersion || version == kSolverVersion;
+    const bool known = version == kPlanVersion || version == kMaskVersion ||
+                       version == kSolverVersion || version == kRotationVersion;
     PRUNUS_CHECK(known, Corrupt, where, ": version ", version.dump(), ", this program reads ",
-                 kPlanVersion, " to ", kSolverVersion);
+                 kPlanVersion, " to ", kRotationVersion);
     plan.method = json.value("method", "");
     plan.config_sha256 = json.value("config_sha256", "");
     size_t number = 0;
@@ -192,6 +198,9 @@ Plan plan_from_json(const Json& json, const std::string& where) {
     }
     if (version == kSolverVersion) {
       plan.solver = solver_from(json.at("solver"), where + ": solver");
+    }
+    if (version == kRotationVersion) {
+      plan.rotation = rotation_from(json.at("rotation"), where + ": rotation");
     }
     if (version == kMaskVersion) plan.mask = mask_from(json.at("mask"), where + ": mask");
   } catch (const nlohmann::json::exception& error) {

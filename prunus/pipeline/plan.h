@@ -6,6 +6,7 @@
 
 #include "prunus/base/json.h"
 #include "prunus/graph/shrink.h"
+#include "prunus/pipeline/plan_text.h"
 #include "prunus/solve/pattern.h"
 #include "prunus/solve/solver.h"
 
@@ -26,20 +27,20 @@ struct PlanMask {
   std::string sha256;  ///< of the masks (sha256_of_masks)
 };
 
-/// How what stays is updated, and on which text: windows drawn from a file by a seed, known by a
-/// hash, so that the same plan gives the same weights.
+/// How what stays is updated, and on which text.
 struct PlanSolver {
   std::string name;
   SolverOptions options;
-  std::string text;  ///< the file, as it was named
-  int64_t samples = 0;
-  int64_t tokens = 0;  ///< of a sample
-  uint64_t seed = 0;
-  std::string windows_sha256;  ///< of the windows' ids, windows_sha256()
+  PlanText calibration;
 };
 
-/// SHA-256 that a plan knows windows of token ids by.
-std::string windows_sha256(const std::vector<std::vector<int64_t>>& windows);
+/// The residual stream in the basis of its principal directions on a text, the first of which stay
+/// (graph/rotate.h).
+struct PlanRotation {
+  int64_t channels = 0;  ///< hidden_size behind the keeps
+  int64_t kept = 0;
+  PlanText calibration;
+};
 
 /// The hinge of the program: everything before it only reads the model, everything after only
 /// executes it. Saved as plan.json (docs/formats/plan.md).
@@ -49,6 +50,7 @@ struct Plan {
   std::vector<PlanEntry> entries;
   std::optional<PlanMask> mask = {};
   std::optional<PlanSolver> solver = {};
+  std::optional<PlanRotation> rotation = {};  ///< not together with a mask or a solver
 
   std::vector<Keep> keeps() const;
   /// Which tokens stay; null where all do.
@@ -60,10 +62,10 @@ Json to_json(const Plan& plan);
 /// Throws Corrupt naming `where` and the entry on anything that is not a plan of this version.
 Plan plan_from_json(const Json& json, const std::string& where);
 
-/// What the plan leaves of the model, before any solver: cut by its keeps (query heads inside the
-/// KV groups that stay), with the zeros of the masks in `mask_dir`
-/// where it has some. Throws as shrink(); NotFound where the masks are missing; Corrupt where they
-/// are not those that the plan was made with.
+/// What the plan leaves of the model, before any solver or rotation: cut by its keeps (query heads
+/// inside the KV groups that stay), with the zeros of the masks in `mask_dir` where it has some.
+/// Throws as shrink(); NotFound where the masks are missing; Corrupt where they are not those that
+/// the plan was made with.
 Model result_of(const Model& model, const Plan& plan, const std::string& mask_dir);
 
 /// Throws InvalidArgument where the plan's layers, axes or unit counts are not the model's.

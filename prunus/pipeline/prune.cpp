@@ -8,6 +8,7 @@
 #include "prunus/base/progress.h"
 #include "prunus/base/quantity.h"
 #include "prunus/pipeline/masks.h"
+#include "prunus/pipeline/rotate_plan.h"
 #include "prunus/pipeline/score.h"
 #include "prunus/pipeline/search.h"
 
@@ -293,6 +294,7 @@ PlanResult plan_by(const Model& model, const PlanContext& context, const PruneRe
                  "--structure vocab plans by a tokenizer and a text: set PlanContext::vocabulary");
     return vocabulary_plan(model, *context.vocabulary, recipe);
   }
+  if (recipe.method->rotates) return rotation_plan(model, recipe);
   if (recipe.structure == Structure::Weight) return mask_plan(model, context, recipe);
   if (recipe.budget->measures) return search_plan(model, context, recipe);
   return Planner(model, context, recipe).run();

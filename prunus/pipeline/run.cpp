@@ -26,6 +26,7 @@
 #include "prunus/pipeline/masks.h"
 #include "prunus/pipeline/plan_state.h"
 #include "prunus/pipeline/prune_table.h"
+#include "prunus/pipeline/rotate_plan.h"
 #include "prunus/pipeline/solve_plan.h"
 #include "prunus/pipeline/vocabulary.h"
 #include "prunus/text/dataset.h"
@@ -84,11 +85,9 @@ class Calibration {
   // For a search to judge on.
   std::vector<TokenBatch> held_out() const { return make_batches(held_out_); }
 
-  // The recipe's solver, on the windows of the first step.
-  PlanSolver solver() const {
-    return {.name = std::string(recipe_.solver->name),
-            .options = recipe_.solver_options,
-            .text = job_.calib_file,
+  // What a plan is carried out on: the windows of the first step.
+  PlanText text() const {
+    return {.file = job_.calib_file,
             .samples = job_.calib_samples,
             .tokens = job_.calib_tokens,
             .seed = recipe_.seed,
@@ -241,19 +240,14 @@ void execute(const Model& pruned, const Plan& plan, const Output& out, const at:
   out.record.set("output_check", to_json(check));
 }
 
-// Windows that a plan's solver was or is to be run on.
-std::vector<TokenBatch> solver_rows(const PlanSolver& solver, const ApplyJob& job) {
-  const std::string& file = job.calib_file.empty() ? solver.text : job.calib_file;
-  PRUNUS_CHECK(std::filesystem::exists(file), NotFound, file,
-               ": no such file; the plan's solver was given this text, pass --calib FILE if it "
-               "lies elsewhere");
-  const auto windows =
-      sample_windows(*load_tokenizer(job.model_dir), read_text_file(file),
-                     {.samples = solver.samples, .tokens = solver.tokens, .seed = solver.seed});
-  PRUNUS_CHECK(windows_sha256(windows) == solver.windows_sha256, InvalidArgument, file,
-               ": this is not the text, or not the tokenizer, that the plan's solver was given: "
-               "windows drawn from it have another hash; pass --calib FILE");
-  return make_batches(windows);
+// Carries out the rotation of a plan that has one, on what `rows` draws.
+RotatedModel turn_stream(const Model& cut, const Plan& plan, RunRecord& record, at::Device device,
+                         const std::function<std::vector<TokenBatch>()>& rows) {
+  RotatedModel turned;
+  if (!plan.rotation) return turned;
+  turned = record.stage("rotate", [&] { return rotate_by_plan(cut, plan, rows(), device); });
+  record.set("rotation", rotation_json(*plan.rotation, turned.energy));
+  return turned;
 }
 
 Json mask_json(const PlanMask& mask, const MaskSummary& summary) {
@@ -401,10 +395,18 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
   record.set("ratio", planned.ratio);
   if (!planned.search.empty()) record.set("search", Json::parse(planned.search));
   note_untouched(planned, recipe, record);
-  if (work != nullptr) record.set("calibration_loss", planned.calibration_loss);
+  if (work != nullptr && !recipe.method->rotates)
+    record.set("calibration_loss", planned.calibration_loss);
   if (work != nullptr && work->resumed()) record.set("resumed", true);
-  if (recipe.solver != nullptr) planned.plan.solver = calibration.solver();
+  if (recipe.solver != nullptr) {
+    planned.plan.solver = {.name = std::string(recipe.solver->name),
+                           .options = recipe.solver_options,
+                           .calibration = calibration.text()};
+  }
+  if (planned.plan.rotation) planned.plan.rotation->calibration = calibration.text();
   const Model cut = result_of(model, planned.plan, out.masks());
+  const RotatedModel turned =
+      turn_stream(cut, planned.plan, record, recipe.device, [&] { return calibration.batches(0); });
   SolvedModel solved;
   if (recipe.solver != nullptr && !job.dry_run) {
     solved = record.stage("solve", [&] {
@@ -413,7 +415,7 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
     });
     record.set("solver", solver_json(*planned.plan.solver, solved.parts));
   }
-  const Model& pruned = solved.model ? *solved.model : cut;
+  const Model& pruned = solved.model ? *solved.model : turned.model ? *turned.model : cut;
   const std::string_view format = out.target.format();
   if (!job.form.empty() || format == "gguf") choose_form(format, job.form, pruned.config());
   if (!job.dry_run) {
@@ -477,15 +479,20 @@ Json run_apply(const ApplyJob& job) {
     record_vocabulary(vocabulary.get(), nullptr, record);
     const Model cut = result_of(model, plan, masks);
     if (plan.mask) copy_masks(masks, to.masks());
+    const RotatedModel turned = turn_stream(cut, plan, record, job.device, [&] {
+      return rows_of(plan.rotation->calibration, job.calib_file, job.model_dir);
+    });
     SolvedModel solved;
     const std::string folder = solved_of(to.staging());
     if (plan.solver) {
       solved = record.stage("solve", [&] {
-        return solve_by_plan(model, cut, plan, solver_rows(*plan.solver, job), job.device, folder);
+        return solve_by_plan(model, cut, plan,
+                             rows_of(plan.solver->calibration, job.calib_file, job.model_dir),
+                             job.device, folder);
       });
       record.set("solver", solver_json(*plan.solver, solved.parts));
     }
-    const Model& pruned = solved.model ? *solved.model : cut;
+    const Model& pruned = solved.model ? *solved.model : turned.model ? *turned.model : cut;
     execute(pruned, plan, to, probe_ids(pruned.config()), job.device);
     std::error_code ignored;
     std::filesystem::remove_all(folder, ignored);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -67,6 +68,16 @@ at::Tensor slice_scores(const Criterion& criterion, const SliceRequest& request,
 
 void accumulate(at::Tensor& total, const at::Tensor& part) {
   total = total.defined() ? total + part : part;
+}
+
+// Of the matrices of a part that read the same input, in table order. The router of a mixture is
+// the one that reads it of every token.
+void drop_readers_behind_the_first(const GroupSet& set, std::vector<size_t>& members) {
+  std::set<std::pair<int, SubLayer>> seen;
+  std::erase_if(members, [&](size_t i) {
+    const TensorInfo& tensor = set.members[i].tensor;
+    return !seen.emplace(tensor.layer, *sub_layer_of(tensor.spec->role)).second;
+  });
 }
 
 class Scorer {
@@ -239,6 +250,7 @@ class Scorer {
       case Members::All:
         return true;
       case Members::Consumers:
+      case Members::Inputs:
         return member.dim == 1;
       case Members::Router:
         return member.tensor.spec->role == Role::Router;
@@ -265,6 +277,7 @@ class Scorer {
       return !named(member) || !shown(member) ||
              (by.scores != nullptr && !by.scores(set, member, criterion_.needs));
     });
+    if (options_.members == Members::Inputs) drop_readers_behind_the_first(set, members);
     PRUNUS_CHECK(!members.empty(), InvalidArgument, "criterion ", criterion_.name, ": of ",
                  set.name(), " there is nothing that it can score");
     if (options_.conventions->order != nullptr) options_.conventions->order(set, members);

@@ -69,6 +69,33 @@ TEST(Plan, SaysWhichMasksItWasMadeWith) {
   EXPECT_EQ(back.mask->sha256, "ab");
 }
 
+TEST(Plan, SaysHowManyDirectionsStayAndOfWhichText) {
+  Plan plan;
+  plan.rotation = {.channels = 16, .kept = 12, .calibration = {"a.txt", 8, 64, 3, "ab"}};
+  const Json json = to_json(plan);
+  EXPECT_EQ(json.at("version"), 4);
+  const Plan back = plan_from_json(json, "plan");
+  ASSERT_TRUE(back.rotation.has_value());
+  EXPECT_EQ(back.rotation->channels, 16);
+  EXPECT_EQ(back.rotation->kept, 12);
+  EXPECT_EQ(back.rotation->calibration.file, "a.txt");
+  EXPECT_EQ(back.rotation->calibration.samples, 8);
+  EXPECT_EQ(back.rotation->calibration.tokens, 64);
+  EXPECT_EQ(back.rotation->calibration.seed, 3U);
+  EXPECT_EQ(back.rotation->calibration.windows_sha256, "ab");
+  const auto refuse = [&](const char* key, const Json& value) {
+    Json spoilt = json;
+    spoilt["rotation"][key] = value;
+    expect_kind(ErrorKind::Corrupt, [&] { plan_from_json(spoilt, "plan"); });
+  };
+  refuse("kept", 17);
+  refuse("kept", 0);
+  refuse("channels", "all");
+  refuse("calibration", Json::object());
+  refuse("calibration",
+         {{"file", "a"}, {"samples", 0}, {"tokens", 64}, {"seed", 3}, {"windows_sha256", ""}});
+}
+
 TEST(ResultOf, RefusesMasksThatAreNotThePlans) {
   const Model model = tiny_model({});
   const TempDir folder;
@@ -90,7 +117,9 @@ TEST(Plan, RefusesWhatIsNotAPlan) {
   };
   refuse([](Json& json) { json = Json::array(); });
   refuse([](Json& json) { json["format"] = "other"; });
-  refuse([](Json& json) { json["version"] = 3; });
+  refuse([](Json& json) { json["version"] = 3; });  // has no solver
+  refuse([](Json& json) { json["version"] = 4; });  // has no rotation
+  refuse([](Json& json) { json["version"] = 5; });
   refuse([](Json& json) { json["version"] = 2; });  // has no mask
   const auto refuse_mask = [&](const char* key, const Json& value) {
     refuse([&](Json& json) {
