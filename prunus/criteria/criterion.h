@@ -26,7 +26,8 @@ struct UnitRequest {
 };
 
 /// An importance: how much the model would lose without each weight, each slice of weights, or each
-/// layer. One object per file of this folder. What a criterion has not got, it cannot score.
+/// layer. One object per file of this folder. What a criterion has not got, it cannot score. One
+/// that needs removals has no function: the losses are its scores.
 struct Criterion {
   std::string_view name;
   std::string_view source;
@@ -47,8 +48,21 @@ struct Criterion {
   at::Tensor (*unit)(const UnitRequest& request) = nullptr;
   /// Score of a whole decoder layer, higher = keep.
   double (*layer)(const LayerStatistics& stats) = nullptr;
+  /// What one of a layer's matrices adds to the score of the layer, for criteria of the backward
+  /// pass. The joined matrix of a mixture's experts is one.
+  double (*layer_matrix)(const WeightStats& stats) = nullptr;
+  /// Score of layers that follow each other, by the residual stream in front of them and behind
+  /// them at the last token of each window, FP64 [windows, hidden_size] both on the CPU. Layers
+  /// then go as one run. For criteria that need the last tokens.
+  double (*run)(const at::Tensor& before, const at::Tensor& after) = nullptr;
+  /// Of layers: so many at either end of the model stay, whatever their scores.
+  int64_t first_kept = 0;
+  int64_t last_kept = 0;
 
   bool scores_slices() const { return slice != nullptr || element != nullptr || unit != nullptr; }
+  bool scores_layers() const {
+    return layer != nullptr || layer_matrix != nullptr || run != nullptr || needs.removals;
+  }
 };
 
 namespace criteria {

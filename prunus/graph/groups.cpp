@@ -64,6 +64,21 @@ class Finder {
   std::map<std::pair<int, AxisLabel>, GroupSet> sets_;
 };
 
+// Of units that are layers or parts of layers, by their tensors.
+GroupSet set_of(AxisLabel label, const std::vector<std::vector<TensorInfo>>& units) {
+  const auto weights = [](const std::vector<TensorInfo>& tensors) {
+    int64_t count = 0;
+    for (const TensorInfo& tensor : tensors) count += c10::multiply_integers(tensor.shape);
+    return count;
+  };
+  const auto least =
+      std::min_element(units.begin(), units.end(),
+                       [&](const auto& a, const auto& b) { return weights(a) < weights(b); });
+  return {.label = label,
+          .units = static_cast<int64_t>(units.size()),
+          .least_unit = least == units.end() ? std::vector<TensorInfo>() : *least};
+}
+
 }  // namespace
 
 std::string GroupSet::name() const {
@@ -105,17 +120,38 @@ GroupSet layer_set(const Model& model) {
   for (const TensorInfo& tensor : model.tensors()) {
     if (tensor.layer >= 0) layers[static_cast<size_t>(tensor.layer)].push_back(tensor);
   }
-  const auto weights = [](const std::vector<TensorInfo>& tensors) {
-    int64_t count = 0;
-    for (const TensorInfo& tensor : tensors) count += c10::multiply_integers(tensor.shape);
-    return count;
-  };
-  const auto least =
-      std::min_element(layers.begin(), layers.end(),
-                       [&](const auto& a, const auto& b) { return weights(a) < weights(b); });
-  return {.label = AxisLabel::Layer,
-          .units = model.layer_count(),
-          .least_unit = least == layers.end() ? std::vector<TensorInfo>() : *least};
+  return set_of(AxisLabel::Layer, layers);
+}
+
+std::vector<GroupSet> part_sets(const Model& model) {
+  std::vector<GroupSet> sets;
+  for (const AxisLabel label : {AxisLabel::AttentionPart, AxisLabel::FeedForwardPart}) {
+    const SubLayer part = *sub_layer_of(label);
+    std::map<int, std::vector<TensorInfo>> tensors;  // by layer
+    for (const TensorInfo& tensor : model.tensors()) {
+      if (tensor.layer >= 0 && sub_layer_of(tensor.spec->role) == part) {
+        tensors[tensor.layer].push_back(tensor);
+      }
+    }
+    std::vector<std::vector<TensorInfo>> units;
+    for (auto& [layer, own] : tensors) units.push_back(std::move(own));
+    sets.push_back(set_of(label, units));
+  }
+  return sets;
+}
+
+std::optional<SubLayer> sub_layer_of(AxisLabel label) {
+  if (label == AxisLabel::AttentionPart) return SubLayer::Attention;
+  if (label == AxisLabel::FeedForwardPart) return SubLayer::FeedForward;
+  return std::nullopt;
+}
+
+std::vector<int64_t> layers_with(const Model& model, SubLayer part) {
+  std::vector<int64_t> layers;
+  for (int64_t layer = 0; layer < model.layer_count(); ++layer) {
+    if (model.config().layers[static_cast<size_t>(layer)].has(part)) layers.push_back(layer);
+  }
+  return layers;
 }
 
 std::vector<GroupSet> find_groups(const Model& model) {

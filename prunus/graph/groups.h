@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,8 @@ struct GroupSet {
   int64_t shares = 1;
   /// Stock kernels want so many slices, or a multiple, to be left (pipeline/allocate.h).
   int64_t kernel_multiple = 1;
-  /// Where units are whole layers: the tensors of the one with the fewest weights, so that what
-  /// units weigh is never overestimated. Such a set has no members.
+  /// Where units are whole layers, or one part of each: the tensors of the one with the fewest
+  /// weights, so that what units weigh is never overestimated. Such a set has no members.
   std::vector<TensorInfo> least_unit = {};
 
   /// "layers.3.ffn", "hidden".
@@ -50,6 +51,13 @@ struct GroupSet {
 
 /// The decoder layers as a set: dropping one leaves the residual stream as it was.
 GroupSet layer_set(const Model& model);
+/// The attention parts as a set, and the feed-forward parts. Unit u is that of the u-th layer that
+/// has the part.
+std::vector<GroupSet> part_sets(const Model& model);
+/// The sub-layer that the units of a label are; null of other labels.
+std::optional<SubLayer> sub_layer_of(AxisLabel label);
+/// Numbers of the layers that have it, ascending.
+std::vector<int64_t> layers_with(const Model& model, SubLayer part);
 
 /// The dependency groups of a model: two (tensor, dimension) pairs belong together when they carry
 /// the same label in the same scope. One set per label and scope, in the order of kCuts inside a

@@ -231,12 +231,6 @@ void check_head_dim(ModelConfig& config, const std::vector<GroupSet>& sets,
   config.head_dim = kept;
 }
 
-std::optional<SubLayer> sub_layer_of(AxisLabel label) {
-  if (label == AxisLabel::AttentionPart) return SubLayer::Attention;
-  if (label == AxisLabel::FeedForwardPart) return SubLayer::FeedForward;
-  return std::nullopt;
-}
-
 // Whole layers and sub-layers: what stays of them, by label.
 class LayerKeeps {
  public:

@@ -32,7 +32,7 @@ bool is_feed_forward(AxisLabel label) {
 
 double ratio_of(const GroupSet& set, const PruneRecipe& recipe) {
   if (set.label == AxisLabel::Hidden || set.label == AxisLabel::Expert ||
-      set.label == AxisLabel::Layer || set.label == AxisLabel::Vocab) {
+      set.label == AxisLabel::Vocab || numbers_layers(set.label)) {
     return recipe.ratio;
   }
   return is_feed_forward(set.label) ? recipe.ffn_ratio : recipe.attn_ratio;
@@ -134,6 +134,7 @@ void check_reference(const std::vector<GroupSet>& sets, const Model& model) {
 
 std::vector<GroupSet> select_sets(const Model& model, const PruneRecipe& recipe) {
   if (recipe.structure == Structure::Layer) return {layer_set(model)};
+  if (recipe.structure == Structure::Part) return part_sets(model);
   const std::vector<AxisLabel> labels = labels_of(recipe);
   std::vector<GroupSet> sets;
   std::vector<GroupSet> all = find_groups(model);

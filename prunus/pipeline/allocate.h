@@ -11,7 +11,7 @@ namespace prunus {
 double ratio_of(const GroupSet& set, const PruneRecipe& recipe);
 
 /// The group sets that a recipe cuts: FFN channels and attention units in their layer
-/// ranges, the hidden dimension, or the experts of every layer that has some.
+/// ranges, the hidden dimension, the experts of every layer that has some, layers, or their parts.
 /// Throws InvalidArgument where there are none, the granularity finds nothing to remove, or compat
 /// meets a mixture of experts.
 std::vector<GroupSet> select_sets(const Model& model, const PruneRecipe& recipe);

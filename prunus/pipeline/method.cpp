@@ -44,7 +44,7 @@ const Criterion& criterion_of(const Method& method, std::string_view taylor) {
     if (known.back() == taylor) return *one;
   }
   PRUNUS_CHECK(!known.empty(), InvalidArgument, "--method ", method.name,
-               " has no Taylor variants; --taylor is for --method llm-pruner");
+               " has no Taylor variants; --taylor is for --method llm-pruner and shortened-llama");
   PRUNUS_FAIL(InvalidArgument, "--taylor ", unknown_word(taylor, known));
 }
 

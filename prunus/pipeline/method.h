@@ -15,6 +15,7 @@ enum class Structure {
   Block,    ///< FFN channels and attention heads, layer by layer
   Channel,  ///< channels of the residual stream, through the whole model
   Layer,    ///< decoder layers
+  Part,     ///< attention and feed-forward parts of layers, as a whole
   Expert,   ///< whole feed-forward experts, as many in every layer
   Weight,   ///< single weights of the layers' matrices, set to zero
   Vocab,    ///< tokens: rows of the embedding and head, and the tokenizer's entries
@@ -46,6 +47,8 @@ struct Method {
   std::string_view budget = {};  ///< empty: the conventions' local ranking
   double ratio = 0.25;           ///< of the units, or of the weights (Structure::Weight)
   std::string_view solver = {};  ///< how what stays makes up for what goes; empty: not at all
+  /// Layers or parts: one goes at a time, and what is left is scored anew on the same text.
+  bool one_by_one = false;
   /// Calibration text where the user asks for no other amount.
   int64_t calib_samples = 10;
   int64_t calib_tokens = 64;

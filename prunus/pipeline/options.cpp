@@ -9,8 +9,9 @@ namespace prunus {
 namespace {
 
 constexpr std::pair<std::string_view, Structure> kStructures[] = {
-    {"block", Structure::Block},   {"channel", Structure::Channel}, {"layer", Structure::Layer},
-    {"expert", Structure::Expert}, {"weight", Structure::Weight},   {"vocab", Structure::Vocab}};
+    {"block", Structure::Block}, {"channel", Structure::Channel}, {"layer", Structure::Layer},
+    {"part", Structure::Part},   {"expert", Structure::Expert},   {"weight", Structure::Weight},
+    {"vocab", Structure::Vocab}};
 constexpr std::pair<std::string_view, Granularity> kGranularities[] = {
     {"kv-group", Granularity::KvGroup},
     {"query-head", Granularity::QueryHead},
@@ -28,7 +29,9 @@ bool looks_at_weights(const Criterion& criterion) {
 bool scores(const Criterion& criterion, Structure structure) {
   switch (structure) {
     case Structure::Layer:
-      return criterion.layer != nullptr;
+      return criterion.scores_layers();
+    case Structure::Part:
+      return criterion.needs.removals;
     case Structure::Weight:
       return criterion.element != nullptr;
     default:
@@ -108,7 +111,7 @@ void check_layer_wise(const Asked& asked) {
     return;
   }
   const bool both = options.keep_first && !options.drop_layers.empty();
-  PRUNUS_CHECK((chosen && !both) || asked.criterion.layer != nullptr, InvalidArgument,
+  PRUNUS_CHECK((chosen && !both) || asked.criterion.scores_layers(), InvalidArgument,
                "--structure layer needs --keep-first N or --drop-layers LIST (one of them), or a "
                "--method that scores layers: ",
                methods_that_score(Structure::Layer));
@@ -117,6 +120,21 @@ void check_layer_wise(const Asked& asked) {
   PRUNUS_CHECK(!none && !(chosen && scored), InvalidArgument,
                "--structure layer drops the layers it is told: no target, steps, rounding or "
                "reduction");
+}
+
+void check_part_wise(const Asked& asked) {
+  const PruneOptions& options = asked.options;
+  if (asked.structure != Structure::Part) return;
+  const bool other = options.normalisation || !options.reduction.empty() || options.round_to > 1;
+  PRUNUS_CHECK(!other, InvalidArgument,
+               "--structure part ranks all parts by the loss without them: no normalisation, "
+               "rounding or reduction");
+}
+
+void check_one_by_one(const Asked& asked) {
+  PRUNUS_CHECK(!asked.method.one_by_one || asked.options.steps == 1, InvalidArgument, "--method ",
+               asked.options.method,
+               " takes a step for each layer or part that goes: drop --steps");
 }
 
 void check_vocabulary(const Asked& asked) {
@@ -240,7 +258,8 @@ const Budget& budget_of(const Asked& asked) {
   PRUNUS_CHECK(options.budget.empty() || !options.global || options.budget == "global",
                InvalidArgument, "--global is --budget global; drop one of the two");
   if (!options.budget.empty()) return find_budget(options.budget);
-  if (options.global) return find_budget(asked.conventions.global);
+  const bool ranked = options.global || asked.structure == Structure::Part;
+  if (ranked) return find_budget(asked.conventions.global);
   const bool own = !asked.method.budget.empty() && options.compat.empty() &&
                    asked.structure == asked.method.structure;
   return find_budget(own ? asked.method.budget : asked.conventions.uniform);
@@ -333,6 +352,8 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
   check_criterion(asked);
   check_block_only(asked);
   check_layer_wise(asked);
+  check_part_wise(asked);
+  check_one_by_one(asked);
   check_weight_wise(asked);
   check_vocabulary(asked);
   check_target(options);

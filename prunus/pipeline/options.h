@@ -24,7 +24,7 @@ enum class Granularity {
   HeadDim,    ///< channels inside the heads: rotated pairs of queries and keys, channels of values
 };
 
-/// Names as on the command line: block, channel, layer, expert, weight, vocab; kv-group,
+/// Names as on the command line: block, channel, layer, part, expert, weight, vocab; kv-group,
 /// query-head, head-dim. Parsing throws InvalidArgument listing them.
 Structure parse_structure(std::string_view name);
 std::string_view structure_name(Structure structure);
@@ -36,7 +36,8 @@ std::string_view members_name(Members members);
 /// what is absent is the method's to say.
 struct PruneOptions {
   std::string method = "llm-pruner";  ///< a name of pipeline/methods/
-  /// Variant for llm-pruner: param_first (default), vectorize, param_second, param_mix.
+  /// Variant for llm-pruner: param_first (default), vectorize, param_second, param_mix; for
+  /// shortened-llama: plus.
   std::string taylor = {};
   std::string reduction = {};  ///< pipeline/reduction.h
   std::string preset = {};     ///< "llm-pruner-20", "llm-pruner-50": ratio and layers of the paper

@@ -25,6 +25,7 @@ PlanContext plan_context(const WorkFolder& folder, int64_t ram_bytes,
   PlanContext context;
   context.calibration = std::move(calibration);
   context.mask_dir = folder.path() + "/masks";
+  context.ram_bytes = ram_bytes;
   context.store = [&folder, ram_bytes](int64_t step) {
     return std::make_unique<StreamStore>(StreamStore::Options{
         .dir = step_path(folder, step), .ram_bytes = ram_bytes, .resumable = folder.resumable()});

@@ -1,7 +1,9 @@
 #include "prunus/pipeline/prune.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <limits>
 #include <numeric>
 
 #include "prunus/base/error.h"
@@ -98,7 +100,7 @@ class Planner {
 
   PlanResult run() {
     announce();
-    for (int64_t step = 0; step < recipe_.steps; ++step) {
+    for (int64_t step = 0; goes_on(step); ++step) {
       if (context_.finished) {
         if (auto earlier = context_.finished(step)) {
           result_ = std::move(*earlier);
@@ -113,13 +115,28 @@ class Planner {
   }
 
  private:
+  bool one_by_one() const { return recipe_.method->one_by_one; }
+
+  // Whether there is another step. Where units go one by one, parts of different sizes go until the
+  // target is met; all else by number.
+  bool goes_on(int64_t step) {
+    if (!one_by_one()) return step < recipe_.steps;
+    if (!recipe_.has_target() || recipe_.structure == Structure::Layer) return step < units_to_go_;
+    const Model left = shrink(model_, result_.plan.keeps());
+    const bool met = recipe_.target_params ? left.parameters() <= *recipe_.target_params
+                                           : left.bytes() <= *recipe_.target_bytes;
+    if (met) set_ratio(static_cast<double>(step) / static_cast<double>(units_));
+    return !met;
+  }
+
   // The ratio of a local ranking does not depend on the scores: solve it, and say what will be
-  // left.
+  // left. Where units go one by one, say whether the target can be met.
   void announce() {
     const std::vector<GroupSet> sets = select_sets(model_, recipe_);
     warn_of_rounding(sets, recipe_);
     result_.ratio = recipe_.ratio;
-    if (recipe_.budget->ranks_sets) {
+    const bool ranked = recipe_.budget->ranks_sets;
+    if (ranked && !one_by_one()) {
       if (recipe_.has_target()) {
         log_info("global ranking: the ratio is solved as soon as the scores are known");
       }
@@ -127,9 +144,27 @@ class Planner {
     }
     const std::vector<ScoredSet> equal = unscored(sets);
     if (const auto target = target_of(model_, sets, recipe_)) {
-      set_ratio(solve_ratio(*target, equal, recipe_));
+      const double ratio = solve_ratio(*target, equal, recipe_);
+      if (!ranked) set_ratio(ratio);
     }
-    say_what_is_left(model_, equal, allocate(equal, recipe_, 1.0, true));
+    const std::vector<int64_t> counts = allocate(equal, recipe_, 1.0, true);
+    count_units(sets, counts);
+    if (!ranked) say_what_is_left(model_, equal, counts);
+  }
+
+  void count_units(const std::vector<GroupSet>& sets, const std::vector<int64_t>& counts) {
+    units_to_go_ = std::accumulate(counts.begin(), counts.end(), int64_t{0});
+    for (const GroupSet& set : sets) units_ += set.units;
+    if (one_by_one() && units_to_go_ == 0 && recipe_.ratio > 0) {
+      log_warning(c10::str("ratio ", recipe_.ratio, " of ", units_,
+                           " units is less than one: nothing is removed"));
+    }
+    if (recipe_.structure != Structure::Layer) return;
+    const int64_t kept = criterion_.first_kept + criterion_.last_kept;
+    PRUNUS_CHECK(units_to_go_ == 0 || units_to_go_ <= units_ - kept, InvalidArgument, "criterion ",
+                 criterion_.name, " keeps the first ", criterion_.first_kept, " and the last ",
+                 criterion_.last_kept, " of ", units_, " layers, but ", units_to_go_,
+                 " are to go; lower --ratio, or raise the target");
   }
 
   void take(int64_t step) {
@@ -138,21 +173,48 @@ class Planner {
     const std::vector<GroupSet> sets = select_sets(left, recipe_);
     std::vector<ScoredSet> scored = score(left, sets, step);
     for (ScoredSet& one : scored) one.initial_units = initial_units(one.set);
-    const double fraction = static_cast<double>(step + 1) / static_cast<double>(recipe_.steps);
+    const double fraction = fraction_at(step);
     std::vector<int64_t> counts;
-    if (recipe_.budget->ranks_sets && recipe_.has_target()) {
+    if (one_by_one()) {
+      counts = the_least(left, scored);
+    } else if (recipe_.budget->ranks_sets && recipe_.has_target()) {
       counts = solve_global(left, sets, scored, fraction);
     } else {
       counts = allocate(scored, recipe_, fraction);
     }
-    if (step + 1 == recipe_.steps) warn_where_nothing_goes(scored, counts, recipe_);
-    for (size_t i = 0; i < scored.size(); ++i) add(scored[i], counts[i]);
+    const bool last = !one_by_one() && step + 1 == recipe_.steps;
+    if (last) warn_where_nothing_goes(scored, counts, recipe_);
+    for (size_t i = 0; i < scored.size(); ++i) add(left, scored[i], counts[i]);
+  }
+
+  double fraction_at(int64_t step) const {
+    return static_cast<double>(step + 1) / static_cast<double>(recipe_.steps);
+  }
+
+  // One unit, of the set with the lowest score. Every set keeps one.
+  std::vector<int64_t> the_least(const Model& left, const std::vector<ScoredSet>& sets) {
+    double least = std::numeric_limits<double>::infinity();
+    size_t from = 0;
+    for (size_t i = 0; i < sets.size(); ++i) {
+      if (sets[i].set.units < 2) continue;
+      const double lowest = *std::min_element(sets[i].scores.begin(), sets[i].scores.end());
+      if (lowest < least) from = i;
+      least = std::min(least, lowest);
+    }
+    const std::vector<double>& scores = sets[from].scores;
+    const auto at = std::min_element(scores.begin(), scores.end()) - scores.begin();
+    const int64_t layer = numbers_of(left, sets[from].set)[static_cast<size_t>(at)];
+    log_info(c10::str(sets[from].set.name(), " ", layer, " goes: a loss of ", least,
+                      " nats a token without it"));
+    std::vector<int64_t> counts(sets.size(), 0);
+    counts[from] = 1;
+    return counts;
   }
 
   std::vector<ScoredSet> score(const Model& left, const std::vector<GroupSet>& sets, int64_t step) {
     std::vector<TokenBatch> batches;
     if (criterion_.needs.calibration() && context_.calibration) {
-      batches = context_.calibration(step);
+      batches = context_.calibration(one_by_one() ? 0 : step);
     }
     std::unique_ptr<StreamStore> store;
     if (context_.store) store = context_.store(step);
@@ -167,9 +229,19 @@ class Planner {
                                   .members = recipe_.members,
                                   .conventions = recipe_.conventions,
                                   .deviations = recipe_.normalisation == Normalisation::Standard,
-                                  .store = store.get()});
+                                  .store = store.get(),
+                                  .ram_bytes = context_.ram_bytes,
+                                  .run = run_at(sets, step)});
     if (step == 0) result_.calibration_loss = scores.loss;
     return std::move(scores.sets);
+  }
+
+  // How many layers go in this step, for a criterion that scores as many at once.
+  int64_t run_at(const std::vector<GroupSet>& sets, int64_t step) {
+    if (criterion_.run == nullptr) return 1;
+    std::vector<ScoredSet> equal = unscored(sets);
+    for (ScoredSet& one : equal) one.initial_units = initial_units(one.set);
+    return allocate(equal, recipe_, fraction_at(step), true)[0];
   }
 
   // A step of a global run: its share of what the target wants gone, counted from the start.
@@ -220,28 +292,56 @@ class Planner {
   }
 
   int64_t initial_units(const GroupSet& set) {
+    if (const auto part = sub_layer_of(set.label)) {
+      return static_cast<int64_t>(layers_with(model_, *part).size());
+    }
     const PlanEntry* entry = entry_of(set);
     return entry == nullptr ? set.units : entry->units;
   }
 
-  // Units are numbered as in the model at the start; a unit's score is that of its last step.
-  void add(const ScoredSet& scored, int64_t removed) {
+  // What the units of `left` are numbered in the model at the start. Parts go by their layers, none
+  // of which goes.
+  std::vector<int64_t> numbers_of(const Model& left, const GroupSet& set) {
+    if (const auto part = sub_layer_of(set.label)) return layers_with(left, *part);
+    const PlanEntry* entry = entry_of(set);
+    return entry == nullptr ? counting(set.units) : entry->keep.units;
+  }
+
+  // A unit's score is that of its last step.
+  void add(const Model& left, const ScoredSet& scored, int64_t removed) {
     const GroupSet& set = scored.set;
+    const std::vector<int64_t> numbers = numbers_of(left, set);
     PlanEntry* entry = entry_of(set);
     if (entry == nullptr) {
-      result_.plan.entries.push_back({{set.label, set.layer, counting(set.units)},
-                                      set.units,
-                                      std::vector<double>(scored.scores.size())});
+      const int64_t units = sub_layer_of(set.label) ? left.layer_count() : set.units;
+      result_.plan.entries.push_back({{set.label, set.layer, counting(units)},
+                                      units,
+                                      std::vector<double>(static_cast<size_t>(units))});
       entry = &result_.plan.entries.back();
     }
-    const std::vector<int64_t> before = entry->keep.units;
-    for (size_t i = 0; i < before.size(); ++i) {
-      entry->scores[static_cast<size_t>(before[i])] = scored.scores[i];
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      entry->scores[static_cast<size_t>(numbers[i])] = scored.scores[i];
     }
-    entry->keep.units.clear();
-    for (const int64_t unit : scored.keep_best(removed)) {
-      entry->keep.units.push_back(before[static_cast<size_t>(unit)]);
+    std::vector<bool> goes(static_cast<size_t>(entry->units));
+    for (const int64_t number : numbers) goes[static_cast<size_t>(number)] = true;
+    for (const int64_t unit : ranked(scored, numbers).keep_best(removed)) {
+      goes[static_cast<size_t>(numbers[static_cast<size_t>(unit)])] = false;
     }
+    std::erase_if(entry->keep.units,
+                  [&](int64_t number) { return goes[static_cast<size_t>(number)]; });
+  }
+
+  // Layers that stay by rule stand above all others.
+  ScoredSet ranked(const ScoredSet& scored, const std::vector<int64_t>& numbers) {
+    ScoredSet result = scored;
+    if (scored.set.label != AxisLabel::Layer) return result;
+    const int64_t end = model_.layer_count() - criterion_.last_kept;
+    const double most = *std::max_element(scored.scores.begin(), scored.scores.end());
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      const bool stays = numbers[i] < criterion_.first_kept || numbers[i] >= end;
+      if (stays) result.scores[i] = std::nextafter(most, std::numeric_limits<double>::infinity());
+    }
+    return result;
   }
 
   // As on the command line: --global is a budget of its own name in both conventions.
@@ -260,6 +360,8 @@ class Planner {
       text += ", experts";
     } else if (recipe_.structure == Structure::Layer) {
       text += ", layers";
+    } else if (recipe_.structure == Structure::Part) {
+      text += ", parts";
     } else {
       text +=
           c10::str(", layers ", recipe_.attn_layers.begin, ":", recipe_.attn_layers.end,
@@ -277,6 +379,8 @@ class Planner {
   PruneRecipe recipe_;
   const Criterion& criterion_;
   PlanResult result_;
+  int64_t units_ = 0;        // of all sets at the start
+  int64_t units_to_go_ = 0;  // by the ratio
 };
 
 }  // namespace

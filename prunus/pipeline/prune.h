@@ -31,6 +31,7 @@ struct PlanContext {
   std::function<std::vector<TokenBatch>()> held_out = {};
   /// Where the step's block stream keeps its states; default: all in RAM.
   std::function<std::unique_ptr<StreamStore>(int64_t step)> store = {};
+  int64_t ram_bytes = -1;  ///< for hidden states that no store keeps; −1: half of what is free
   /// A step's result from an earlier, interrupted process, and where to leave it.
   std::function<std::optional<PlanResult>(int64_t step)> finished = {};
   std::function<void(int64_t step, const PlanResult& result)> finish = {};

@@ -181,8 +181,8 @@ constexpr Row kPruneRows[] = {
 
     {.info = {.key = "ratio",
               .group = kHowMuch,
-              .help = "fraction of the units (FFN channels, heads, hidden channels, experts) to "
-                      "remove, 0 to 1; not the fraction of parameters",
+              .help = "fraction of the units (FFN channels, heads, hidden channels, layers, parts, "
+                      "experts) to remove, 0 to 1; not the fraction of parameters",
               .range = kShare,
               .excludes = "target-params,target-bytes,preset"},
      .member = PRUNUS_MEMBER(PruneJob, options.ratio),
@@ -284,13 +284,13 @@ constexpr Row kPruneRows[] = {
 
     {.info = {.key = "structure",
               .group = kWhat,
-              .help =
-                  "default: the method's. block: FFN channels and heads of each layer; "
-                  "channel: channels of the hidden dimension, through the whole model; layer: "
-                  "whole layers; expert: whole experts of each mixture; weight: single weights, "
-                  "set to zero (nothing gets smaller; for software that makes use of zeros); "
-                  "vocab: tokens that the text hardly uses, of embedding, head and tokenizer",
-              .choices = "block,channel,layer,expert,weight,vocab"},
+              .help = "default: the method's. block: FFN channels and heads of each layer; "
+                      "channel: channels of the hidden dimension, through the whole model; layer: "
+                      "whole layers; part: attention and feed-forward parts of layers, as a whole; "
+                      "expert: whole experts of each mixture; weight: single weights, "
+                      "set to zero (nothing gets smaller; for software that makes use of zeros); "
+                      "vocab: tokens that the text hardly uses, of embedding, head and tokenizer",
+              .choices = "block,channel,layer,part,expert,weight,vocab"},
      .member = PRUNUS_WORD(PruneJob, options.structure, parse_structure, structure_name),
      .resolved = RESOLVED(structure_name(recipe.structure))},
     {.info = {.key = "granularity",
@@ -347,10 +347,12 @@ constexpr Row kPruneRows[] = {
     {.info = {.key = "members"}, .resolved = RESOLVED(members_name(recipe.members))},
     {.info = {.key = "taylor",
               .group = kImportance,
-              .help = "importance for llm-pruner: param_first (default; |w·g| per weight), "
-                      "vectorize (per row and column; less time and memory), param_second (w²·mean "
-                      "squared gradient), param_mix (both orders)",
-              .choices = "param_first,vectorize,param_second,param_mix",
+              .help =
+                  "importance for llm-pruner: param_first (default; |w·g| per weight), "
+                  "vectorize (per row and column; less time and memory), param_second (w²·mean "
+                  "squared gradient), param_mix (both orders); for shortened-llama plus (|w·g| of "
+                  "a layer instead of the loss without it)",
+              .choices = "param_first,vectorize,param_second,param_mix,plus",
               .recorded = Recorded::No},
      .member = PRUNUS_MEMBER(PruneJob, options.taylor)},
     {.info = {.key = "reduction",

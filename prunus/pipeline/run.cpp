@@ -367,7 +367,7 @@ void check_space(const PruneJob& job, const PruneRecipe& recipe, const Model& mo
   double kept = 0;
   if (recipe.target_bytes) {
     kept = static_cast<double>(*recipe.target_bytes);
-  } else if (recipe.structure == Structure::Vocab) {
+  } else if (recipe.structure == Structure::Vocab || recipe.structure == Structure::Part) {
     kept = 0;  // execute() knows
   } else if (recipe.structure == Structure::Weight) {
     kept = static_cast<double>(model.bytes());

@@ -12,6 +12,8 @@
 #include "prunus/calib/gradient_collector.h"
 #include "prunus/calib/mean_loss.h"
 #include "prunus/model/mixture.h"
+#include "prunus/pipeline/layer_runs.h"
+#include "prunus/pipeline/removal.h"
 
 namespace prunus {
 namespace {
@@ -66,6 +68,11 @@ at::Tensor slice_scores(const Criterion& criterion, const SliceRequest& request,
   return apart ? at::cat(scores) : at::stack(scores).sum(0);
 }
 
+bool is_norm(Role role) {
+  return role == Role::AttnNorm || role == Role::QNorm || role == Role::KNorm ||
+         role == Role::PostAttnNorm || role == Role::MlpNorm || role == Role::PostMlpNorm;
+}
+
 void accumulate(at::Tensor& total, const at::Tensor& part) {
   total = total.defined() ? total + part : part;
 }
@@ -95,12 +102,19 @@ class Scorer {
     }
   }
 
-  bool wants(int layer, Role role) const { return parts_.contains({layer, role}); }
+  bool wants(int layer, Role role) const {
+    if (adds_up_layers()) return layer >= 0 && !is_norm(role);
+    return parts_.contains({layer, role});
+  }
 
   // `stats` of a whole weight, or of some of its rows where only columns are cut. `experts`: whose
   // parts of it are scored one by one.
   void add(int layer, Role role, const WeightStats& stats,
            const std::vector<ExpertPart>& experts = {}) {
+    if (adds_up_layers()) {
+      layers_[0][static_cast<size_t>(layer)] += criterion_.layer_matrix(stats);
+      return;
+    }
     for (const MemberPlace& part : parts_.at({layer, role})) {
       const GroupSet& set = sets_[part.set];
       const GroupMember& member = set.members[part.member];
@@ -120,6 +134,7 @@ class Scorer {
     }
   }
 
+  bool adds_up_layers() const { return wants_layers() && criterion_.layer_matrix != nullptr; }
   bool wants_layers() const { return !sets_.empty() && sets_[0].label == AxisLabel::Layer; }
 
   // Of a layer under way, everything that the forward pass gathered.
@@ -260,7 +275,7 @@ class Scorer {
 
   std::vector<size_t> scored(const GroupSet& set) const {
     if (set.label == AxisLabel::Layer) {
-      PRUNUS_CHECK(criterion_.layer != nullptr, InvalidArgument, "criterion ", criterion_.name,
+      PRUNUS_CHECK(criterion_.scores_layers(), InvalidArgument, "criterion ", criterion_.name,
                    " does not score whole layers");
       return {};
     }
@@ -450,11 +465,19 @@ Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
                     const Criterion& criterion, const std::vector<TokenBatch>& batches,
                     LayerRange range, const ScoreOptions& options) {
   const at::NoGradGuard no_grad;
-  Scorer scorer(sets, criterion, options);
-  Scores scores;
   const Needs& needs = criterion.needs;
   PRUNUS_CHECK(!needs.calibration() || !batches.empty(), InvalidArgument, "criterion ",
                criterion.name, " needs calibration text; pass --calib FILE");
+  const bool numbers = !sets.empty() && numbers_layers(sets[0].label);
+  if (needs.removals && numbers) {
+    return removal_scores(model, sets, batches,
+                          {.device = options.device, .ram_bytes = options.ram_bytes});
+  }
+  if (needs.last_tokens && sets.size() == 1 && sets[0].label == AxisLabel::Layer) {
+    return run_scores(model, sets[0], criterion, batches, options.run, options.device);
+  }
+  Scorer scorer(sets, criterion, options);
+  Scores scores;
   TORCH_INTERNAL_ASSERT(!(needs.in(Pass::Forward) && needs.in(Pass::Backward)));
   StreamStore in_ram(StreamStore::in_ram());
   StreamStore& store = options.store != nullptr ? *options.store : in_ram;

@@ -20,11 +20,14 @@ struct ScoreOptions {
   /// ScoredSet::deviation is measured (for Normalisation::Standard), where one member is scored.
   bool deviations = false;
   StreamStore* store = nullptr;  ///< for hidden states and resuming; null: everything in RAM
+  int64_t ram_bytes = -1;        ///< for those that no store holds (RemovalOptions)
+  int64_t run = 1;               ///< layers that go as one, where the criterion scores runs
 };
 
 /// Importance of every unit of every set: each tensor of the set that `members` names is scored
 /// slice by slice along the cut dimension, folded into units, and reduced over the tensors
-/// (pipeline/reduction.h). Of a layer_set(), whose units are layers, by Criterion::layer.
+/// (pipeline/reduction.h). Of a layer_set(), whose units are layers, by Criterion::layer,
+/// layer_matrix or run; of layers and part_sets() by what removing them does (pipeline/removal.h).
 struct Scores {
   std::vector<ScoredSet> sets;
   double loss = 0;  ///< mean calibration loss in nats per token; 0 where none was needed
@@ -33,10 +36,10 @@ struct Scores {
 /// `batches` may be empty for criteria that need no calibration. `range` must cover the sets, and
 /// begin at 0 where they cut the hidden dimension.
 /// The criterion's needs decide what runs: nothing, the weights, the forward pass (of one layer at
-/// a time, statistics of which are dropped when it is scored), or the backward pass. Throws
-/// InvalidArgument where batches are missing, or the criterion has no score for the sets; Numeric
-/// if the loss is not finite; Interrupted; Io, Corrupt as the store. Source: LLM-Pruner section 3.2
-/// and eq. 3-6.
+/// a time, statistics of which are dropped when it is scored), the backward pass, or one forward
+/// pass with many ends. Throws InvalidArgument where batches are missing, or the criterion has no
+/// score for the sets; Numeric if the loss is not finite; Interrupted; Io, Corrupt as the store.
+/// Source: LLM-Pruner section 3.2 and eq. 3-6.
 Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
                     const Criterion& criterion, const std::vector<TokenBatch>& batches,
                     LayerRange range, const ScoreOptions& options);

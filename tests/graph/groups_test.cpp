@@ -33,6 +33,22 @@ TEST(FindGroups, FindsHeadsChannelsAndTheHiddenDimension) {
   EXPECT_EQ(sets[1].members.size(), 3u + 2 * 9);
 }
 
+TEST(PartSets, AreTheLayersThatHaveThePart) {
+  ModelConfig config = tiny_model({.layers = 3}).config();
+  config.layers[1].drop(SubLayer::Attention);
+  const Model model(config, tiny_model({.layers = 3}).shared_source());
+  const std::vector<GroupSet> sets = part_sets(model);
+  ASSERT_EQ(sets.size(), 2u);
+  EXPECT_EQ(sets[0].name(), "attention_part");
+  EXPECT_EQ(sets[0].units, 2);
+  EXPECT_EQ(sets[0].parameters_per_unit(), 4 * 16 * 16 + 16);  // q, k, v, o and the norm
+  EXPECT_EQ(sets[1].name(), "ffn_part");
+  EXPECT_EQ(sets[1].units, 3);
+  EXPECT_EQ(sets[1].parameters_per_unit(), 3 * 12 * 16 + 16);
+  EXPECT_EQ(layers_with(model, SubLayer::Attention), (std::vector<int64_t>{0, 2}));
+  EXPECT_EQ(sub_layer_of(AxisLabel::Layer), std::nullopt);
+}
+
 // docs/design.md section 2.2: the oracle of the whole idea.
 TEST(FindGroups, RemovingAGroupEqualsZeroingIt) {
   for (const TinySizes& sizes : every_kind()) {

@@ -71,7 +71,9 @@ TEST_F(ShortGpt, ScoresLayersAndNothingElse) {
   expect_error(ErrorKind::InvalidArgument, "cannot score what --structure block removes", [&] {
     make_plan(model_, batches_, {.method = "shortgpt", .structure = Structure::Block});
   });
-  expect_error(ErrorKind::InvalidArgument, "or a --method that scores layers: shortgpt",
+  expect_error(ErrorKind::InvalidArgument,
+               "or a --method that scores layers: angular, "
+               "shortened-llama, shortgpt, sleb",
                [&] { make_plan(model_, batches_, {.structure = Structure::Layer}); });
 }
 
