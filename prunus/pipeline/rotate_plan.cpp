@@ -9,6 +9,7 @@
 #include "prunus/base/quantity.h"
 #include "prunus/calib/stream_moments.h"
 #include "prunus/graph/rotate.h"
+#include "prunus/job/run_record.h"
 
 namespace prunus {
 namespace {
@@ -104,6 +105,15 @@ RotatedModel rotate_by_plan(const Model& cut, const Plan& plan, const std::vecto
 
 Json rotation_json(const PlanRotation& rotation, double energy) {
   return {{"channels_before", rotation.channels}, {"channels", rotation.kept}, {"energy", energy}};
+}
+
+RotatedModel turn_stream(const Model& cut, const Plan& plan, RunRecord& record, at::Device device,
+                         const std::function<std::vector<TokenBatch>()>& rows) {
+  RotatedModel turned;
+  if (!plan.rotation) return turned;
+  turned = record.stage("rotate", [&] { return rotate_by_plan(cut, plan, rows(), device); });
+  record.set("rotation", rotation_json(*plan.rotation, turned.energy));
+  return turned;
 }
 
 }  // namespace prunus

@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -7,6 +8,8 @@
 #include "prunus/pipeline/prune.h"
 
 namespace prunus {
+
+class RunRecord;
 
 /// How many channels the residual stream keeps: hidden_size less the recipe's ratio, rounded up to
 /// a multiple of its round_to, or as many as its target leaves room for, rounded down. Looks at no
@@ -28,5 +31,10 @@ RotatedModel rotate_by_plan(const Model& cut, const Plan& plan, const std::vecto
 
 /// Of run.json: channels before and after, and the share of the second moments that is kept.
 Json rotation_json(const PlanRotation& rotation, double energy);
+
+/// The same as a stage of `record`, which is told, on what `rows` draws; nothing where the plan has
+/// no rotation.
+RotatedModel turn_stream(const Model& cut, const Plan& plan, RunRecord& record, at::Device device,
+                         const std::function<std::vector<TokenBatch>()>& rows);
 
 }  // namespace prunus

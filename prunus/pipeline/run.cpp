@@ -240,16 +240,6 @@ void execute(const Model& pruned, const Plan& plan, const Output& out, const at:
   out.record.set("output_check", to_json(check));
 }
 
-// Carries out the rotation of a plan that has one, on what `rows` draws.
-RotatedModel turn_stream(const Model& cut, const Plan& plan, RunRecord& record, at::Device device,
-                         const std::function<std::vector<TokenBatch>()>& rows) {
-  RotatedModel turned;
-  if (!plan.rotation) return turned;
-  turned = record.stage("rotate", [&] { return rotate_by_plan(cut, plan, rows(), device); });
-  record.set("rotation", rotation_json(*plan.rotation, turned.energy));
-  return turned;
-}
-
 Json mask_json(const PlanMask& mask, const MaskSummary& summary) {
   return {{"pattern", pattern_name(mask.pattern)},
           {"sparsity", mask.sparsity},
