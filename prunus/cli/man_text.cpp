@@ -63,7 +63,8 @@ std::string option_text(const OptionEntry& option) {
   }
   std::string value;
   if (!option.positional && !option.value.empty()) {
-    for (const std::string& choice : option.choices) value += (value.empty() ? "" : "|") + choice;
+    // With spaces: lists are longer than lines.
+    for (const std::string& choice : option.choices) value += (value.empty() ? "" : " | ") + choice;
     value = " " + (value.empty() ? italic(option.value) : bold(value));
   }
   return ".TP\n" + names + value + (option.repeats ? " ...\n" : "\n") + description_of(option);

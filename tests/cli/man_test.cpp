@@ -66,7 +66,7 @@ TEST(Man, HasTheSectionsOfAManualPage) {
   }
   EXPECT_THAT(text, HasSubstr("6 output check failed"));
   EXPECT_THAT(text, HasSubstr(".SS prunus prune\n"));
-  EXPECT_THAT(text, HasSubstr("\\fB\\-\\-precision\\fR \\fBfloat32|bfloat16|float64\\fR\n"));
+  EXPECT_THAT(text, HasSubstr("\\fB\\-\\-precision\\fR \\fBfloat32 | bfloat16 | float64\\fR\n"));
 }
 
 TEST(Man, IsAsciiAndEveryRequestIsOneOfTheManMacros) {
