@@ -126,7 +126,7 @@ TEST(BlockPruner, AndSlebLeaveWhatASolverCanFit) {
   const auto distance = [&](const Model& other) {
     return (logits_of(other, ids) - logits_of(model, ids)).square().sum().item<double>();
   };
-  for (const char* method : {"blockpruner", "sleb", "angular"}) {
+  for (const char* method : {"blockpruner", "sleb"}) {
     Plan plan = make_plan(model, text, {.method = method, .ratio = 0.3}).plan;
     plan.solver.emplace();
     plan.solver->name = "least-squares";
