@@ -10,6 +10,7 @@
 #include "prunus/job/import.h"
 #include "prunus/job/program_options.h"
 #include "prunus/pipeline/prune_table.h"
+#include "prunus/recover/prune_recover.h"
 #include "prunus/recover/recover_table.h"
 
 namespace prunus {
@@ -188,6 +189,7 @@ std::string tables_of(const std::vector<BoundOption>& options) {
 std::vector<CommandOptions> all_options() {
   std::vector<CommandOptions> all;
   all.push_back(options_of(prune_table));
+  add(all.back(), recover_after_table);
   all.push_back(options_of(apply_table));
   all.push_back(options_of(export_table));
   all.push_back(options_of(recover_table));

@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "prunus/base/quantity.h"
+#include "prunus/cli/forms_text.h"
+#include "prunus/cli/summary.h"
 
 namespace prunus {
 namespace {
@@ -67,6 +69,17 @@ void print_recover_summary(const Json& record) {
   std::printf("%-22s %.1f s, peak memory %s\n", "took", seconds,
               human_bytes(record.at("peak_memory_bytes").get<int64_t>()).c_str());
   std::printf("%-22s %s\n", "written", record.at("options").at("out").get<std::string>().c_str());
+}
+
+void print_prune_recover_summary(const Json& record) {
+  const Json& prune = record.at("prune");
+  print_sizes(prune.at("source"), record.at("result"));
+  double seconds = 0;
+  for (const Json& stage : prune.at("stages")) seconds += stage.at("seconds").get<double>();
+  std::printf("%-22s %.1f s, peak memory %s; then\n", "pruning took", seconds,
+              human_bytes(prune.at("peak_memory_bytes").get<int64_t>()).c_str());
+  print_recover_summary(record);
+  std::printf("%s", forms_text(prune.at("forms")).c_str());
 }
 
 }  // namespace prunus

@@ -291,6 +291,11 @@ void note_untouched(const PlanResult& planned, const PruneRecipe& recipe, RunRec
                        rounding, "; the result is the model as it was"));
 }
 
+void settle_windows(PruneJob& job, const Model& model) {
+  if (!job.tokens_by_default) return;
+  job.calib_tokens = std::min(job.calib_tokens, longest_sequence(model.config()));
+}
+
 // As `eval --seqlen`: beyond its context a model has learned nothing.
 void check_windows(const PruneJob& job, const PruneRecipe& recipe, const Model& model) {
   const int64_t context = longest_sequence(model.config());
@@ -425,9 +430,7 @@ Json run_prune(const PruneJob& asked) {
   ModelOutput out({.path = job.out_dir, .replace = job.force, .inputs = std::move(inputs)});
   const Model model = open_model(job.model_dir);
   const PruneRecipe recipe = resolved(job, model);
-  if (job.tokens_by_default) {
-    job.calib_tokens = std::min(job.calib_tokens, longest_sequence(model.config()));
-  }
+  settle_windows(job, model);
   check_space(job, recipe, model, out.staging_path());
   check_windows(job, recipe, model);
   check_form(out, job.form, model);
@@ -446,6 +449,14 @@ Json run_prune(const PruneJob& asked) {
     if (work) work->discard();
     return result;
   });
+}
+
+Json prune_options(const PruneJob& asked) {
+  PruneJob job = asked;
+  const Model model = open_model(job.model_dir);
+  const PruneRecipe recipe = resolved(job, model);
+  settle_windows(job, model);
+  return options_json(recorded(prune_table, job, recipe));
 }
 
 Json run_apply(const ApplyJob& job) {

@@ -53,6 +53,8 @@ struct ApplyJob {
 /// refused (disk full, out of memory), the work folder stays if a block was finished; on any other
 /// error nothing is left behind.
 Json run_prune(const PruneJob& job);
+/// The options that run_prune() records, every choice made. Throws as resolve(), open_model().
+Json prune_options(const PruneJob& job);
 Json run_apply(const ApplyJob& job);
 
 }  // namespace prunus

@@ -63,6 +63,7 @@ class Recovery {
         tokenizer_(load_tokenizer(job.model_dir)),
         record_("recover", options_json(recorded(recover_table, job))) {
     record_.set_places({{"model", job.model_dir}, {"teacher", job.teacher_dir}});
+    if (!job.made_by.is_null()) record_.set("prune", job.made_by);
     check_adapter_fits(job);
     if (!job.teacher_dir.empty()) open_teacher();
     if (job.mode == RecoverMode::Lora) open_adapter();

@@ -53,6 +53,7 @@ struct RecoverJob {
   std::string recipe;         ///< file that options were read from, for the record
   std::string model_asked;    ///< the model as it was asked for, for the record; empty: model_dir
   std::string teacher_asked;  ///< likewise
+  Json made_by;  ///< record of the run that pruned the model, where this one goes on behind it
 };
 
 /// Defaults of a mode, or of a published recipe over them: "" or "llm-pruner" (adapters r 8, α 16,
