@@ -43,6 +43,16 @@ PlanContext plan_context(const WorkFolder& folder, int64_t ram_bytes,
       PRUNUS_FAIL(Corrupt, path, ": not a finished step: ", json_error.what());
     }
   };
+  const auto walk_path = [&folder](int64_t walk) {
+    return c10::str(step_path(folder, 0), "-walk-", walk, ".json");
+  };
+  context.measured = [walk_path](int64_t walk) -> std::optional<std::string> {
+    if (!fs::exists(walk_path(walk))) return std::nullopt;
+    return read_json(walk_path(walk)).dump();
+  };
+  context.keep_measured = [walk_path](int64_t walk, const std::string& json) {
+    write_file(walk_path(walk), json + "\n");
+  };
   context.finish = [&folder](int64_t step, const PlanResult& result) {
     write_file(step_path(folder, step) + ".json",
                Json{{"plan", to_json(result.plan)},

@@ -35,6 +35,9 @@ struct PlanContext {
   /// A step's result from an earlier, interrupted process, and where to leave it.
   std::function<std::optional<PlanResult>(int64_t step)> finished = {};
   std::function<void(int64_t step, const PlanResult& result)> finish = {};
+  /// What a walk of a search measured, as JSON, from an earlier process, and where to leave it.
+  std::function<std::optional<std::string>(int64_t walk)> measured = {};
+  std::function<void(int64_t walk, const std::string& json)> keep_measured = {};
   /// Folder where the masks go; needed for Structure::Weight.
   std::string mask_dir = {};
   /// The vocabulary and how a text uses it; needed for Structure::Vocab.

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <limits>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -180,10 +183,115 @@ std::vector<std::pair<size_t, double>> lined(const PartLevels& part,
   return costs;
 }
 
+// The scores that the levels' units were chosen by, one list a set.
+Json scores_of(const std::vector<PartLevels>& parts) {
+  std::map<std::pair<int, AxisLabel>, std::vector<double>> scores;
+  for (const PartLevels& part : parts) {
+    for (const PartLevel& level : part.levels) {
+      for (const PlanEntry& entry : level.entries) {
+        scores[{part.layer, entry.keep.label}] = entry.scores;
+      }
+    }
+  }
+  Json list = Json::array();
+  for (const auto& [set, of] : scores) {
+    list.push_back({{"layer", set.first}, {"axis", axis_name(set.second)}, {"scores", of}});
+  }
+  return list;
+}
+
+// A walk of a search as it is left for --resume.
+std::string walk_json(const Sensitivity& found, const std::vector<PartLevels>& parts) {
+  Json kl = Json::array();
+  for (const std::vector<double>& part : found.kl) {
+    Json levels = Json::array();
+    for (const double cost : part) {
+      levels.push_back(std::isnan(cost) ? Json(nullptr) : Json(cost));
+    }
+    kl.push_back(std::move(levels));
+  }
+  return Json{{"base", found.base}, {"kl", std::move(kl)}, {"scores", scores_of(parts)}}.dump();
+}
+
+// The sets with the scores of a walk; sets that it has none of have units that no level chooses.
+std::vector<ScoredSet> scored_by_walk(const Json& walk, const std::vector<GroupSet>& sets) {
+  std::vector<ScoredSet> scored = unscored(sets);
+  for (const Json& one : walk.at("scores")) {
+    for (ScoredSet& into : scored) {
+      if (into.set.layer != one.at("layer").get<int>() ||
+          axis_name(into.set.label) != one.at("axis").get<std::string>()) {
+        continue;
+      }
+      into.scores = one.at("scores").get<std::vector<double>>();
+      PRUNUS_CHECK(static_cast<int64_t>(into.scores.size()) == into.set.units, Corrupt,
+                   "the work folder's walk of the search: ", into.set.name(), " has ",
+                   into.scores.size(), " scores for ", into.set.units, " units; begin anew");
+    }
+  }
+  return scored;
+}
+
+Sensitivity sensitivity_from(const Json& walk, const std::vector<PartLevels>& parts) {
+  Sensitivity found{.base = walk.at("base").get<double>(), .kl = {}};
+  for (const Json& part : walk.at("kl")) {
+    found.kl.emplace_back();
+    for (const Json& cost : part) {
+      found.kl.back().push_back(cost.is_null() ? std::numeric_limits<double>::quiet_NaN()
+                                               : cost.get<double>());
+    }
+  }
+  bool fits = found.kl.size() == parts.size();
+  for (size_t p = 0; fits && p < parts.size(); ++p) {
+    fits = found.kl[p].size() == parts[p].levels.size();
+  }
+  PRUNUS_CHECK(fits, Corrupt, "the work folder's walk of the search is of other parts; begin anew");
+  return found;
+}
+
+// The walks of a search: measured, or taken over from an earlier process.
+class Walks {
+ public:
+  // `restored`: the parts by what a walk left of them.
+  Walks(SensitivityMeter& meter, const PlanContext& context,
+        std::function<std::vector<PartLevels>(const Json& walk)> restored)
+      : meter_(meter), context_(context), restored_(std::move(restored)) {}
+
+  Sensitivity next(const std::vector<size_t>& base, const std::vector<std::vector<size_t>>& wanted,
+                   size_t texts) {
+    const int64_t number = done_++;
+    if (context_.measured) {
+      if (const auto earlier = context_.measured(number)) return take_over(*earlier, number);
+    }
+    Sensitivity found = meter_.measure(base, wanted, texts);
+    if (context_.keep_measured) context_.keep_measured(number, walk_json(found, meter_.parts()));
+    return found;
+  }
+
+  const std::vector<PartLevels>& parts() const { return meter_.parts(); }
+
+ private:
+  Sensitivity take_over(const std::string& text, int64_t number) {
+    try {
+      const Json walk = Json::parse(text);
+      meter_.restore(restored_(walk));
+      Sensitivity found = sensitivity_from(walk, meter_.parts());
+      log_info(c10::str("search: walk ", number + 1, " is done already"));
+      return found;
+    } catch (const nlohmann::json::exception& error) {
+      PRUNUS_FAIL(Corrupt, "the work folder's walk ", number, " of the search: ", error.what());
+    }
+  }
+
+  SensitivityMeter& meter_;
+  const PlanContext& context_;
+  std::function<std::vector<PartLevels>(const Json&)> restored_;
+  int64_t done_ = 0;
+};
+
 class Search {
  public:
-  Search(int64_t capacity, SensitivityMeter& meter)
-      : parts_(meter.parts()), capacity_(capacity), meter_(meter) {}
+  Search(int64_t capacity, Walks& walks)
+      : parts_(walks.parts()), capacity_(capacity), walks_(walks) {}
 
   void run() {
     std::vector<size_t> base;
@@ -192,7 +300,7 @@ class Search {
       base.push_back(part.whole());
       wanted.push_back(first_levels(part));
     }
-    table_ = meter_.measure(base, wanted, 1).kl;
+    table_ = walks_.next(base, wanted, 1).kl;
     double least = std::numeric_limits<double>::infinity();
     std::vector<size_t> levels = choose(base, 0, table_);
     for (int64_t round = 0; round <= kRounds; ++round) {
@@ -201,7 +309,7 @@ class Search {
         wanted.push_back(round < kRounds ? near_levels(parts_[p], levels[p])
                                          : std::vector<size_t>());
       }
-      const Sensitivity around = meter_.measure(levels, wanted, 2);
+      const Sensitivity around = walks_.next(levels, wanted, 2);
       log_info(c10::str("search: divergence ", around.base, " nats a token with ",
                         human_count(parameters(levels)), " parameters in the parts"));
       rounds_.push_back(around.base);
@@ -263,7 +371,7 @@ class Search {
 
   const std::vector<PartLevels>& parts_;
   int64_t capacity_;
-  SensitivityMeter& meter_;
+  Walks& walks_;
   std::vector<std::vector<double>> table_;
   std::vector<double> rounds_;
   std::vector<size_t> levels_;
@@ -423,7 +531,10 @@ PlanResult search_plan(const Model& model, const PlanContext& context, const Pru
   SensitivityMeter::Options options{.device = recipe.device};
   if (scores_by_moments(*recipe.criterion, recipe.members)) options.choose = chooser(model, recipe);
   SensitivityMeter meter(model, std::move(parts), some, held_out, std::move(options));
-  Search search(capacity, meter);
+  Walks walks(meter, context, [&](const Json& walk) {
+    return parts_of(model, recipe, scored_by_walk(walk, scored_sets(model, recipe)));
+  });
+  Search search(capacity, walks);
   search.run();
   PlanResult result{.plan = search.plan(model), .ratio = recipe.ratio};
   result.plan.method = c10::str(recipe.name, ", ", recipe.criterion->name,

@@ -79,6 +79,14 @@ class LayerMeter {
     advance(roles, calibration, inputs, part.levels[base].columns, base_weight);
   }
 
+  // A whole part as pass() takes it.
+  void pass_measured(Part part, Stream& text) const {
+    const PartRoles roles = roles_of(part);
+    const Hidden inputs = tapped(part, text);
+    advance(roles, text, inputs, at::arange(inputs[0].size(-1), at::kLong),
+            (*whole_)[roles.weight]);
+  }
+
   // A part without levels.
   void pass_whole(Part part, Stream& stream) const {
     const PartForward forward{dense_decoder_, layer_, part};
@@ -257,10 +265,9 @@ Sensitivity SensitivityMeter::measure(const std::vector<size_t>& base,
   };
   for_each_layer(dense_, options_.device, {0, dense_.layer_count()}, LayerOrder::FirstToLast, act);
   if (!log_p_.defined()) {
-    for (size_t p = 0; p < parts_.size(); ++p) {
-      TORCH_INTERNAL_ASSERT(base[p] == parts_[p].whole());  // the first base is the dense model
-    }
-    log_p_ = log_probabilities(text.hidden);
+    bool whole = true;
+    for (size_t p = 0; p < parts_.size(); ++p) whole = whole && base[p] == parts_[p].whole();
+    log_p_ = log_probabilities(whole ? text.hidden : dense_text());
   }
   Sensitivity result{.base = divergence(text.hidden), .kl = {}};
   for (const PartLevels& part : parts_) {
@@ -274,6 +281,25 @@ Sensitivity SensitivityMeter::measure(const std::vector<size_t>& base,
                  " parameters: the divergence is not finite");
   }
   return result;
+}
+
+// The held-out text behind the dense model's layers, to the bits of a base of whole parts.
+std::vector<at::Tensor> SensitivityMeter::dense_text() const {
+  Stream text{BlockStream(dense_, options_.device).embed(held_out_), {}};
+  LayerMeter meter(dense_, dense_, options_, 0);
+  for_each_layer(dense_, options_.device, {0, dense_.layer_count()}, LayerOrder::FirstToLast,
+                 [&](int layer, BlockWeights& weights) {
+                   meter.enter(layer, weights);
+                   text.entered = dense_.config().parallel_residual ? text.hidden : Hidden();
+                   for (const Part part : kParts) {
+                     const bool cut =
+                         std::any_of(parts_.begin(), parts_.end(), [&](const PartLevels& one) {
+                           return one.layer == layer && one.part == part;
+                         });
+                     cut ? meter.pass_measured(part, text) : meter.pass_whole(part, text);
+                   }
+                 });
+  return text.hidden;
 }
 
 // The ids that come most often in the texts at hand, then the lowest: ascending.

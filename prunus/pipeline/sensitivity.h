@@ -75,8 +75,11 @@ class SensitivityMeter {
                       const std::vector<std::vector<size_t>>& wanted, size_t texts);
   /// As they were in the last measure().
   const std::vector<PartLevels>& parts() const { return parts_; }
+  /// Goes on behind a measure() of an earlier process, which left these parts.
+  void restore(std::vector<PartLevels> parts) { parts_ = std::move(parts); }
 
  private:
+  std::vector<at::Tensor> dense_text() const;
   at::Tensor likely_ids(int64_t vocabulary) const;
   at::Tensor log_probabilities(const std::vector<at::Tensor>& hidden);
   double divergence(const std::vector<at::Tensor>& hidden);

@@ -1,7 +1,10 @@
 // Levels and the plan that a search makes, by what the cut models have.
 #include "prunus/pipeline/search.h"
 
+#include <stdexcept>
+
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "support/expect_error.h"
 #include "support/sub_layers.h"
@@ -81,6 +84,59 @@ TEST(SearchPlan, MeetsTheTarget) {
   const int64_t gone = dense.parameters() - cut.parameters();
   EXPECT_GE(gone, whole / 2);
   EXPECT_LT(gone, whole * 6 / 10);
+}
+
+// Interrupted behind each of its walks, it comes to the same plan without measuring any twice.
+TEST(SearchPlan, GoesOnBehindItsLastWalk) {
+  const Model model = tiny_model({.kv_heads = 2, .ffn = 48, .layers = 3});
+  const PruneRecipe recipe = recipe_of(model);
+  std::vector<std::string> kept;
+  size_t allowed = 0;
+  const auto context = [&] {
+    return PlanContext{
+        .calibration =
+            [&](int64_t) { return std::vector<TokenBatch>{{random_ids(model, 8, 12, 5)}}; },
+        .held_out = [&] { return std::vector<TokenBatch>{{random_ids(model, 4, 12, 9)}}; },
+        .measured = [&](int64_t walk) -> std::optional<std::string> {
+          if (walk < static_cast<int64_t>(kept.size())) return kept[static_cast<size_t>(walk)];
+          return std::nullopt;
+        },
+        .keep_measured =
+            [&](int64_t walk, const std::string& json) {
+              EXPECT_EQ(walk, static_cast<int64_t>(kept.size()));
+              kept.push_back(json);
+              if (kept.size() == allowed) throw std::runtime_error("interrupted");
+            }};
+  };
+  const PlanResult whole = search_plan(model, context(), recipe);
+  const std::vector<std::string> walks = kept;
+  ASSERT_EQ(walks.size(), 3U);
+  kept.clear();
+  for (allowed = 1; allowed <= walks.size(); ++allowed) {
+    EXPECT_THROW(search_plan(model, context(), recipe), std::runtime_error);
+  }
+  const PlanResult resumed = search_plan(model, context(), recipe);
+  EXPECT_EQ(kept, walks);
+  EXPECT_EQ(to_json(resumed.plan), to_json(whole.plan));
+  EXPECT_EQ(resumed.search, whole.search);
+}
+
+TEST(SearchPlan, RefusesAWalkOfOtherParts) {
+  const Model model = tiny_model({.kv_heads = 2, .ffn = 48, .layers = 3});
+  const auto resume_with = [&](const std::string& walk) {
+    const PlanContext context{
+        .calibration =
+            [&](int64_t) { return std::vector<TokenBatch>{{random_ids(model, 8, 12, 5)}}; },
+        .held_out = [&] { return std::vector<TokenBatch>{{random_ids(model, 4, 12, 9)}}; },
+        .measured = [&](int64_t) { return std::optional<std::string>(walk); }};
+    search_plan(model, context, recipe_of(model));
+  };
+  expect_error(ErrorKind::Corrupt, "is of other parts",
+               [&] { resume_with(R"({"base": 0, "kl": [[1, 2]], "scores": []})"); });
+  expect_error(ErrorKind::Corrupt, "1 scores for 48 units", [&] {
+    resume_with(R"({"base": 0, "kl": [], "scores": [{"layer": 1, "axis": "ffn", "scores": [1]}]})");
+  });
+  expect_error(ErrorKind::Corrupt, "walk 0 of the search", [&] { resume_with("{"); });
 }
 
 // Nothing is scored: there is no text.
