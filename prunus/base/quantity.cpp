@@ -106,6 +106,14 @@ int64_t parse_target(std::string_view text, int64_t original, const std::string&
   return *target;
 }
 
+double parse_share(std::string_view text, const std::string& option) {
+  const auto parts = split(text);
+  PRUNUS_CHECK(parts && parts->unit == "x" && parts->number > 0 && parts->number < 1,
+               InvalidArgument, option, ": got '", text,
+               "', expected a part of the original such as 0.6x, above 0 and below 1");
+  return static_cast<double>(parts->number);
+}
+
 std::string human_count(int64_t count) {
   return scaled(static_cast<double>(count), 1000, {"", " K", " M", " B", " T"});
 }

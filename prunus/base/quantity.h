@@ -22,6 +22,9 @@ int64_t parse_bytes(std::string_view text, const std::string& option);
 /// `original` is at least 1. The result is in [1, original]; throws InvalidArgument otherwise too.
 int64_t parse_target(std::string_view text, int64_t original, const std::string& option);
 
+/// A part of the original such as 0.6x, above 0 and below 1. Throws InvalidArgument otherwise.
+double parse_share(std::string_view text, const std::string& option);
+
 /// "1.10 B", "936.4 K": counts for people.
 std::string human_count(int64_t count);
 /// "2.05 GiB": sizes for people.

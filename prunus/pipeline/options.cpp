@@ -17,6 +17,9 @@ constexpr std::pair<std::string_view, Granularity> kGranularities[] = {
     {"query-head", Granularity::QueryHead},
     {"head-dim", Granularity::HeadDim}};
 
+constexpr std::pair<std::string_view, LatencyOf> kLatencies[] = {{"decode", LatencyOf::Decode},
+                                                                 {"prefill", LatencyOf::Prefill}};
+
 constexpr std::pair<std::string_view, Members> kMembers[] = {{"all", Members::All},
                                                              {"consumers", Members::Consumers},
                                                              {"inputs", Members::Inputs},
@@ -81,9 +84,12 @@ Asked asked_by(const PruneOptions& options) {
 }
 
 void check_target(const PruneOptions& options) {
-  if (!options.target_params && !options.target_bytes) return;
-  PRUNUS_CHECK(!(options.target_params && options.target_bytes), InvalidArgument,
-               "--target-params and --target-bytes exclude each other");
+  const int targets = int{options.target_params.has_value()} +
+                      int{options.target_bytes.has_value()} +
+                      int{options.target_latency.has_value()};
+  if (targets == 0) return;
+  PRUNUS_CHECK(targets == 1, InvalidArgument,
+               "--target-params, --target-bytes and --target-latency exclude each other");
   PRUNUS_CHECK(!options.attn_ratio && !options.ffn_ratio, InvalidArgument,
                "a target is reached with one ratio for all: drop --attn-ratio and --ffn-ratio");
 }
@@ -293,22 +299,24 @@ const Solver* solver_of(const Asked& asked) {
                structure_name(asked.structure));
   PRUNUS_CHECK(asked.options.compat.empty(), InvalidArgument,
                "--compat llm-pruner leaves what stays as it is: drop --solver");
-  PRUNUS_CHECK(asked.options.precision == at::kFloat, InvalidArgument, "--solver ", name,
-               " works in float32, with its equations in float64: drop --precision");
+  PRUNUS_CHECK(asked.options.precision != at::kDouble, InvalidArgument, "--solver ", name,
+               " runs its models in float32 or bfloat16, and solves its equations in float64: not "
+               "with --precision float64");
   return &solver;
 }
 
 void check_search(const PruneRecipe& recipe, const Asked& asked) {
+  PRUNUS_CHECK(!recipe.target_latency || recipe.budget->measures, InvalidArgument,
+               "--target-latency is met by a search over the levels of every part: add --budget "
+               "search, or take --method prunus");
   if (!recipe.budget->measures) return;
   PRUNUS_CHECK(asked.structure == Structure::Block && recipe.steps == 1 &&
                    recipe.normalisation == Normalisation::None && !asked.options.attn_ratio &&
-                   !asked.options.ffn_ratio && recipe.precision == at::kFloat,
+                   !asked.options.ffn_ratio && recipe.precision != at::kDouble,
                InvalidArgument,
                "--budget search finds by itself what heads and channels of each layer give: it is "
-               "for --structure block, with one --ratio or --target-params, no --steps, "
-               "--normalize, --attn-ratio, --ffn-ratio or --precision");
-  PRUNUS_CHECK(!recipe.target_bytes, InvalidArgument,
-               "--budget search counts parameters: give --ratio or --target-params");
+               "for --structure block, with one --ratio or target, no --steps, "
+               "--normalize, --attn-ratio, --ffn-ratio or --precision float64");
   PRUNUS_CHECK(recipe.granularity == Granularity::KvGroup, InvalidArgument,
                "--budget search takes KV groups and query heads: no --granularity");
 }
@@ -343,6 +351,10 @@ Granularity parse_granularity(std::string_view name) {
   return parse_named(kGranularities, name, "--granularity");
 }
 std::string_view members_name(Members members) { return name_of(kMembers, members); }
+LatencyOf parse_latency(std::string_view name) {
+  return parse_named(kLatencies, name, "--latency-of");
+}
+std::string_view latency_name(LatencyOf latency) { return name_of(kLatencies, latency); }
 std::string_view granularity_name(Granularity granularity) {
   return name_of(kGranularities, granularity);
 }
@@ -387,6 +399,8 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
           weights ? sparsity_of(pattern, options.sparsity.value_or(sparsity_by_default(asked))) : 0,
       .target_params = options.target_params,
       .target_bytes = options.target_bytes,
+      .target_latency = options.target_latency,
+      .latency_of = options.latency_of,
       .attn_layers = options.attn_layers.value_or(layers),
       .ffn_layers = options.ffn_layers.value_or(layers),
       .steps = options.steps,

@@ -24,6 +24,14 @@ enum class Granularity {
   HeadDim,    ///< channels inside the heads: rotated pairs of queries and keys, channels of values
 };
 
+/// Whose time a target of time is about.
+enum class LatencyOf {
+  Decode,   ///< a step of one sequence, behind 32 tokens
+  Prefill,  ///< a prompt of 512 tokens
+};
+LatencyOf parse_latency(std::string_view name);
+std::string_view latency_name(LatencyOf latency);
+
 /// Names as on the command line: block, channel, layer, part, expert, weight, vocab; kv-group,
 /// query-head, head-dim. Parsing throws InvalidArgument listing them.
 Structure parse_structure(std::string_view name);
@@ -55,6 +63,9 @@ struct PruneOptions {
   /// Solve for the ratio that leaves at most so much; not together with the ratios.
   std::optional<int64_t> target_params = std::nullopt;
   std::optional<int64_t> target_bytes = std::nullopt;
+  /// The same for a share of the dense model's time, in (0, 1): searched for (--budget search).
+  std::optional<double> target_latency = std::nullopt;
+  LatencyOf latency_of = LatencyOf::Decode;
 
   std::optional<LayerRange> layers = std::nullopt;       ///< half-open; absent: all
   std::optional<LayerRange> attn_layers = std::nullopt;  ///< instead of `layers` for heads
@@ -103,6 +114,8 @@ struct PruneRecipe {
   double sparsity = 0;    ///< Structure::Weight: their share
   std::optional<int64_t> target_params;
   std::optional<int64_t> target_bytes;
+  std::optional<double> target_latency;
+  LatencyOf latency_of = LatencyOf::Decode;
   LayerRange attn_layers;
   LayerRange ffn_layers;
   int64_t steps = 1;
@@ -116,7 +129,7 @@ struct PruneRecipe {
   at::Device device = at::Device(at::kCPU);
   at::ScalarType precision = at::kFloat;
 
-  bool has_target() const { return target_params || target_bytes; }
+  bool has_target() const { return target_params || target_bytes || target_latency; }
   /// Structure::Layer where the user says which layers go.
   bool names_layers() const { return keep_first || !drop_layers.empty(); }
 };

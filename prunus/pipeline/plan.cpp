@@ -9,6 +9,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/files.h"
 #include "prunus/base/whole_number.h"
+#include "prunus/job/job_options.h"
 #include "prunus/model/mask.h"
 
 namespace prunus {
@@ -79,15 +80,21 @@ PlanSolver solver_from(const Json& json, const std::string& where) {
                     .residual_correction = json.at("residual_correction").get<double>(),
                     .token_weights = json.at("token_weights").get<bool>()};
   solver.calibration = plan_text_from(json.at("calibration"), where);
+  const std::string precision = json.value("precision", "float32");
+  PRUNUS_CHECK(precision == "float32" || precision == "bfloat16", Corrupt, where, ": precision '",
+               precision, "', expected float32 or bfloat16");
+  solver.precision = parse_precision(precision);
   return solver;
 }
 
 Json solver_to_json(const PlanSolver& solver) {
-  return {{"name", solver.name},
-          {"ridge", solver.options.ridge},
-          {"residual_correction", solver.options.residual_correction},
-          {"token_weights", solver.options.token_weights},
-          {"calibration", to_json(solver.calibration)}};
+  Json json = {{"name", solver.name},
+               {"ridge", solver.options.ridge},
+               {"residual_correction", solver.options.residual_correction},
+               {"token_weights", solver.options.token_weights},
+               {"calibration", to_json(solver.calibration)}};
+  if (solver.precision != at::kFloat) json["precision"] = name_of_precision(solver.precision);
+  return json;
 }
 
 PlanRotation rotation_from(const Json& json, const std::string& where) {

@@ -32,6 +32,7 @@ struct PlanSolver {
   std::string name;
   SolverOptions options;
   PlanText calibration;
+  at::ScalarType precision = at::kFloat;  ///< of the models' products: Float or BFloat16
 };
 
 /// The residual stream in the basis of its principal directions on a text, the first of which stay

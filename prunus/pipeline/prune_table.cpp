@@ -228,6 +228,20 @@ constexpr Row kPruneRows[] = {
               .may_be_number = true},
      .member = PRUNUS_MEMBER(PruneJob, target_bytes),
      .resolved = RESOLVED(or_null(recipe.target_bytes))},
+    {.info = {.key = "target-latency",
+              .group = kHowMuch,
+              .help = "with --budget search: take at most this share of MODEL's time, such as "
+                      "0.6x, measured on this machine and --device",
+              .excludes = "ratio,preset",
+              .may_be_number = true},
+     .member = PRUNUS_MEMBER(PruneJob, target_latency),
+     .resolved = RESOLVED(or_null(recipe.target_latency))},
+    {.info = {.key = "latency-of",
+              .group = kHowMuch,
+              .help = "whose time --target-latency is about: decode, a step of one sequence behind "
+                      "32 tokens; prefill, a prompt of 512 tokens",
+              .choices = "decode,prefill"},
+     .member = PRUNUS_WORD(PruneJob, options.latency_of, parse_latency, latency_name)},
     {.info = {.key = "preset",
               .group = kHowMuch,
               .help = "the paper's settings: llm-pruner-20 (ratio 0.25, without the first 4 and "

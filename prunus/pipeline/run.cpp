@@ -320,6 +320,9 @@ PruneRecipe resolved(const PruneJob& job, const Model& model) {
   if (!job.target_bytes.empty()) {
     options.target_bytes = parse_bytes(job.target_bytes, "--target-bytes");
   }
+  if (!job.target_latency.empty()) {
+    options.target_latency = parse_share(job.target_latency, "--target-latency");
+  }
   return resolve(options, model.layer_count());
 }
 
@@ -396,7 +399,8 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
   if (recipe.solver != nullptr) {
     planned.plan.solver = {.name = std::string(recipe.solver->name),
                            .options = recipe.solver_options,
-                           .calibration = calibration.text()};
+                           .calibration = calibration.text(),
+                           .precision = recipe.precision};
   }
   if (planned.plan.rotation) planned.plan.rotation->calibration = calibration.text();
   const Model cut = result_of(model, planned.plan, out.masks());

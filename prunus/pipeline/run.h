@@ -20,15 +20,16 @@ struct PruneJob {
   /// Nobody asked for these tokens: no more than the model's context are taken.
   bool tokens_by_default = false;
   PruneOptions options;
-  std::string target_params;  ///< "0.8x" or a count; resolved against the model
-  std::string target_bytes;   ///< "4GiB"
-  std::string ram;            ///< for hidden states; empty: half of what is free
-  std::string work_dir;       ///< for spilled states and resuming; empty: OUT.work
-  bool resume = false;        ///< go on where an interrupted run of the same job stopped
-  std::string form = {};      ///< as `prunus export --form`; empty: what Prunus reads best
-  bool dry_run = false;       ///< write plan.json and run.json only
-  bool force = false;         ///< replace what stands at out_dir
-  std::string recipe = {};    ///< file that options were read from, for the record
+  std::string target_params;        ///< "0.8x" or a count; resolved against the model
+  std::string target_bytes;         ///< "4GiB"
+  std::string target_latency = {};  ///< "0.6x"
+  std::string ram;                  ///< for hidden states; empty: half of what is free
+  std::string work_dir;             ///< for spilled states and resuming; empty: OUT.work
+  bool resume = false;              ///< go on where an interrupted run of the same job stopped
+  std::string form = {};            ///< as `prunus export --form`; empty: what Prunus reads best
+  bool dry_run = false;             ///< write plan.json and run.json only
+  bool force = false;               ///< replace what stands at out_dir
+  std::string recipe = {};          ///< file that options were read from, for the record
   std::string model_asked =
       {};  ///< the model as it was asked for, for the record; empty: model_dir
 };

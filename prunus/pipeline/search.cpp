@@ -16,6 +16,7 @@
 #include "prunus/base/progress.h"
 #include "prunus/base/quantity.h"
 #include "prunus/pipeline/knapsack.h"
+#include "prunus/pipeline/level_budget.h"
 #include "prunus/pipeline/score.h"
 #include "prunus/solve/part_tap.h"
 
@@ -26,6 +27,7 @@ constexpr int64_t kWidths = 12;                 // of a feed-forward part
 constexpr size_t kMostHeadLevels = 9;           // of an attention part
 constexpr int64_t kNear = 2;                    // levels to either side that are measured again
 constexpr int64_t kRounds = 1;                  // of measuring around the solution
+constexpr int64_t kAttempts = 4;                // of a choice whose budget is measured
 constexpr int64_t kCalibrationTokens = 16'384;  // tokens that the levels are fitted on
 
 std::vector<int64_t> best_of(const std::vector<double>& scores, int64_t count, int64_t begin,
@@ -55,9 +57,10 @@ PlanEntry entry_of(const ScoredSet& scored, std::vector<int64_t> units) {
 PartLevel dropped_level() { return {.entries = {}, .columns = at::empty({0}, at::kLong)}; }
 
 // Widths in twelfths, in multiples that kernels like.
-PartLevels widths_of(const ScoredSet& channels, int64_t round_to) {
+PartLevels widths_of(const Model& model, const ScoredSet& channels, int64_t round_to) {
   const int64_t units = channels.set.units;
   const int64_t each = channels.set.parameters_per_unit();
+  const int64_t bytes = channels.set.bytes_per_unit(model.source());
   const int64_t multiple = std::max<int64_t>({round_to, channels.set.kernel_multiple, 1});
   PartLevels part{channels.set.layer, Part::FeedForward, {}};
   int64_t last = 0;
@@ -66,8 +69,10 @@ PartLevels widths_of(const ScoredSet& channels, int64_t round_to) {
     width = std::min(units, (width + multiple - 1) / multiple * multiple);
     if (width == last) continue;
     last = width;
-    PartLevel level{
-        .entries = {}, .columns = at::arange(units, at::kLong), .parameters = width * each};
+    PartLevel level{.entries = {},
+                    .columns = at::arange(units, at::kLong),
+                    .parameters = width * each,
+                    .bytes = width * bytes};
     if (width < units) {
       const std::vector<int64_t> kept = best_of(channels.scores, width, 0, units);
       level.columns = inputs_of(kept, 1);
@@ -88,7 +93,8 @@ std::vector<int64_t> counts_of(int64_t units, bool all) {
 }
 
 // KV groups, with as many query heads in each; `heads` may be null where each group has one.
-PartLevels heads_of(const ScoredSet& groups, const ScoredSet* heads, int64_t head_dim) {
+PartLevels heads_of(const Model& model, const ScoredSet& groups, const ScoredSet* heads) {
+  const int64_t head_dim = model.config().head_dim;
   const int64_t count = groups.set.units;
   const int64_t each = heads == nullptr ? 1 : heads->set.units / count;
   const bool all = static_cast<size_t>(count * each) <= kMostHeadLevels;
@@ -97,8 +103,11 @@ PartLevels heads_of(const ScoredSet& groups, const ScoredSet* heads, int64_t hea
     for (const int64_t kept_heads : counts_of(each, all)) {
       PartLevel level;
       level.parameters = kept_groups * groups.set.parameters_per_unit();
+      level.bytes = kept_groups * groups.set.bytes_per_unit(model.source());
       if (kept_heads < each) {
-        level.parameters -= kept_groups * (each - kept_heads) * heads->set.parameters_per_unit();
+        const int64_t gone = kept_groups * (each - kept_heads);
+        level.parameters -= gone * heads->set.parameters_per_unit();
+        level.bytes -= gone * heads->set.bytes_per_unit(model.source());
       }
       const std::vector<int64_t> left = best_of(groups.scores, kept_groups, 0, count);
       std::vector<int64_t> queries;
@@ -201,7 +210,8 @@ Json scores_of(const std::vector<PartLevels>& parts) {
 }
 
 // A walk of a search as it is left for --resume.
-std::string walk_json(const Sensitivity& found, const std::vector<PartLevels>& parts) {
+std::string walk_json(const std::vector<size_t>& base, const Sensitivity& found,
+                      const std::vector<PartLevels>& parts) {
   Json kl = Json::array();
   for (const std::vector<double>& part : found.kl) {
     Json levels = Json::array();
@@ -210,7 +220,9 @@ std::string walk_json(const Sensitivity& found, const std::vector<PartLevels>& p
     }
     kl.push_back(std::move(levels));
   }
-  return Json{{"base", found.base}, {"kl", std::move(kl)}, {"scores", scores_of(parts)}}.dump();
+  return Json{
+      {"levels", base}, {"base", found.base}, {"kl", std::move(kl)}, {"scores", scores_of(parts)}}
+      .dump();
 }
 
 // The sets with the scores of a walk; sets that it has none of have units that no level chooses.
@@ -256,30 +268,42 @@ class Walks {
         std::function<std::vector<PartLevels>(const Json& walk)> restored)
       : meter_(meter), context_(context), restored_(std::move(restored)) {}
 
-  Sensitivity next(const std::vector<size_t>& base, const std::vector<std::vector<size_t>>& wanted,
+  // `base` becomes that of the earlier process: what time a level takes is measured anew.
+  Sensitivity next(std::vector<size_t>& base, const std::vector<std::vector<size_t>>& wanted,
                    size_t texts) {
     const int64_t number = done_++;
     if (context_.measured) {
-      if (const auto earlier = context_.measured(number)) return take_over(*earlier, number);
+      if (const auto earlier = context_.measured(number)) return take_over(*earlier, number, base);
     }
     Sensitivity found = meter_.measure(base, wanted, texts);
-    if (context_.keep_measured) context_.keep_measured(number, walk_json(found, meter_.parts()));
+    if (context_.keep_measured) {
+      context_.keep_measured(number, walk_json(base, found, meter_.parts()));
+    }
     return found;
   }
 
   const std::vector<PartLevels>& parts() const { return meter_.parts(); }
 
  private:
-  Sensitivity take_over(const std::string& text, int64_t number) {
+  Sensitivity take_over(const std::string& text, int64_t number, std::vector<size_t>& base) {
     try {
       const Json walk = Json::parse(text);
       meter_.restore(restored_(walk));
       Sensitivity found = sensitivity_from(walk, meter_.parts());
+      base = walk.at("levels").get<std::vector<size_t>>();
+      check_levels(base);
       log_info(c10::str("search: walk ", number + 1, " is done already"));
       return found;
     } catch (const nlohmann::json::exception& error) {
       PRUNUS_FAIL(Corrupt, "the work folder's walk ", number, " of the search: ", error.what());
     }
+  }
+
+  void check_levels(const std::vector<size_t>& base) const {
+    bool fits = base.size() == parts().size();
+    for (size_t p = 0; fits && p < base.size(); ++p) fits = base[p] < parts()[p].levels.size();
+    PRUNUS_CHECK(fits, Corrupt,
+                 "the work folder's walk of the search is of other levels; begin anew");
   }
 
   SensitivityMeter& meter_;
@@ -290,8 +314,8 @@ class Walks {
 
 class Search {
  public:
-  Search(int64_t capacity, Walks& walks)
-      : parts_(walks.parts()), capacity_(capacity), walks_(walks) {}
+  Search(LevelBudget& budget, Walks& walks)
+      : parts_(walks.parts()), budget_(budget), walks_(walks) {}
 
   void run() {
     std::vector<size_t> base;
@@ -320,6 +344,7 @@ class Search {
       }
       if (round < kRounds) levels = choose(levels, around.base, around.kl);
     }
+    budget_.adjust(levels_);
   }
 
   // The best choice, with the units that were chosen behind it.
@@ -339,7 +364,9 @@ class Search {
                       {"chosen", levels_[p]},
                       {"levels", std::move(levels)}});
     }
-    return {{"divergence", rounds_}, {"parts", std::move(list)}};
+    Json result = {{"divergence", rounds_}, {"parts", std::move(list)}};
+    if (Json spent = budget_.json(); !spent.is_null()) result["latency"] = std::move(spent);
+    return result;
   }
 
  private:
@@ -360,32 +387,27 @@ class Search {
       units.emplace_back();
       numbers.emplace_back();
       for (const auto& [level, cost] : lined(parts_[p], known)) {
-        units.back().push_back({parts_[p].levels[level].parameters, cost - base_kl});
+        units.back().push_back({budget_.weight(p, level), cost - base_kl});
         numbers.back().push_back(level);
       }
     }
-    std::vector<size_t> levels = solve_knapsack(units, capacity_);
-    for (size_t p = 0; p < levels.size(); ++p) levels[p] = numbers[p][levels[p]];
+    std::vector<size_t> levels;
+    for (int64_t attempt = 0; attempt < kAttempts; ++attempt) {
+      levels = solve_knapsack(units, budget_.capacity());
+      for (size_t p = 0; p < levels.size(); ++p) levels[p] = numbers[p][levels[p]];
+      if (!budget_.adjust(levels)) break;
+    }
     return levels;
   }
 
   const std::vector<PartLevels>& parts_;
-  int64_t capacity_;
+  LevelBudget& budget_;
   Walks& walks_;
   std::vector<std::vector<double>> table_;
   std::vector<double> rounds_;
   std::vector<size_t> levels_;
   std::vector<PartLevels> best_parts_;
 };
-
-// Parameters that may be left in the parts.
-int64_t capacity_of(const Model& model, const PruneRecipe& recipe,
-                    const std::vector<PartLevels>& parts) {
-  int64_t whole = 0;
-  for (const PartLevels& part : parts) whole += part.levels.back().parameters;
-  if (recipe.target_params) return *recipe.target_params - (model.parameters() - whole);
-  return static_cast<int64_t>(static_cast<double>(whole) * (1 - recipe.ratio));
-}
 
 // One layer must keep each kind of part: the first that has it, whose parts cost most when dropped.
 bool may_drop(const Model& model, const PartLevels& part) {
@@ -410,15 +432,15 @@ PartLevels part_of(const Model& model, const PruneRecipe& recipe,
                    const std::vector<ScoredSet>& scored) {
   PartLevels part;
   if (scored[0].set.label == AxisLabel::Ffn) {
-    part = widths_of(scored[0], recipe.round_to);
+    part = widths_of(model, scored[0], recipe.round_to);
   } else {
     const auto labelled = [&](AxisLabel label) {
       return std::find_if(scored.begin(), scored.end(),
                           [&](const ScoredSet& one) { return one.set.label == label; });
     };
     const auto heads = labelled(AxisLabel::QueryHead);
-    part = heads_of(*labelled(AxisLabel::KvGroup), heads == scored.end() ? nullptr : &*heads,
-                    model.config().head_dim);
+    part =
+        heads_of(model, *labelled(AxisLabel::KvGroup), heads == scored.end() ? nullptr : &*heads);
   }
   if (may_drop(model, part)) part.levels.insert(part.levels.begin(), dropped_level());
   return part;
@@ -439,15 +461,16 @@ std::vector<PartLevels> parts_of(const Model& model, const PruneRecipe& recipe,
 // Before anything is scored or measured.
 void check_target(const Model& model, const PruneRecipe& recipe,
                   const std::vector<GroupSet>& sets) {
+  if (recipe.target_latency) return;  // measured first
   const std::vector<PartLevels> parts = parts_of(model, recipe, unscored(sets));
+  const auto budget = level_budget(model, recipe, parts);
   int64_t least = 0;
-  for (const PartLevels& part : parts) least += part.levels.front().parameters;
-  const int64_t capacity = capacity_of(model, recipe, parts);
-  PRUNUS_CHECK(least <= capacity, InvalidArgument,
-               "the target is out of reach: heads and channels "
-               "may keep ",
-               capacity, " parameters, but the least that every part can become is ", least,
-               "; lower --ratio, raise --target-params, or widen --layers");
+  for (size_t p = 0; p < parts.size(); ++p) least += budget->weight(p, 0);
+  PRUNUS_CHECK(least <= budget->capacity(), InvalidArgument,
+               "the target is out of reach: heads and channels may keep ", budget->capacity(),
+               recipe.target_bytes ? " bytes" : " parameters",
+               ", but the least that every part can become is ", least,
+               "; lower --ratio, raise the target, or widen --layers");
 }
 
 // Levels with the units that score highest by what enters a part.
@@ -515,7 +538,7 @@ std::vector<PartLevels> levels_of(const Model& model, const PruneRecipe& recipe,
   return parts_of(model, recipe, scored);
 }
 
-PlanResult search_plan(const Model& model, const PlanContext& context, const PruneRecipe& recipe) {
+PlanResult search_plan(const Model& dense, const PlanContext& context, const PruneRecipe& recipe) {
   if (context.finished) {
     if (auto earlier = context.finished(0)) return *earlier;
   }
@@ -523,10 +546,12 @@ PlanResult search_plan(const Model& model, const PlanContext& context, const Pru
                "--budget search measures on text: pass --calib FILE");
   const std::vector<TokenBatch> batches = context.calibration(0);
   const std::vector<TokenBatch> held_out = halves_of(context.held_out());
+  Model model = dense;
+  model.set_precision(recipe.precision);
   std::unique_ptr<StreamStore> store;
   if (context.store) store = context.store(0);
   std::vector<PartLevels> parts = levels_of(model, recipe, batches, store.get());
-  const int64_t capacity = capacity_of(model, recipe, parts);
+  const std::unique_ptr<LevelBudget> budget = level_budget(dense, recipe, parts);
   const std::vector<TokenBatch> some = first_tokens(batches, kCalibrationTokens);
   SensitivityMeter::Options options{.device = recipe.device};
   if (scores_by_moments(*recipe.criterion, recipe.members)) options.choose = chooser(model, recipe);
@@ -534,7 +559,7 @@ PlanResult search_plan(const Model& model, const PlanContext& context, const Pru
   Walks walks(meter, context, [&](const Json& walk) {
     return parts_of(model, recipe, scored_by_walk(walk, scored_sets(model, recipe)));
   });
-  Search search(capacity, walks);
+  Search search(*budget, walks);
   search.run();
   PlanResult result{.plan = search.plan(model), .ratio = recipe.ratio};
   result.plan.method = c10::str(recipe.name, ", ", recipe.criterion->name,

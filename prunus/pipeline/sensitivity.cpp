@@ -148,11 +148,12 @@ class LayerMeter {
   Moments moments_of(const PartRoles& roles, const Hidden& inputs, const Hidden& hidden) const {
     Moments moments;
     for (size_t i = 0; i < inputs.size(); ++i) {
-      at::Tensor x = inputs[i].to(device_).flatten(0, 1);
+      at::Tensor x = inputs[i].to(device_).flatten(0, 1).to(at::kFloat);
       moments.tokens += x.size(0);
       const at::Tensor& norm = (*whole_)[roles.post_norm];
       if (norm.defined() || options_.token_weights) {
-        at::Tensor added = apply_linear(x, (*whole_)[roles.weight], (*whole_)[roles.bias]);
+        at::Tensor added =
+            apply_linear(x, (*whole_)[roles.weight], (*whole_)[roles.bias]).to(at::kFloat);
         at::Tensor roots = at::ones({x.size(0), 1}, x.options());
         if (norm.defined()) {
           roots = mean_square(added).clamp_min(1e-30).rsqrt();
@@ -186,7 +187,7 @@ class LayerMeter {
                                       .gram = columns.index_select(0, level.columns),
                                       .cross = at::matmul(all, columns),
                                       .options = {.ridge = options_.ridge}});
-    return solved.weight.to(device_, at::kFloat);
+    return solved.weight.to(device_, weight.scalar_type());
   }
 
   void advance(const PartRoles& roles, Stream& stream, const Hidden& inputs,

@@ -19,6 +19,7 @@ struct PartLevel {
   std::vector<PlanEntry> entries;  ///< empty: it stays whole, or is dropped
   at::Tensor columns;              ///< int64: inputs of o_proj or down_proj that stay
   int64_t parameters = 0;          ///< of the part that are left
+  int64_t bytes = 0;               ///< the same in the source's dtypes
 
   /// The part goes as a whole: the residual stream passes it unchanged.
   bool dropped() const { return columns.numel() == 0; }

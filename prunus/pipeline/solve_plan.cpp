@@ -49,14 +49,18 @@ SolvedModel solve_by_plan(const Model& dense, const Model& cut, const Plan& plan
   SolvedModel result;
   result.cut = std::make_unique<Model>(
       solver.adds_bias ? with_zero_biases(cut, {Role::OProj, Role::DownProj}) : cut);
+  Model exact = dense;
+  exact.set_precision(chosen.precision);
+  result.cut->set_precision(chosen.precision);
   const LayerFiles files(*result.cut, folder, kStem);
   result.parts = refit_outputs(
-      *result.cut, dense, dense_layers(plan, cut), rows, device, solver, chosen.options,
+      *result.cut, exact, dense_layers(plan, cut), rows, device, solver, chosen.options,
       [&](int layer, const std::vector<OverlayTensor>& tensors) { files.keep(layer, tensors); },
       [&](int layer) { return files.restore(layer); });
   result.model = std::make_unique<Model>(
       result.cut->config(), std::make_shared<OverlaySource>(result.cut->shared_source(), files));
   result.model->set_precision(cut.precision());
+  result.cut->set_precision(cut.precision());
   return result;
 }
 

@@ -131,9 +131,9 @@ class Refit {
       wanted.weights = 1 / size.clamp_min(1e-6 * size.mean().item<double>());
     }
     wanted.target = added;
-    if (alone) wanted.target = dense.output.flatten(0, 1);
+    if (alone) wanted.target = dense.output.flatten(0, 1).to(at::kFloat);
     if (normed) {
-      const at::Tensor raw = dense.output.flatten(0, 1);
+      const at::Tensor raw = dense.output.flatten(0, 1).to(at::kFloat);
       const at::Tensor scale = streams_.decoder().gain(gain);
       const at::Tensor size = mean_square(raw);
       const double least = kLeastGain * scale.abs().max().item<double>();
@@ -163,8 +163,8 @@ class Refit {
       PartTap tap(roles.weight, false);
       forward(*weights_, streams_.inputs()[i].to(streams_.device()), &tap);
       const Wanted target = wanted(part, i);
-      sums.add(tap.input.flatten(0, 1), target.target, target.weights);
-      bytes += tap.input.numel() * 4;
+      sums.add(tap.input.flatten(0, 1).to(at::kFloat), target.target, target.weights);
+      bytes += tap.input.numel() * tap.input.element_size();
       if (plain && bytes <= kHeldBytes) held.push_back(to_host(tap.input));
       check_interrupted();
     }
@@ -223,7 +223,7 @@ class Refit {
   void put(const Solved& values, const PartRoles& roles, std::vector<OverlayTensor>& solved) {
     const auto replace = [&](Role role, const at::Tensor& value) {
       if (!value.defined()) return;
-      (*weights_)[role] = value.to(streams_.device(), at::kFloat);
+      (*weights_)[role] = value.to(streams_.device(), pruned_.precision());
       solved.push_back({info(role), value.to(at::kFloat)});
     };
     replace(roles.weight, values.weight);

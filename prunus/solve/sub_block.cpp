@@ -133,6 +133,8 @@ std::vector<SubBlockResult> repair_sub_blocks(
     const std::function<std::vector<OverlayTensor>(int layer)>& restored) {
   check_options(options);
   check_two_streams(pruned, dense, dense_layers, rows, "sub-block repair");
+  PRUNUS_CHECK(dense.precision() == at::kFloat, InvalidArgument,
+               "sub-block repair: works in FP32, but the models are set to ", dense.precision());
   const at::NoGradGuard no_grad;
   Repair repair(pruned, dense, dense_layers, rows, device, options);
   Progress progress("repair: updates", 2 * pruned.layer_count() * repair.steps_per_part());

@@ -19,9 +19,9 @@ void check_two_streams(const Model& pruned, const Model& dense,
   PRUNUS_CHECK(pruned.config().vocab_size == dense.config().vocab_size, InvalidArgument, what,
                ": the pruned model's vocabulary is ", pruned.config().vocab_size,
                ", the dense model's ", dense.config().vocab_size);
-  PRUNUS_CHECK(pruned.precision() == at::kFloat && dense.precision() == at::kFloat, InvalidArgument,
-               what, ": works in FP32, but a model is set to ", pruned.precision(), " or ",
-               dense.precision());
+  PRUNUS_CHECK(pruned.precision() == dense.precision() && pruned.precision() != at::kDouble,
+               InvalidArgument, what, ": one model is set to ", pruned.precision(),
+               ", the other to ", dense.precision(), "; expected Float, or BFloat16, of both");
   PRUNUS_CHECK(static_cast<int64_t>(dense_layers.size()) == pruned.layer_count(), InvalidArgument,
                what, ": got dense places of ", dense_layers.size(), " layers, expected ",
                pruned.layer_count());
@@ -65,9 +65,9 @@ void TwoStreams::enter(int layer) {
 
 at::Tensor TwoStreams::target(Part part, size_t i, LinearHook* hook) {
   const PartForward dense{dense_decoder_, dense_layer_, part};
-  at::Tensor target = dense(dense_weights(), inputs()[i].to(device_), hook);
+  at::Tensor target = dense(dense_weights(), inputs()[i].to(device_), hook).to(at::kFloat);
   if (beta_ == 0) return target;
-  const at::Tensor output = dense(dense_weights(), dense_inputs()[i].to(device_));
+  const at::Tensor output = dense(dense_weights(), dense_inputs()[i].to(device_)).to(at::kFloat);
   const at::Tensor next = dense_hidden_[i].to(device_) + output;
   // In this form the target of an unpruned part is its output to the last bit.
   target.add_((next - (hidden_[i].to(device_) + target)).mul_(beta_));

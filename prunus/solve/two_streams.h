@@ -11,8 +11,8 @@
 namespace prunus {
 
 /// Throws InvalidArgument, naming `what`, where parts of the two models cannot be compared: another
-/// hidden_size or vocabulary, precision other than FP32, or a list of layers that does not fit.
-/// `dense_layers[ℓ]`: which dense layer the pruned model's layer ℓ was.
+/// hidden_size or vocabulary, precisions that differ or FP64, or a list of layers that does not
+/// fit. `dense_layers[ℓ]`: which dense layer the pruned model's layer ℓ was.
 void check_two_streams(const Model& pruned, const Model& dense,
                        const std::vector<int64_t>& dense_layers,
                        const std::vector<TokenBatch>& rows, const char* what);

@@ -89,6 +89,10 @@ TEST(ParseBytes, RefusesEverythingElseWithExamples) {
 TEST(ParseTarget, IsAPartOfTheOriginalOrACount) {
   EXPECT_EQ(parse_target("0.8x", 6738415616, "-t"), 5390732493);  // 5390732492.8
   EXPECT_EQ(parse_target("1X", 100, "-t"), 100);
+  EXPECT_EQ(parse_share("0.6x", "-t"), 0.6);
+  for (const char* text : {"0.6", "1x", "0x", "60%", "", "-0.5x", "0.6y"}) {
+    EXPECT_THROW(parse_share(text, "-t"), Error) << text;
+  }
   EXPECT_EQ(parse_target("5.4B", 6738415616, "-t"), 5400000000);
   EXPECT_EQ(parse_target("100", 100, "-t"), 100);
 }

@@ -113,6 +113,8 @@ TEST(Resolve, RefusesValuesOutOfRange) {
 
 TEST(Resolve, RefusesTwoTargetsAndATargetWithTwoRatios) {
   expect_refused({.target_params = 1, .target_bytes = 1}, "exclude each other");
+  expect_refused({.target_params = 1, .target_latency = 0.5}, "exclude each other");
+  expect_refused({.target_latency = 0.5}, "--target-latency is met by a search");
   expect_refused({.attn_ratio = 0.5, .target_params = 1}, "drop --attn-ratio");
   expect_refused({.ffn_ratio = 0.5, .target_bytes = 1}, "drop --attn-ratio");
   EXPECT_EQ(resolve({.target_params = 5}, 32).target_params, 5);

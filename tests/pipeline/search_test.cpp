@@ -86,6 +86,29 @@ TEST(SearchPlan, MeetsTheTarget) {
   EXPECT_LT(gone, whole * 6 / 10);
 }
 
+TEST(SearchPlan, InBfloat16FindsNearlyTheSameDivergence) {
+  const Model model = tiny_model({.kv_heads = 2, .ffn = 48, .layers = 3});
+  const PlanContext context{
+      .calibration =
+          [&](int64_t) { return std::vector<TokenBatch>{{random_ids(model, 8, 12, 5)}}; },
+      .held_out = [&] { return std::vector<TokenBatch>{{random_ids(model, 4, 12, 9)}}; }};
+  PruneRecipe recipe = recipe_of(model);
+  const auto table = [&] { return Json::parse(search_plan(model, context, recipe).search); };
+  const Json exact = table();
+  recipe.precision = at::kBFloat16;
+  const Json rounded = table();
+  for (size_t p = 0; p < exact.at("parts").size(); ++p) {
+    const Json& levels = exact.at("parts")[p].at("levels");
+    for (size_t i = 0; i < levels.size(); ++i) {
+      if (levels[i].at("kl").is_null()) continue;
+      const double kl = levels[i].at("kl");
+      EXPECT_NEAR(rounded.at("parts")[p].at("levels")[i].at("kl").get<double>(), kl,
+                  0.1 * kl + 0.005);
+    }
+  }
+  EXPECT_NE(exact.at("divergence"), rounded.at("divergence"));
+}
+
 // Interrupted behind each of its walks, it comes to the same plan without measuring any twice.
 TEST(SearchPlan, GoesOnBehindItsLastWalk) {
   const Model model = tiny_model({.kv_heads = 2, .ffn = 48, .layers = 3});

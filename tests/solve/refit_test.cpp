@@ -113,6 +113,28 @@ TEST(Refit, BringsLogitsNearerToTheDenseModel) {
   }
 }
 
+// Products of the models are rounded to BF16, sums and equations are not.
+TEST(Refit, InBfloat16IsNearThatInFloat) {
+  for (const char* family : {"llama", "gemma2"}) {
+    Model dense = tiny_model({.family = family, .hidden = 32, .head_dim = 8, .ffn = 24});
+    Model pruned = halved(dense);
+    const auto rows = text(dense, 24, 16);
+    const Refitted exact = refit(pruned, dense, rows, {});
+    dense.set_precision(at::kBFloat16);
+    pruned.set_precision(at::kBFloat16);
+    const Refitted rounded = refit(pruned, dense, rows, {});
+    ASSERT_EQ(rounded.results.size(), exact.results.size());
+    for (size_t i = 0; i < exact.results.size(); ++i) {
+      EXPECT_NEAR(rounded.results[i].error_after, exact.results[i].error_after, 0.02) << family;
+      EXPECT_NE(rounded.results[i].error_after, exact.results[i].error_after) << family;
+      EXPECT_LT(rounded.results[i].error_after, rounded.results[i].error_before) << family;
+    }
+    for (const auto& [layer, list] : rounded.layers) {
+      for (const OverlayTensor& one : list) EXPECT_EQ(one.value.scalar_type(), at::kFloat);
+    }
+  }
+}
+
 TEST(Refit, GoesOnWithLayersThatAreDone) {
   const Model dense = tiny_model({});
   const Model pruned = halved(dense);

@@ -318,7 +318,7 @@ TEST(SubBlock, RefusesModelsAndRowsThatDoNotFit) {
   refuse(dense, {0, 1}, {{at::arange(4)}}, "expected [rows, seq]");
   Model precise = tiny_model({});
   precise.set_precision(at::kDouble);
-  refuse(precise, {0, 1}, rows, "FP32");
+  refuse(precise, {0, 1}, rows, "is set to Double");
 }
 
 TEST(SubBlock, AnErrorThatIsNotFiniteNamesTheLayerAndThePart) {
