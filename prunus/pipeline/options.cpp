@@ -298,19 +298,31 @@ const Solver* solver_of(const Asked& asked) {
   return &solver;
 }
 
+void check_choosing(const PruneRecipe& recipe) {
+  if (!recipe.criterion->chooses || recipe.names_layers()) return;
+  PRUNUS_CHECK(recipe.structure == Structure::Block, InvalidArgument, "--method ", recipe.name,
+               " chooses heads and channels of layers: it is for --structure block");
+  PRUNUS_CHECK(!recipe.budget->ranks_sets || recipe.budget->two_stages, InvalidArgument,
+               "--method ", recipe.name,
+               " chooses the units of each set together: how many go "
+               "must be known before, so no --global and no --budget but uniform and two_stage");
+}
+
+// Budgets that measure what parts of layers are worth.
 void check_search(const PruneRecipe& recipe, const Asked& asked) {
-  if (!recipe.budget->measures) return;
+  if (!recipe.budget->measures && !recipe.budget->two_stages) return;
+  const std::string name = c10::str("--budget ", recipe.budget->name);
   PRUNUS_CHECK(asked.structure == Structure::Block && recipe.steps == 1 &&
                    recipe.normalisation == Normalisation::None && !asked.options.attn_ratio &&
                    !asked.options.ffn_ratio && recipe.precision == at::kFloat,
-               InvalidArgument,
-               "--budget search finds by itself what heads and channels of each layer give: it is "
+               InvalidArgument, name,
+               " finds by itself what heads and channels of each layer give: it is "
                "for --structure block, with one --ratio or --target-params, no --steps, "
                "--normalize, --attn-ratio, --ffn-ratio or --precision");
-  PRUNUS_CHECK(!recipe.target_bytes, InvalidArgument,
-               "--budget search counts parameters: give --ratio or --target-params");
-  PRUNUS_CHECK(recipe.granularity == Granularity::KvGroup, InvalidArgument,
-               "--budget search takes KV groups and query heads: no --granularity");
+  PRUNUS_CHECK(!recipe.target_bytes, InvalidArgument, name,
+               " counts parameters: give --ratio or --target-params");
+  PRUNUS_CHECK(recipe.granularity == Granularity::KvGroup, InvalidArgument, name,
+               " says itself what of attention goes: no --granularity");
 }
 
 void check_recipe(const PruneRecipe& recipe, const PruneOptions& given, int64_t layer_count) {
@@ -401,6 +413,7 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
       .precision = options.precision};
   check_recipe(recipe, options, layer_count);
   check_search(recipe, asked);
+  check_choosing(recipe);
   return recipe;
 }
 

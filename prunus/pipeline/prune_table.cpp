@@ -246,7 +246,9 @@ constexpr Row kPruneRows[] = {
               .help = "how much each set gives (default: the method's). uniform: the ratio in "
                       "every set; global: one ranking; global_params: one ranking in which a unit "
                       "counts for its weights; search: what each part of each layer costs is "
-                      "measured, the ratio is that of the parameters (minutes)",
+                      "measured, the ratio is that of the parameters (minutes); two_stage: "
+                      "narrower feed-forward parts, alike in all layers, and whole attention "
+                      "parts, the ratio is that of the parameters (2ssp)",
               .all_choices = budget_names},
      .member = PRUNUS_MEMBER(PruneJob, options.budget),
      .resolved = RESOLVED(recipe.budget->name)},

@@ -51,7 +51,8 @@ std::vector<std::string> texts_of(const PruneJob& job) {
 std::string learner(const PruneRecipe& recipe) {
   const bool scores = !recipe.names_layers() && recipe.criterion->needs.calibration();
   if (scores) return "method " + recipe.name;
-  if (recipe.budget->measures) return "--budget search";
+  const Budget& budget = *recipe.budget;
+  if (budget.measures || budget.two_stages) return c10::str("--budget ", budget.name);
   return c10::str("--solver ", recipe.solver->name);
 }
 
