@@ -43,8 +43,9 @@ std::string methods_that_score(Structure structure) {
   std::string names;
   for (const Method* method : methods::all()) {
     const bool fits = method->structure == structure || method->structure == Structure::Block;
-    const bool rotates = method->rotates && structure == Structure::Channel;
-    if (!fits || !(rotates || scores(*method->criteria[0], structure))) continue;
+    const bool whole = (method->rotates && structure == Structure::Channel) ||
+                       (method->collapses && structure == Structure::Layer);
+    if (!fits || !(whole || scores(*method->criteria[0], structure))) continue;
     names += c10::str(names.empty() ? "" : ", ", method->name);
   }
   return names;
@@ -111,7 +112,8 @@ void check_layer_wise(const Asked& asked) {
     return;
   }
   const bool both = options.keep_first && !options.drop_layers.empty();
-  PRUNUS_CHECK((chosen && !both) || asked.criterion.scores_layers(), InvalidArgument,
+  const bool finds = asked.criterion.scores_layers() || asked.method.collapses;
+  PRUNUS_CHECK((chosen && !both) || finds, InvalidArgument,
                "--structure layer needs --keep-first N or --drop-layers LIST (one of them), or a "
                "--method that scores layers: ",
                methods_that_score(Structure::Layer));
@@ -129,6 +131,14 @@ void check_part_wise(const Asked& asked) {
   PRUNUS_CHECK(!other, InvalidArgument,
                "--structure part ranks all parts by the loss without them: no normalisation, "
                "rounding or reduction");
+}
+
+void check_collapse(const Asked& asked) {
+  const PruneOptions& options = asked.options;
+  if (!asked.method.collapses) return;
+  PRUNUS_CHECK(options.steps == 1 && options.precision == at::kFloat, InvalidArgument, "--method ",
+               options.method,
+               " compares models as they become shorter, in float32: no --steps or --precision");
 }
 
 void check_one_by_one(const Asked& asked) {
@@ -291,6 +301,9 @@ const Solver* solver_of(const Asked& asked) {
                " makes parts of layers give what the dense model's parts give: not with "
                "--structure ",
                structure_name(asked.structure));
+  PRUNUS_CHECK(!solver.scales_stream || asked.structure == Structure::Layer, InvalidArgument,
+               "--solver ", name, " makes up for layers that go: it is for --structure layer, not ",
+               structure_name(asked.structure));
   PRUNUS_CHECK(asked.options.compat.empty(), InvalidArgument,
                "--compat llm-pruner leaves what stays as it is: drop --solver");
   PRUNUS_CHECK(asked.options.precision == at::kFloat, InvalidArgument, "--solver ", name,
@@ -366,6 +379,7 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
   check_layer_wise(asked);
   check_part_wise(asked);
   check_one_by_one(asked);
+  check_collapse(asked);
   check_weight_wise(asked);
   check_vocabulary(asked);
   check_target(options);

@@ -9,6 +9,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
 #include "prunus/base/quantity.h"
+#include "prunus/pipeline/collapse.h"
 #include "prunus/pipeline/masks.h"
 #include "prunus/pipeline/rotate_plan.h"
 #include "prunus/pipeline/score.h"
@@ -410,6 +411,7 @@ PlanResult plan_by(const Model& model, const PlanContext& context, const PruneRe
     return vocabulary_plan(model, *context.vocabulary, recipe);
   }
   if (recipe.method->rotates) return rotation_plan(model, recipe);
+  if (recipe.method->collapses) return collapse_plan(model, context, recipe);
   if (recipe.structure == Structure::Weight) return mask_plan(model, context, recipe);
   if (recipe.budget->two_stages) return two_stage_plan(model, context, recipe);
   if (recipe.budget->measures) return search_plan(model, context, recipe);

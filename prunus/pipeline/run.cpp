@@ -29,6 +29,7 @@
 #include "prunus/pipeline/rotate_plan.h"
 #include "prunus/pipeline/solve_plan.h"
 #include "prunus/pipeline/vocabulary.h"
+#include "prunus/solve/stream_scale.h"
 #include "prunus/text/dataset.h"
 #include "prunus/text/reference_windows.h"
 #include "prunus/text/tokenizer.h"
@@ -417,7 +418,7 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
       return solve_by_plan(model, cut, planned.plan, calibration.batches(0), recipe.device,
                            solved_of(work->path()));
     });
-    record.set("solver", solver_json(*planned.plan.solver, solved.parts));
+    record.set("solver", solver_json(*planned.plan.solver, solved));
   }
   const Model& pruned = solved.model ? *solved.model : turned.model ? *turned.model : cut;
   const std::string_view format = out.target.format();
@@ -444,6 +445,7 @@ Json run_prune(const PruneJob& asked) {
   }
   check_space(job, recipe, model, out.staging_path());
   check_windows(job, recipe, model);
+  if (recipe.solver != nullptr && recipe.solver->scales_stream) check_stream_scale(model);
   check_form(out, job.form, model);
   RunRecord record("prune", options_json(recorded(prune_table, job, recipe)));
   record.set_places({{"model", job.model_dir}});
@@ -495,7 +497,7 @@ Json run_apply(const ApplyJob& job) {
                              rows_of(plan.solver->calibration, job.calib_file, job.model_dir),
                              job.device, folder);
       });
-      record.set("solver", solver_json(*plan.solver, solved.parts));
+      record.set("solver", solver_json(*plan.solver, solved));
     }
     const Model& pruned = solved.model ? *solved.model : turned.model ? *turned.model : cut;
     execute(pruned, plan, to, probe_ids(pruned.config()), job.device);
