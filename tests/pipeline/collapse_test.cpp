@@ -73,9 +73,9 @@ Left by_paper(const Model& model, const at::Tensor& ids, double threshold, int64
     Left fewer = left;
     for (auto& [role, value] : fewer[static_cast<size_t>(at)].second) {
       if (role == Role::AttnNorm || role == Role::MlpNorm) continue;
-      const at::Tensor first = value.clone();
+      const at::Tensor first = value;
       for (int64_t k = 1; k <= count; ++k) {
-        value += left[static_cast<size_t>(at + k)].second.at(role) - first;
+        value = value + left[static_cast<size_t>(at + k)].second.at(role) - first;
       }
     }
     fewer.erase(fewer.begin() + at + 1, fewer.begin() + at + 1 + count);
