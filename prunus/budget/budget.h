@@ -29,6 +29,8 @@ struct Budget {
   bool follows_program = false;
   /// Nothing can be said by scores alone: `remove` is null, and models are run with less and less.
   bool measures = false;
+  /// `remove` is null: feed-forward parts become narrower, attention parts go as a whole.
+  bool two_stages = false;
 };
 
 namespace budget {

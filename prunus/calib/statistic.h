@@ -76,7 +76,7 @@ namespace stats {
 std::span<const Statistic* const> all();
 
 extern const Statistic input_norm, input_moments, hessian, block_similarity, gradient,
-    squared_gradient, sample_gradients, saliency, expert_output, input_activity;
+    squared_gradient, sample_gradients, saliency, expert_output, input_activity, sample_norm;
 }  // namespace stats
 
 // What the sums say. Each takes those of the statistic that it names.
@@ -91,6 +91,8 @@ at::Tensor input_variance_of(const StatisticSums& sums);
 /// the channels of an attention head each that of the head's ‖x‖₂, divided by head_dim. FP64
 /// [channels].
 at::Tensor input_activity_of(const StatisticSums& sums);
+/// sample_norm: mean over the samples of ‖x_k‖₂ over a sample's tokens, FP64 [channels].
+at::Tensor mean_sample_norm_of(const StatisticSums& sums);
 /// hessian: (2/T)·Σ_t x_t·x_tᵀ, that of the mean squared error of a layer's output by each row of
 /// its weight; in the inputs' dtype [channels, channels].
 at::Tensor hessian_of(const StatisticSums& sums);

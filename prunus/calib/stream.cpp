@@ -214,6 +214,18 @@ std::vector<TokenBatch> make_batches(const std::vector<std::vector<int64_t>>& wi
   return batches;
 }
 
+std::vector<TokenBatch> first_tokens(const std::vector<TokenBatch>& batches, int64_t tokens) {
+  std::vector<TokenBatch> some;
+  for (const TokenBatch& batch : batches) {
+    if (tokens <= 0) break;
+    const int64_t rows =
+        std::min(batch.ids.size(0), (tokens + batch.ids.size(1) - 1) / batch.ids.size(1));
+    some.push_back({batch.ids.narrow(0, 0, rows)});
+    tokens -= rows * batch.ids.size(1);
+  }
+  return some;
+}
+
 std::vector<at::Tensor> BlockStream::embed(const std::vector<TokenBatch>& batches) const {
   std::vector<at::Tensor> hidden;
   hidden.reserve(batches.size());

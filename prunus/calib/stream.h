@@ -19,6 +19,9 @@ namespace prunus {
 std::vector<TokenBatch> make_batches(const std::vector<std::vector<int64_t>>& windows,
                                      int64_t max_tokens = 4096);
 
+/// Whole rows of the batches, in order, until they hold so many tokens or there are no more.
+std::vector<TokenBatch> first_tokens(const std::vector<TokenBatch>& batches, int64_t tokens);
+
 /// The only way calibration runs: one decoder layer's weights at a time, read from the file, used
 /// for every batch, given back. Hidden states stay in host memory, or spill to disk (StreamStore);
 /// a device holds those of one batch. Peak memory is about one layer in FP32, its activations, and

@@ -22,7 +22,8 @@ struct SliceRequest {
 /// Columns of one weight that go as units. Column numbers of unit u: the row u of `columns`.
 struct UnitRequest {
   const WeightStats& stats;
-  at::Tensor columns;  ///< int64 [units, columns of a unit], on the CPU
+  at::Tensor columns;   ///< int64 [units, columns of a unit], on the CPU
+  int64_t removed = 0;  ///< how many units are to go, for criteria that choose
 };
 
 /// An importance: how much the model would lose without each weight, each slice of weights, or each
@@ -46,6 +47,9 @@ struct Criterion {
   /// of its slices; then `slice` is not asked. For criteria of the forward pass with
   /// Members::Consumers.
   at::Tensor (*unit)(const UnitRequest& request) = nullptr;
+  /// `unit` chooses UnitRequest::removed units that go together, whose scores are the lowest; of
+  /// none it is what each alone is worth. What each set gives must be known before it is scored.
+  bool chooses = false;
   /// Score of a whole decoder layer, higher = keep.
   double (*layer)(const LayerStatistics& stats) = nullptr;
   /// What one of a layer's matrices adds to the score of the layer, for criteria of the backward

@@ -132,6 +132,16 @@ void check_reference(const std::vector<GroupSet>& sets, const Model& model) {
 
 }  // namespace
 
+void check_choice(const std::vector<GroupSet>& sets, const PruneRecipe& recipe) {
+  if (!recipe.criterion->chooses) return;
+  for (const GroupSet& set : sets) {
+    PRUNUS_CHECK(set.shares == 1, InvalidArgument, "--method ", recipe.name, " chooses among all ",
+                 "units of a set, but of ", set.name(), " as many go from each of ", set.shares,
+                 " parts (heads of a KV group, channels of an expert); take another method, or "
+                 "another --granularity");
+  }
+}
+
 std::vector<GroupSet> select_sets(const Model& model, const PruneRecipe& recipe) {
   if (recipe.structure == Structure::Layer) return {layer_set(model)};
   if (recipe.structure == Structure::Part) return part_sets(model);

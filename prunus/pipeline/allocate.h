@@ -16,6 +16,9 @@ double ratio_of(const GroupSet& set, const PruneRecipe& recipe);
 /// meets a mixture of experts.
 std::vector<GroupSet> select_sets(const Model& model, const PruneRecipe& recipe);
 
+/// Throws InvalidArgument where the recipe's criterion chooses units together and a set has shares.
+void check_choice(const std::vector<GroupSet>& sets, const PruneRecipe& recipe);
+
 /// Warns where --round-to leaves expert matrices whose rows are no multiple of 16 bytes, which the
 /// stock kernels for experts refuse; without --round-to they are rounded so (kernel_multiple).
 void warn_of_rounding(const std::vector<GroupSet>& sets, const PruneRecipe& recipe);

@@ -42,6 +42,9 @@ struct Method {
   /// Removes directions of the residual stream, not channels (pipeline/rotate_plan.h): nothing is
   /// scored, though its criterion asks for text. Structure::Channel alone.
   bool rotates = false;
+  /// Layers are made of several (pipeline/collapse.h): nothing is scored, though its criterion asks
+  /// for text. Structure::Layer alone.
+  bool collapses = false;
   std::string_view reduction = {};  ///< of a group's tensors; empty: the conventions'
   Normalisation normalisation = Normalisation::None;
   std::string_view budget = {};  ///< empty: the conventions' local ranking

@@ -46,8 +46,9 @@ std::string methods_that_score(Structure structure) {
   std::string names;
   for (const Method* method : methods::all()) {
     const bool fits = method->structure == structure || method->structure == Structure::Block;
-    const bool rotates = method->rotates && structure == Structure::Channel;
-    if (!fits || !(rotates || scores(*method->criteria[0], structure))) continue;
+    const bool whole = (method->rotates && structure == Structure::Channel) ||
+                       (method->collapses && structure == Structure::Layer);
+    if (!fits || !(whole || scores(*method->criteria[0], structure))) continue;
     names += c10::str(names.empty() ? "" : ", ", method->name);
   }
   return names;
@@ -117,7 +118,8 @@ void check_layer_wise(const Asked& asked) {
     return;
   }
   const bool both = options.keep_first && !options.drop_layers.empty();
-  PRUNUS_CHECK((chosen && !both) || asked.criterion.scores_layers(), InvalidArgument,
+  const bool finds = asked.criterion.scores_layers() || asked.method.collapses;
+  PRUNUS_CHECK((chosen && !both) || finds, InvalidArgument,
                "--structure layer needs --keep-first N or --drop-layers LIST (one of them), or a "
                "--method that scores layers: ",
                methods_that_score(Structure::Layer));
@@ -135,6 +137,14 @@ void check_part_wise(const Asked& asked) {
   PRUNUS_CHECK(!other, InvalidArgument,
                "--structure part ranks all parts by the loss without them: no normalisation, "
                "rounding or reduction");
+}
+
+void check_collapse(const Asked& asked) {
+  const PruneOptions& options = asked.options;
+  if (!asked.method.collapses) return;
+  PRUNUS_CHECK(options.steps == 1 && options.precision == at::kFloat, InvalidArgument, "--method ",
+               options.method,
+               " compares models as they become shorter, in float32: no --steps or --precision");
 }
 
 void check_one_by_one(const Asked& asked) {
@@ -297,28 +307,48 @@ const Solver* solver_of(const Asked& asked) {
                " makes parts of layers give what the dense model's parts give: not with "
                "--structure ",
                structure_name(asked.structure));
+  PRUNUS_CHECK(!solver.scales_stream || asked.structure == Structure::Layer, InvalidArgument,
+               "--solver ", name, " makes up for layers that go: it is for --structure layer, not ",
+               structure_name(asked.structure));
   PRUNUS_CHECK(asked.options.compat.empty(), InvalidArgument,
                "--compat llm-pruner leaves what stays as it is: drop --solver");
   PRUNUS_CHECK(asked.options.precision != at::kDouble, InvalidArgument, "--solver ", name,
                " runs its models in float32 or bfloat16, and solves its equations in float64: not "
                "with --precision float64");
+  PRUNUS_CHECK(!solver.scales_stream || asked.options.precision == at::kFloat, InvalidArgument,
+               "--solver ", name, " works in float32: drop --precision");
   return &solver;
 }
 
+void check_choosing(const PruneRecipe& recipe) {
+  if (!recipe.criterion->chooses || recipe.names_layers()) return;
+  PRUNUS_CHECK(recipe.structure == Structure::Block, InvalidArgument, "--method ", recipe.name,
+               " chooses heads and channels of layers: it is for --structure block");
+  PRUNUS_CHECK(!recipe.budget->ranks_sets || recipe.budget->two_stages, InvalidArgument,
+               "--method ", recipe.name,
+               " chooses the units of each set together: how many go "
+               "must be known before, so no --global and no --budget but uniform and two_stage");
+}
+
+// Budgets that measure what parts of layers are worth.
 void check_search(const PruneRecipe& recipe, const Asked& asked) {
   PRUNUS_CHECK(!recipe.target_latency || recipe.budget->measures, InvalidArgument,
                "--target-latency is met by a search over the levels of every part: add --budget "
                "search, or take --method prunus");
-  if (!recipe.budget->measures) return;
+  if (!recipe.budget->measures && !recipe.budget->two_stages) return;
+  const std::string name = c10::str("--budget ", recipe.budget->name);
   PRUNUS_CHECK(asked.structure == Structure::Block && recipe.steps == 1 &&
                    recipe.normalisation == Normalisation::None && !asked.options.attn_ratio &&
                    !asked.options.ffn_ratio && recipe.precision != at::kDouble,
-               InvalidArgument,
-               "--budget search finds by itself what heads and channels of each layer give: it is "
-               "for --structure block, with one --ratio or target, no --steps, "
-               "--normalize, --attn-ratio, --ffn-ratio or --precision float64");
-  PRUNUS_CHECK(recipe.granularity == Granularity::KvGroup, InvalidArgument,
-               "--budget search takes KV groups and query heads: no --granularity");
+               InvalidArgument, name,
+               " finds by itself what heads and channels of each layer give: it is for --structure "
+               "block, with one --ratio or target, no --steps, --normalize, --attn-ratio, "
+               "--ffn-ratio or --precision float64");
+  PRUNUS_CHECK(recipe.budget->measures || (!recipe.target_bytes && recipe.precision == at::kFloat),
+               InvalidArgument, name,
+               " counts parameters, in float32: give --ratio or --target-params, no --precision");
+  PRUNUS_CHECK(recipe.granularity == Granularity::KvGroup, InvalidArgument, name,
+               " says itself what of attention goes: no --granularity");
 }
 
 void check_recipe(const PruneRecipe& recipe, const PruneOptions& given, int64_t layer_count) {
@@ -366,6 +396,7 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
   check_layer_wise(asked);
   check_part_wise(asked);
   check_one_by_one(asked);
+  check_collapse(asked);
   check_weight_wise(asked);
   check_vocabulary(asked);
   check_target(options);
@@ -415,6 +446,7 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
       .precision = options.precision};
   check_recipe(recipe, options, layer_count);
   check_search(recipe, asked);
+  check_choosing(recipe);
   return recipe;
 }
 

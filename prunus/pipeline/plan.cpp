@@ -15,11 +15,13 @@
 namespace prunus {
 namespace {
 
-// 1: keeps alone; 2: with masks; 3: with a solver; 4: with a rotation.
+// 1: keeps alone; 2: with masks; 3: with a solver; 4: with a rotation; 5: with layers
+// made of others, and perhaps a solver.
 constexpr int kPlanVersion = 1;
 constexpr int kMaskVersion = 2;
 constexpr int kSolverVersion = 3;
 constexpr int kRotationVersion = 4;
+constexpr int kSumsVersion = 5;
 constexpr AxisLabel kPlannable[] = {
     AxisLabel::Ffn,       AxisLabel::KvGroup,       AxisLabel::QueryHead,       AxisLabel::RopePair,
     AxisLabel::ValueDim,  AxisLabel::Hidden,        AxisLabel::Layer,           AxisLabel::Expert,
@@ -113,7 +115,35 @@ Json rotation_to_json(const PlanRotation& rotation) {
           {"calibration", to_json(rotation.calibration)}};
 }
 
+Json sums_to_json(const std::vector<LayerSum>& sums) {
+  Json list = Json::array();
+  for (const LayerSum& sum : sums) {
+    Json factors = Json::array();
+    for (const auto& [layer, factor] : sum.factors) factors.push_back({layer, factor});
+    list.push_back({{"layer", sum.layer}, {"factors", std::move(factors)}});
+  }
+  return list;
+}
+
+std::vector<LayerSum> sums_from(const Json& json, const std::string& where) {
+  PRUNUS_CHECK(json.is_array() && !json.empty(), Corrupt, where, ": is no list of layers");
+  std::vector<LayerSum> sums;
+  for (const Json& one : json) {
+    LayerSum sum{.layer = whole_number(one, "layer", where)};
+    for (const Json& factor : one.at("factors")) {
+      PRUNUS_CHECK(factor.is_array() && factor.size() == 2 && factor[1].is_number_integer(),
+                   Corrupt, where, ": a factor is ", factor.dump(),
+                   ", expected [layer, whole number]");
+      sum.factors[whole_number(factor[0], where)] = factor[1].get<int64_t>();
+    }
+    PRUNUS_CHECK(!sum.factors.empty(), Corrupt, where, ": layer ", sum.layer, " is made of none");
+    sums.push_back(std::move(sum));
+  }
+  return sums;
+}
+
 int version_of(const Plan& plan) {
+  if (!plan.sums.empty()) return kSumsVersion;
   if (plan.rotation) return kRotationVersion;
   if (plan.solver) return kSolverVersion;
   return plan.mask ? kMaskVersion : kPlanVersion;
@@ -184,6 +214,7 @@ Json to_json(const Plan& plan) {
   }
   if (plan.solver) json["solver"] = solver_to_json(*plan.solver);
   if (plan.rotation) json["rotation"] = rotation_to_json(*plan.rotation);
+  if (!plan.sums.empty()) json["sums"] = sums_to_json(plan.sums);
   return json;
 }
 
@@ -194,16 +225,18 @@ Plan plan_from_json(const Json& json, const std::string& where) {
                  ": not a plan; expected \"format\": \"prunus-plan\"");
     const Json& version = json.at("version");
     const bool known = version == kPlanVersion || version == kMaskVersion ||
-                       version == kSolverVersion || version == kRotationVersion;
+                       version == kSolverVersion || version == kRotationVersion ||
+                       version == kSumsVersion;
     PRUNUS_CHECK(known, Corrupt, where, ": version ", version.dump(), ", this program reads ",
-                 kPlanVersion, " to ", kRotationVersion);
+                 kPlanVersion, " to ", kSumsVersion);
     plan.method = json.value("method", "");
     plan.config_sha256 = json.value("config_sha256", "");
     size_t number = 0;
     for (const Json& group : json.at("groups")) {
       plan.entries.push_back(entry_from(group, c10::str(where, ": groups[", number++, "]")));
     }
-    if (version == kSolverVersion) {
+    if (version == kSumsVersion) plan.sums = sums_from(json.at("sums"), where + ": sums");
+    if (version == kSolverVersion || (version == kSumsVersion && json.contains("solver"))) {
       plan.solver = solver_from(json.at("solver"), where + ": solver");
     }
     if (version == kRotationVersion) {
@@ -226,7 +259,7 @@ Model result_of(const Model& model, const Plan& plan, const std::string& mask_di
       keeps.push_back(entry.keep);
     }
   }
-  Model cut = shrink(model, keeps);
+  Model cut = shrink(plan.sums.empty() ? model : with_layer_sums(model, plan.sums), keeps);
   if (!inside.empty()) cut = shrink(cut, inside);
   cut.set_precision(model.precision());
   if (!plan.mask) return cut;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "prunus/base/json.h"
+#include "prunus/graph/layer_sums.h"
 #include "prunus/graph/shrink.h"
 #include "prunus/pipeline/plan_text.h"
 #include "prunus/solve/pattern.h"
@@ -52,6 +53,8 @@ struct Plan {
   std::optional<PlanMask> mask = {};
   std::optional<PlanSolver> solver = {};
   std::optional<PlanRotation> rotation = {};  ///< not together with a mask or a solver
+  /// Layers made of others before anything is cut; not together with a mask or a rotation.
+  std::vector<LayerSum> sums = {};
 
   std::vector<Keep> keeps() const;
   /// Which tokens stay; null where all do.
@@ -63,10 +66,10 @@ Json to_json(const Plan& plan);
 /// Throws Corrupt naming `where` and the entry on anything that is not a plan of this version.
 Plan plan_from_json(const Json& json, const std::string& where);
 
-/// What the plan leaves of the model, before any solver or rotation: cut by its keeps (query heads
-/// inside the KV groups that stay), with the zeros of the masks in `mask_dir` where it has some.
-/// Throws as shrink(); NotFound where the masks are missing; Corrupt where they are not those that
-/// the plan was made with.
+/// What the plan leaves of the model, before any solver or rotation: layers made of others, then
+/// cut by its keeps (query heads inside the KV groups that stay), with the zeros of the masks in
+/// `mask_dir` where it has some. Throws as shrink(); NotFound where the masks are missing; Corrupt
+/// where they are not those that the plan was made with.
 Model result_of(const Model& model, const Plan& plan, const std::string& mask_dir);
 
 /// Throws InvalidArgument where the plan's layers, axes or unit counts are not the model's.

@@ -9,10 +9,12 @@
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
 #include "prunus/base/quantity.h"
+#include "prunus/pipeline/collapse.h"
 #include "prunus/pipeline/masks.h"
 #include "prunus/pipeline/rotate_plan.h"
 #include "prunus/pipeline/score.h"
 #include "prunus/pipeline/search.h"
+#include "prunus/pipeline/two_stage.h"
 
 namespace prunus {
 namespace {
@@ -133,6 +135,7 @@ class Planner {
   // left. Where units go one by one, say whether the target can be met.
   void announce() {
     const std::vector<GroupSet> sets = select_sets(model_, recipe_);
+    check_choice(sets, recipe_);
     warn_of_rounding(sets, recipe_);
     result_.ratio = recipe_.ratio;
     const bool ranked = recipe_.budget->ranks_sets;
@@ -231,17 +234,25 @@ class Planner {
                                   .deviations = recipe_.normalisation == Normalisation::Standard,
                                   .store = store.get(),
                                   .ram_bytes = context_.ram_bytes,
-                                  .run = run_at(sets, step)});
+                                  .run = run_at(sets, step),
+                                  .removed = chosen_at(sets, step)});
     if (step == 0) result_.calibration_loss = scores.loss;
     return std::move(scores.sets);
   }
 
-  // How many layers go in this step, for a criterion that scores as many at once.
-  int64_t run_at(const std::vector<GroupSet>& sets, int64_t step) {
-    if (criterion_.run == nullptr) return 1;
+  // How many units of each set go in this step, whatever their scores.
+  std::vector<int64_t> counts_at(const std::vector<GroupSet>& sets, int64_t step) {
     std::vector<ScoredSet> equal = unscored(sets);
     for (ScoredSet& one : equal) one.initial_units = initial_units(one.set);
-    return allocate(equal, recipe_, fraction_at(step), true)[0];
+    return allocate(equal, recipe_, fraction_at(step), true);
+  }
+  // Layers, for a criterion that scores as many at once.
+  int64_t run_at(const std::vector<GroupSet>& sets, int64_t step) {
+    return criterion_.run == nullptr ? 1 : counts_at(sets, step)[0];
+  }
+  std::vector<int64_t> chosen_at(const std::vector<GroupSet>& sets, int64_t step) {
+    if (!criterion_.chooses) return {};
+    return counts_at(sets, step);
   }
 
   // A step of a global run: its share of what the target wants gone, counted from the start.
@@ -386,7 +397,8 @@ class Planner {
 }  // namespace
 
 bool needs_calibration(const PruneRecipe& recipe) {
-  if (recipe.solver != nullptr || recipe.budget->measures) return true;
+  const Budget& budget = *recipe.budget;
+  if (recipe.solver != nullptr || budget.measures || budget.two_stages) return true;
   if (recipe.structure == Structure::Vocab) return false;  // no windows: the whole text is counted
   return !recipe.names_layers() && recipe.criterion->needs.calibration();
 }
@@ -399,7 +411,9 @@ PlanResult plan_by(const Model& model, const PlanContext& context, const PruneRe
     return vocabulary_plan(model, *context.vocabulary, recipe);
   }
   if (recipe.method->rotates) return rotation_plan(model, recipe);
+  if (recipe.method->collapses) return collapse_plan(model, context, recipe);
   if (recipe.structure == Structure::Weight) return mask_plan(model, context, recipe);
+  if (recipe.budget->two_stages) return two_stage_plan(model, context, recipe);
   if (recipe.budget->measures) return search_plan(model, context, recipe);
   return Planner(model, context, recipe).run();
 }

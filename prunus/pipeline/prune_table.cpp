@@ -260,7 +260,9 @@ constexpr Row kPruneRows[] = {
               .help = "how much each set gives (default: the method's). uniform: the ratio in "
                       "every set; global: one ranking; global_params: one ranking in which a unit "
                       "counts for its weights; search: what each part of each layer costs is "
-                      "measured, the ratio is that of the parameters (minutes)",
+                      "measured, the ratio is that of the parameters (minutes); two_stage: "
+                      "narrower feed-forward parts, alike in all layers, and whole attention "
+                      "parts, the ratio is that of the parameters (2ssp)",
               .all_choices = budget_names},
      .member = PRUNUS_MEMBER(PruneJob, options.budget),
      .resolved = RESOLVED(recipe.budget->name)},
@@ -429,12 +431,13 @@ constexpr Row kPruneRows[] = {
      .resolved = RESOLVED_TEXTS},
     {.info = {.key = "calib-samples",
               .group = kCalibration,
-              .help = "calibration windows",
+              .help = "calibration windows (64 for gradients but with --compat and presets, and "
+                      "for methods that say so)",
               .range = kPositive},
      .member = PRUNUS_MEMBER(PruneJob, calib_samples)},
     {.info = {.key = "calib-tokens",
               .group = kCalibration,
-              .help = "tokens per window",
+              .help = "tokens per window (256 for gradients, 1024 for methods that say so)",
               .range = {2, 1 << 30}},
      .member = PRUNUS_MEMBER(PruneJob, calib_tokens)},
     {.info = {.key = "seed",
@@ -527,13 +530,21 @@ void settle_seed(PruneJob& job, const Given& given) {
   if (!job.options.compat.empty() && !given.has("seed")) job.options.seed = kSeedOfProgram;
 }
 
-// As much text as the method is worth giving, where nobody says how much.
+// As much text as the method is worth giving, where nobody says how much. Published settings keep
+// the published amount, which is too little for gradients (docs/methods.md).
 void settle_text(PruneJob& job, const Given& given) {
+  constexpr int64_t kGradientSamples = 64;
+  constexpr int64_t kGradientTokens = 256;
   if (!job.options.compat.empty() || !job.options.preset.empty()) return;
   const Method& method = find_method(job.options.method);
-  if (!given.has("calib-samples")) job.calib_samples = method.calib_samples;
+  const bool gradients =
+      method.preset_of.empty() && criterion_of(method, job.options.taylor).needs.in(Pass::Backward);
+  if (!given.has("calib-samples")) {
+    job.calib_samples = gradients ? kGradientSamples : method.calib_samples;
+    if (gradients) job.fewest_samples = method.calib_samples;
+  }
   if (given.has("calib-tokens")) return;
-  job.calib_tokens = method.calib_tokens;
+  job.calib_tokens = gradients ? kGradientTokens : method.calib_tokens;
   job.tokens_by_default = true;
 }
 

@@ -19,6 +19,8 @@ struct PruneJob {
   int64_t calib_tokens = 64;  ///< per sample
   /// Nobody asked for these tokens: no more than the model's context are taken.
   bool tokens_by_default = false;
+  /// Nobody asked for these samples: so many are enough where the text has no more; 0: all.
+  int64_t fewest_samples = 0;
   PruneOptions options;
   std::string target_params;        ///< "0.8x" or a count; resolved against the model
   std::string target_bytes;         ///< "4GiB"

@@ -120,7 +120,7 @@ class Scorer {
       const GroupMember& member = set.members[part.member];
       const int64_t slices = member.tensor.shape[static_cast<size_t>(member.dim)];
       if (criterion_.unit != nullptr) {
-        accumulate(folded_[part.set][part.member], unit_scores(stats, set, member, experts));
+        accumulate(folded_[part.set][part.member], unit_scores(stats, part.set, member, experts));
         continue;
       }
       const bool biased = member.dim == 0 && stats.bias.defined();
@@ -219,11 +219,13 @@ class Scorer {
 
  private:
   // [units, 1]
-  at::Tensor unit_scores(const WeightStats& stats, const GroupSet& set, const GroupMember& member,
+  at::Tensor unit_scores(const WeightStats& stats, size_t at, const GroupMember& member,
                          const std::vector<ExpertPart>& experts) const {
+    const GroupSet& set = sets_[at];
     if (experts.empty()) {
       const at::Tensor columns = columns_of(set, member, stats.weight.size(1));
-      return criterion_.unit({stats, columns}).unsqueeze(1);
+      const int64_t removed = options_.removed.empty() ? 0 : options_.removed.at(at);
+      return criterion_.unit({stats, columns, removed}).unsqueeze(1);
     }
     // A unit is an expert, or a channel of every expert.
     const bool whole = set.label == AxisLabel::Expert;

@@ -22,6 +22,8 @@ struct ScoreOptions {
   StreamStore* store = nullptr;  ///< for hidden states and resuming; null: everything in RAM
   int64_t ram_bytes = -1;        ///< for those that no store holds (RemovalOptions)
   int64_t run = 1;               ///< layers that go as one, where the criterion scores runs
+  /// Per set, where the criterion chooses: units that are to go; empty: 0. Such a set has no shares.
+  std::vector<int64_t> removed = {};
 };
 
 /// Importance of every unit of every set: each tensor of the set that `members` names is scored

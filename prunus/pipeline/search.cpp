@@ -491,18 +491,6 @@ auto chooser(const Model& model, const PruneRecipe& recipe) {
   };
 }
 
-std::vector<TokenBatch> first_tokens(const std::vector<TokenBatch>& batches, int64_t tokens) {
-  std::vector<TokenBatch> some;
-  for (const TokenBatch& batch : batches) {
-    if (tokens <= 0) break;
-    const int64_t rows =
-        std::min(batch.ids.size(0), (tokens + batch.ids.size(1) - 1) / batch.ids.size(1));
-    some.push_back({batch.ids.narrow(0, 0, rows)});
-    tokens -= rows * batch.ids.size(1);
-  }
-  return some;
-}
-
 // Two batches, of half the rows each where there are two.
 std::vector<TokenBatch> halves_of(const std::vector<TokenBatch>& batches) {
   std::vector<at::Tensor> rows;

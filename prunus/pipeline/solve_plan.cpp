@@ -10,6 +10,7 @@
 #include "prunus/base/error.h"
 #include "prunus/base/progress.h"
 #include "prunus/model/added_biases.h"
+#include "prunus/solve/stream_scale.h"
 
 namespace prunus {
 namespace {
@@ -42,6 +43,12 @@ SolvedModel solve_by_plan(const Model& dense, const Model& cut, const Plan& plan
                           const std::string& folder) {
   const PlanSolver& chosen = *plan.solver;
   const Solver& solver = find_solver(chosen.name);
+  if (solver.scales_stream) {
+    SolvedModel scaled;
+    scaled.scales = stream_scales(cut, dense, dense_layers(plan, cut), rows, device);
+    scaled.model = std::make_unique<Model>(with_scaled_stream(cut, scaled.scales));
+    return scaled;
+  }
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   PRUNUS_CHECK(!error, Io, folder, ": cannot create directory: ", error.message());
@@ -64,9 +71,10 @@ SolvedModel solve_by_plan(const Model& dense, const Model& cut, const Plan& plan
   return result;
 }
 
-Json solver_json(const PlanSolver& solver, const std::vector<RefitResult>& parts) {
+Json solver_json(const PlanSolver& solver, const SolvedModel& solved) {
+  if (!solved.scales.empty()) return {{"name", solver.name}, {"scales", solved.scales}};
   Json list = Json::array();
-  for (const RefitResult& one : parts) {
+  for (const RefitResult& one : solved.parts) {
     list.push_back({{"layer", one.layer},
                     {"part", one.part},
                     {"error_before", one.error_before},

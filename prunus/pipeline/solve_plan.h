@@ -15,6 +15,7 @@ struct SolvedModel {
   std::unique_ptr<Model> cut;  ///< what it stands on; must live as long as `model`
   std::unique_ptr<Model> model;
   std::vector<RefitResult> parts;
+  std::vector<double> scales = {};  ///< of a solver that scales the stream: stream_scales()
 };
 
 /// Carries out the plan's solver on `cut`, what the plan leaves of `dense`. `folder` takes the
@@ -24,8 +25,9 @@ SolvedModel solve_by_plan(const Model& dense, const Model& cut, const Plan& plan
                           const std::vector<TokenBatch>& rows, at::Device device,
                           const std::string& folder);
 
-/// Of run.json: solver, its settings, and the error of every part before and after.
-Json solver_json(const PlanSolver& solver, const std::vector<RefitResult>& parts);
+/// Of run.json: solver, its settings, and the error of every part before and after, or by how much
+/// the stream of each layer was scaled.
+Json solver_json(const PlanSolver& solver, const SolvedModel& solved);
 
 /// Whether a file of this name is a layer that solve_by_plan() has finished.
 bool is_solved_file(const std::string& file_name);

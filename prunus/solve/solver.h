@@ -45,6 +45,9 @@ struct Solver {
   std::string_view summary;  ///< one line for --help
   /// The matrices get a bias where they have none (model/added_biases.h).
   bool adds_bias = false;
+  /// Of layers that went: what is behind them is scaled to the stream that they would have left
+  /// (solve/stream_scale.h). `solve` is null.
+  bool scales_stream = false;
   /// Throws Numeric where the equations cannot be solved.
   Solved (*solve)(const SolveRequest& request) = nullptr;
 };

@@ -153,8 +153,10 @@ std::vector<std::vector<int64_t>> sample_windows(const Tokenizer& tokenizer, con
       windows.push_back(std::move(window));
     }
   }
-  PRUNUS_CHECK(windows.size() == wanted, InvalidArgument, file.path, ": has text for ",
-               windows.size(), " windows of ", options.tokens, " tokens, but ", wanted,
+  const size_t needed = options.fewest > 0 ? static_cast<size_t>(options.fewest) : wanted;
+  PRUNUS_CHECK(windows.size() >= std::min(needed, wanted), InvalidArgument, file.path,
+               ": has text for ", windows.size(), " windows of ", options.tokens, " tokens, but ",
+               needed,
                " were asked for; lower --calib-samples or --calib-tokens, or give more text");
   return windows;
 }

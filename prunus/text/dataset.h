@@ -23,6 +23,8 @@ struct WindowOptions {
   int64_t samples = 10;  ///< windows, at least 1
   int64_t tokens = 64;   ///< ids a window, at least 2
   uint64_t seed = 0;     ///< other seeds draw other windows; the same seed the same
+  /// So many are enough where the text has no more; 0: all of `samples` are needed.
+  int64_t fewest = 0;
 };
 
 /// Draws calibration windows of exactly `tokens` consecutive ids of one document each. A document

@@ -65,6 +65,38 @@ TEST_F(Commands, PlainTextAndJsonLinesBothCalibrate) {
   for (const Json& window : windows) EXPECT_EQ(window.size(), 16U);
 }
 
+TEST_F(Commands, GradientsGetMoreTextThanTheirPaperGaveThem) {
+  const std::string much = file("much.txt", some_text(2000));
+  const auto windows = [&](const Arguments& more, const char* said) {
+    Arguments all{"prune", model, "--out", out, "--calib", much, "--dry-run"};
+    all.insert(all.end(), more.begin(), more.end());
+    const Outcome outcome = run(all);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find(said), std::string::npos) << outcome.err;
+    const Json drawn = json_of(out + "/run.json").at("calibration").at("windows");
+    fs::remove_all(out);
+    return std::pair(drawn.size(), drawn[0].size());
+  };
+  using Size = std::pair<size_t, size_t>;
+  // The model's context is 64 tokens.
+  EXPECT_EQ(windows({}, "64 windows of 64 tokens, 4096 in all; gradients"), Size(64, 64));
+  EXPECT_EQ(windows({"--method", "shortened-llama", "--taylor", "plus"}, "64 windows of 64"),
+            Size(64, 64));
+  EXPECT_EQ(windows({"--method", "shortened-llama"}, "10 windows of 64 tokens, 640 in all"),
+            Size(10, 64));
+  EXPECT_EQ(windows({"--compat", "llm-pruner"}, "10 windows of 64"), Size(10, 64));
+  EXPECT_EQ(windows({"--calib-tokens", "8", "--calib-samples", "3"}, "3 windows of 8"), Size(3, 8));
+}
+
+TEST_F(Commands, ATextWithFewWindowsIsEnoughWhereNobodyAskedForMore) {
+  expect_model(calibrated(out, {"--calib", text}), out);
+  const size_t windows = json_of(out + "/run.json").at("calibration").at("windows").size();
+  EXPECT_GE(windows, 10U);
+  EXPECT_LT(windows, 64U);
+  expect_failed(calibrated(dir / "more", {"--calib", text, "--calib-samples", "64"}), 2,
+                "but 64 were asked for");
+}
+
 TEST_F(Commands, TheSameSeedGivesTheSameBytes) {
   for (const char* name : {"a", "b"}) {
     expect_model(calibrated(dir / name, {"--calib", text, "--seed", "7"}), dir / name);

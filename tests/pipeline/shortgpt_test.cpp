@@ -72,7 +72,7 @@ TEST_F(ShortGpt, ScoresLayersAndNothingElse) {
     make_plan(model_, batches_, {.method = "shortgpt", .structure = Structure::Block});
   });
   expect_error(ErrorKind::InvalidArgument,
-               "or a --method that scores layers: angular, "
+               "or a --method that scores layers: angular, laco, "
                "shortened-llama, shortgpt, sleb",
                [&] { make_plan(model_, batches_, {.structure = Structure::Layer}); });
 }

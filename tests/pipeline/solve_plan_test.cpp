@@ -90,12 +90,21 @@ TEST(SolverJson, SaysWhatEveryPartHad) {
   PlanSolver solver;
   solver.name = "least-squares";
   solver.options.ridge = 0.25;
-  const Json json =
-      solver_json(solver, {{.layer = 4, .part = "ffn", .error_before = 0.5, .error_after = 0.125}});
+  SolvedModel solved;
+  solved.parts = {{.layer = 4, .part = "ffn", .error_before = 0.5, .error_after = 0.125}};
+  const Json json = solver_json(solver, solved);
   EXPECT_EQ(json.at("ridge"), 0.25);
   EXPECT_EQ(json.at("residual_correction"), 0.5);
   EXPECT_EQ(json.at("parts").at(0).at("layer"), 4);
   EXPECT_EQ(json.at("parts").at(0).at("error_after"), 0.125);
+}
+
+TEST(SolverJson, SaysTheScalesOfLayers) {
+  PlanSolver solver;
+  solver.name = "prune-comp";
+  SolvedModel solved;
+  solved.scales = {1, 1.5};
+  EXPECT_EQ(solver_json(solver, solved), (Json{{"name", "prune-comp"}, {"scales", {1, 1.5}}}));
 }
 
 }  // namespace

@@ -138,6 +138,19 @@ TEST(SampleWindows, CutAPlainFileAtLineEnds) {
   });
 }
 
+TEST(SampleWindows, AreFewerWhereFewerAreEnough) {
+  const TestDirectory dir;
+  const auto path = dir.write("a.jsonl", lines_of_letters());
+  const auto draw = [&](int64_t samples, int64_t fewest) {
+    return sample_windows(ByteTokenizer(1000), read_text_file(path),
+                          {.samples = samples, .tokens = 11, .seed = 5, .fewest = fewest});
+  };
+  EXPECT_EQ(draw(12, 3), draw(10, 0));  // all ten that there are
+  EXPECT_EQ(draw(4, 3).size(), 4u);
+  expect_error(ErrorKind::InvalidArgument, "for 10 windows of 11 tokens, but 11",
+               [&] { draw(12, 11); });
+}
+
 TEST(SampleWindows, SayWhatIsMissing) {
   const TestDirectory dir;
   const auto path = dir.write("a.jsonl", lines_of_letters());
