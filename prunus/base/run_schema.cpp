@@ -68,6 +68,9 @@ constexpr Field kForms[] = {{"software", Kind::Word},
 constexpr Field kGguf[] = {{"types", Kind::Object},       {"exact", Kind::Truth},
                            {"blocks_copied", Kind::List}, {"requantised", Kind::List},
                            {"fallbacks", Kind::List},     {"architecture", Kind::Word}};
+constexpr Field kBitmask[] = {{"exact", Kind::Truth},   {"matrices", Kind::Whole},
+                              {"weights", Kind::Whole}, {"values", Kind::Whole},
+                              {"bytes", Kind::Whole},   {"dense_bytes", Kind::Whole}};
 constexpr Field kForm[] = {{"format", Kind::Word}, {"form", Kind::Word}};
 
 constexpr Field kCalibration[] = {{kFile, Kind::Word},         {kSha256, Kind::Word},
@@ -125,6 +128,7 @@ constexpr Field kExport[] = {{"form", Kind::Object, Presence::Always, kForm},
                              {kSourceFiles, Kind::List, kMaybe, kFileFields},
                              {"output_check", Kind::Object, kMaybe, kCheck},
                              {"gguf", Kind::Object, kMaybe, kGguf},
+                             {"bitmask", Kind::Object, kMaybe, kBitmask},
                              {kResult, Kind::Object, kMaybe, kSizes},
                              {"result_files", Kind::List, kMaybe, kFileFields},
                              {kFiles, Kind::List, kMaybe}};

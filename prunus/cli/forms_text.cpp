@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "prunus/base/quantity.h"
 #include "prunus/cli/command.h"
 #include "prunus/cli/summary.h"
 #include "prunus/cli/text_table.h"
@@ -37,6 +38,22 @@ std::vector<std::string> wrapped(const std::string& text) {
   return lines;
 }
 
+// What a bitmask saves. False where its numbers were rounded.
+bool print_bitmask(const Json& record) {
+  if (!record.contains("bitmask")) return true;
+  const Json& bitmask = record.at("bitmask");
+  const auto number = [&](const char* key) { return bitmask.at(key).get<int64_t>(); };
+  const auto share = [](int64_t part, int64_t whole) {
+    return 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+  };
+  std::printf("%-16s %lld matrices, %.1f %% of their weights; all weights %s, %.1f %% of %s\n",
+              "stored", static_cast<long long>(number("matrices")),
+              share(number("values"), number("weights")), human_bytes(number("bytes")).c_str(),
+              share(number("bytes"), number("dense_bytes")),
+              human_bytes(number("dense_bytes")).c_str());
+  return bitmask.at("exact").get<bool>();
+}
+
 }  // namespace
 
 std::string forms_text(const Json& table) {
@@ -59,8 +76,10 @@ void print_export_summary(const Json& record) {
               word_at(form, "form").c_str());
   if (record.contains("result")) {
     print_sizes(record.at("source"), record.at("result"));
-    std::printf("%-16s %s (reopened, logits equal)\n", "written",
-                record.at("options").at("out").get<std::string>().c_str());
+    const bool exact = print_bitmask(record);
+    std::printf("%-16s %s (reopened, logits %s)\n", "written",
+                record.at("options").at("out").get<std::string>().c_str(),
+                exact ? "equal" : "compared: see run.json");
   } else {
     std::printf("%-16s nothing written\n", "dry run");
   }

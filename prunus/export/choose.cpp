@@ -6,6 +6,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/nearest.h"
+#include "prunus/export/bitmask_file.h"
 
 namespace prunus {
 namespace {
@@ -36,13 +37,14 @@ std::vector<const OutputForm*> all_forms() {
   return all;
 }
 
-// Legal, of the same format if one is, then the best; null where there is none.
+// Legal, of the same format if one is, then the best of one that other software opens; null where
+// there is none.
 const OutputForm* alternative_to(const OutputForm& form, const ModelConfig& config) {
   const OutputForm* other = nullptr;
   for (const OutputForm* one : all_forms()) {
     if (one == &form || !is_legal(*one, config)) continue;
     if (one->format == form.format) return one;
-    if (other == nullptr) other = one;
+    if (other == nullptr && one->format != kBitmaskFormat) other = one;
   }
   return other;
 }

@@ -11,7 +11,7 @@ namespace prunus {
 /// Whether any program opens a model of this configuration in this form.
 bool is_legal(const OutputForm& form, const ModelConfig& config);
 
-/// The forms of a format ("hf", "gguf"), the best first.
+/// The forms of a format ("hf", "gguf", "bitmask"), the best first.
 std::vector<const OutputForm*> forms_of(std::string_view format);
 
 /// The form of this name; an empty name: the best legal one that is not `on_request`.

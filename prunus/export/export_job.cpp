@@ -8,6 +8,7 @@
 #include "prunus/base/files.h"
 #include "prunus/base/named.h"
 #include "prunus/base/run_schema.h"
+#include "prunus/export/bitmask_file.h"
 #include "prunus/export/choose.h"
 #include "prunus/export/gguf_file.h"
 #include "prunus/export/hf_directory.h"
@@ -32,13 +33,16 @@ Model written_as(const Model& model, const std::string& dtype) {
 std::string format_of(const ExportJob& job) {
   if (!job.format.empty()) forms_of(job.format);
   const std::string by_name = job.out_dir.ends_with(".gguf") ? "gguf" : "hf";
+  const bool bitmask = job.format == kBitmaskFormat;
   PRUNUS_CHECK(
-      job.format.empty() || job.format == by_name, InvalidArgument, "--out ", job.out_dir,
+      job.format.empty() || (job.format == "gguf") == (by_name == "gguf"), InvalidArgument,
+      "--out ", job.out_dir,
       ": the name of a GGUF file ends in .gguf, that of a directory does not; --format is ",
       job.format);
+  PRUNUS_CHECK(job.values.empty() || bitmask, InvalidArgument, "--values is of --format bitmask");
   PRUNUS_CHECK(job.quant.empty() || by_name == "gguf", InvalidArgument,
                "--quant is of --format gguf; a directory has --dtype");
-  return by_name;
+  return bitmask ? job.format : by_name;
 }
 
 void write_staged(const ExportJob& job, const OutputForm& form, const Model& model,
@@ -46,7 +50,7 @@ void write_staged(const ExportJob& job, const OutputForm& form, const Model& mod
   ModelOutput out({.path = job.out_dir, .replace = job.force, .inputs = {job.model_dir}});
   const std::string& staging = out.staging_path();
   require_space(staging, static_cast<uint64_t>(model.bytes()), "the exported model");
-  WrittenModel written{.source = job.model_dir, .quant = job.quant, .layers = {}};
+  WrittenModel written{.source = job.model_dir, .quant = job.quant, .values = job.values};
   write_and_check(model, form, out, written, record,
                   {.ids = probe_ids(model.config()), .device = job.device});
   record.set(kResult, describe_model(open_model(out.model_path())));

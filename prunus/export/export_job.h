@@ -12,9 +12,10 @@ namespace prunus {
 struct ExportJob {
   std::string model_dir;
   std::string model_asked = {};  ///< as it was given, for the record
-  std::string format;            ///< "hf" or "gguf"; empty: by the name of out_dir
+  std::string format;            ///< "hf", "gguf" or "bitmask"; empty: by the name of out_dir
   std::string form;              ///< empty: the best legal one that costs nothing
   std::string quant;             ///< gguf: type of the matrices; empty: as they are in the model
+  std::string values;            ///< bitmask: "bf16" or "int8"; empty: bf16
   std::string dtype;             ///< "f32", "f16", "bf16"; empty: the dtypes of the model
   std::string out_dir;
   bool dry_run = false;  ///< say which form it would be, write nothing

@@ -42,8 +42,9 @@ constexpr Option<ExportJob> kExportOptions[] = {
               .recorded = Recorded::Yes},
      .member = PRUNUS_MODEL(ExportJob, model_dir, model_asked)},
     {.info = {.key = "format",
-              .help = "what to write: hf (a directory) or gguf (a file); by default as the name of "
-                      "OUT says",
+              .help = "what to write: hf (a directory), gguf (a file) or bitmask (a directory for "
+                      "Prunus alone: zeros are not stored, and decoding does not read them); by "
+                      "default hf or gguf, as the name of OUT says",
               .all_choices = all_formats},
      .member = PRUNUS_MEMBER(ExportJob, format)},
     {.info = {.key = "form",
@@ -55,6 +56,11 @@ constexpr Option<ExportJob> kExportOptions[] = {
                       "q4_k or q4_0; norms stay f32, the head has at least q6_k",
               .choices = "f32,f16,bf16,q8_0,q6_k,q5_k,q4_k,q4_0"},
      .member = PRUNUS_MEMBER(ExportJob, quant)},
+    {.info = {.key = "values",
+              .help = "bitmask: what is not 0 as it is (bf16, the default), or in 8 bits with a "
+                      "scale for each row (int8)",
+              .choices = "bf16,int8"},
+     .member = PRUNUS_MEMBER(ExportJob, values)},
     {.info = {.key = "dtype",
               .help = "of the weights (as they are): f32, f16 or bf16",
               .choices = "f32,f16,bf16"},

@@ -21,9 +21,10 @@ struct FormAnswer {
 /// What writing in a form needs besides the model.
 struct FormJob {
   std::string source;      ///< what the model was opened from: its config.json, tokenizer, licences
-  std::string out;         ///< hf: an empty directory; gguf: a file that does not exist yet
+  std::string out;         ///< gguf: a file that does not exist yet; else an empty directory
   std::string quant = {};  ///< gguf: "q8_0" …; empty: the dtypes of the model
-  Json* record = nullptr;  ///< where the form notes what it did, for run.json; null: nowhere
+  std::string values = {};  ///< bitmask: "bf16" or "int8"; empty: bf16
+  Json* record = nullptr;   ///< where the form notes what it did, for run.json; null: nowhere
   /// Which layers of the source are left, where some were dropped: lists of its config.json with an
   /// entry for each layer follow. Empty: all.
   std::vector<int64_t> layers = {};
@@ -37,7 +38,7 @@ struct FormJob {
 /// in weights are dense, and legal everywhere.
 struct OutputForm {
   std::string_view name;         ///< as --form has it: "stock", "shell", "deci"
-  std::string_view format;       ///< as --format has it: "hf" or "gguf"
+  std::string_view format;       ///< as --format has it: "hf", "gguf" or "bitmask"
   int rank = 0;                  ///< among legal forms of a format the lowest is the best
   bool on_request = false;       ///< never chosen without --form: it costs something
   std::string_view description;  ///< what it is, in half a line, for --help and docs

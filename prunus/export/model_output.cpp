@@ -26,6 +26,7 @@ void write_and_check(const Model& model, const OutputForm& form, const ModelOutp
   const FormJob job{.source = written.source,
                     .out = out.model_path(),
                     .quant = written.quant,
+                    .values = written.values,
                     .record = &notes,
                     .layers = written.layers,
                     .tokens = written.tokens};
@@ -36,7 +37,7 @@ void write_and_check(const Model& model, const OutputForm& form, const ModelOutp
     return check_output(model, out.model_path(), tokens.ids, tokens.device, tolerance);
   });
   record.set("output_check", to_json(check));
-  if (!notes.is_null()) record.set("gguf", std::move(notes));
+  if (!notes.is_null()) record.set(std::string(form.format), std::move(notes));
 }
 
 }  // namespace prunus

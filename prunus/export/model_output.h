@@ -39,6 +39,7 @@ class ModelOutput {
 struct WrittenModel {
   const std::string& source;         ///< FormJob::source
   std::string quant = {};            ///< FormJob::quant
+  std::string values = {};           ///< FormJob::values
   std::vector<int64_t> layers = {};  ///< FormJob::layers
   std::vector<int64_t> tokens = {};  ///< FormJob::tokens
 };
@@ -50,9 +51,9 @@ struct CheckTokens {
 };
 
 /// Writes a model in a form into `out`, opens it again and compares the logits. Sets
-/// `output_check`, and `gguf` of a GGUF file, in the record. Where something was rounded or
-/// quantised on the way, the difference is recorded, not judged. Throws as OutputForm::write() and
-/// check_output().
+/// `output_check`, and what the form noted under the format's name, in the record. Where something
+/// was rounded or quantised on the way, the difference is recorded, not judged. Throws as
+/// OutputForm::write() and check_output().
 void write_and_check(const Model& model, const OutputForm& form, const ModelOutput& out,
                      const WrittenModel& written, RunRecord& record, const CheckTokens& tokens);
 

@@ -64,8 +64,10 @@ void check_plan(const std::vector<TensorPlan>& plans) {
                  "'__metadata__' cannot be the name of a tensor");
     PRUNUS_CHECK(names.insert(plan.name).second, InvalidArgument, "tensor ", quote(plan.name),
                  " is planned twice");
-    PRUNUS_CHECK(is_weight_dtype(plan.dtype), InvalidArgument, "tensor ", quote(plan.name),
-                 " has dtype ", plan.dtype, ", expected Float, Half or BFloat16");
+    const bool other =
+        plan.dtype == at::kLong || plan.dtype == at::kByte || plan.dtype == at::kChar;
+    PRUNUS_CHECK(is_weight_dtype(plan.dtype) || other, InvalidArgument, "tensor ", quote(plan.name),
+                 " has dtype ", plan.dtype, ", expected Float, Half, BFloat16, Long, Byte or Char");
   }
 }
 

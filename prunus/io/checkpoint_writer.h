@@ -13,8 +13,8 @@ namespace prunus {
 
 /// One tensor that will be written.
 struct TensorPlan {
-  std::string name;            ///< valid UTF-8, unique, not "__metadata__"
-  at::ScalarType dtype;        ///< Float, Half or BFloat16
+  std::string name;      ///< valid UTF-8, unique, not "__metadata__"
+  at::ScalarType dtype;  ///< Float, Half, BFloat16; of what is no weight also Long, Byte, Char
   std::vector<int64_t> shape;  ///< empty for a scalar; sizes of 0 are legal
 };
 

@@ -12,6 +12,17 @@
 
 namespace prunus {
 
+void write_side_files(const std::string& source_dir, const std::string& dir, const Model& model,
+                      const ConfigWriter& config) {
+  const SideFiles side(source_dir);
+  const Json original = read_config(side.dir());
+  const bool multimodal = text_part(original, source_dir + "/config.json").has_value();
+  copy_companions(side.dir(), dir, multimodal ? Companions::OfText : Companions::All);
+  const Json written = config ? config(original, model) : rewrite_config(original, model.config());
+  write_file(dir + "/config.json", written.dump(2) + "\n");
+  keep_stock_tokenizer(side.dir(), dir);
+}
+
 SafetensorsSink::SafetensorsSink(std::string source_dir, std::string dir, Config config)
     : source_dir_(std::move(source_dir)), dir_(std::move(dir)), config_(std::move(config)) {}
 
@@ -35,13 +46,7 @@ void SafetensorsSink::tensor(const FileTensor& tensor, const at::Tensor& value) 
 
 void SafetensorsSink::finish(const Model& model) {
   writer_->finish();
-  const SideFiles side(source_dir_);
-  const Json original = read_config(side.dir());
-  const bool multimodal = text_part(original, source_dir_ + "/config.json").has_value();
-  copy_companions(side.dir(), dir_, multimodal ? Companions::OfText : Companions::All);
-  const Json config = config_ ? config_(original, model) : rewrite_config(original, model.config());
-  write_file(dir_ + "/config.json", config.dump(2) + "\n");
-  keep_stock_tokenizer(side.dir(), dir_);
+  write_side_files(source_dir_, dir_, model, config_);
 }
 
 }  // namespace prunus

@@ -22,7 +22,8 @@ class ModelSink {
  public:
   virtual ~ModelSink() = default;
 
-  /// All tensors of `model`, none read yet. → the same in the order in which they are wanted.
+  /// All tensors of `model`, none read yet. → the same in the order in which they are wanted, some
+  /// several times where their parts lie apart in the file.
   /// Pointers are into `tensors`, which outlives the sink's work, as `model` does.
   /// Throws Unsupported where this form cannot hold the model; InvalidArgument.
   virtual std::vector<const FileTensor*> begin(const Model& model,
@@ -36,13 +37,21 @@ class ModelSink {
   virtual void finish(const Model& model) = 0;
 };
 
+/// The config.json to write, from that of the source.
+using ConfigWriter = std::function<Json(const Json& original, const Model& model)>;
+
+/// What stands beside the weights of a Hugging Face directory: config.json as `config` makes it of
+/// source_dir's (without one: rewrite_config()), and every other file of source_dir that is not a
+/// weight. Throws Io.
+void write_side_files(const std::string& source_dir, const std::string& dir, const Model& model,
+                      const ConfigWriter& config);
+
 /// A Hugging Face directory: safetensors in shards of at most 5 GB (io/checkpoint_writer.h),
 /// config.json rewritten from `source_dir`'s, every other file of `source_dir` that is not a weight
 /// copied. `dir` exists and is empty.
 class SafetensorsSink : public ModelSink {
  public:
-  /// The config.json to write, from that of source_dir.
-  using Config = std::function<Json(const Json& original, const Model& model)>;
+  using Config = ConfigWriter;
 
   /// Without `config`: rewrite_config().
   SafetensorsSink(std::string source_dir, std::string dir, Config config = {});

@@ -8,6 +8,7 @@
 #include "prunus/base/error.h"
 #include "prunus/model/config_parts.h"
 #include "prunus/model/config_spellings.h"
+#include "prunus/model/quantization.h"
 #include "prunus/model/stock_fields.h"
 #include "prunus/model/text_part.h"
 
@@ -264,10 +265,18 @@ void write_architecture(Json& json, const Family& family) {
   if (list[0].get<std::string>().ends_with("Model")) list = {family.architecture};
 }
 
-// Weights that were quantised are read, and so written, as BF16.
+bool has_bitmasks(const Json& quantization) {
+  const Json sparsity =
+      quantization.is_object() ? quantization.value("sparsity_config", Json()) : Json();
+  return sparsity.is_object() && sparsity.value("format", Json()) == kSparseBitmask;
+}
+
+// Weights that were quantised are read, and so written, as BF16; bitmasks in the type of their
+// values.
 void write_dequantized(Json& json) {
   if (!json.contains("quantization_config")) return;
-  const bool quantized = !json["quantization_config"].is_null();
+  const Json& quantization = json["quantization_config"];
+  const bool quantized = !quantization.is_null() && !has_bitmasks(quantization);
   json.erase("quantization_config");
   for (const char* key : {"torch_dtype", "dtype"}) {
     if (quantized && json.contains(key)) json[key] = "bfloat16";

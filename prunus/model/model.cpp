@@ -66,14 +66,14 @@ const TensorSpec* missing_bias(const ModelConfig& config, const TensorSpec& spec
   return expert || !name_of(*config.family, *bias).empty() ? nullptr : &added_bias(spec);
 }
 
-// Where a tensor of the model is in the checkpoint.
-const TensorEntry& stored_entry(const CheckpointSource& source, const Model& model,
-                                const std::string& table_name) {
+// The shape of a tensor of the model in the checkpoint.
+std::vector<int64_t> stored_shape(const CheckpointSource& source, const Model& model,
+                                  const std::string& table_name) {
   const Family& family = *model.config().family;
   const std::string name = source.name_in_file(table_name);
   const Checkpoint& checkpoint = source.checkpoint();
-  PRUNUS_CHECK(checkpoint.contains(name) || table_name != name_of(family, Role::LmHead), NotFound,
-               checkpoint.dir(), ": no tensor '", name, "', and ", family.tied.key,
+  PRUNUS_CHECK(source.stored().contains(name) || table_name != name_of(family, Role::LmHead),
+               NotFound, checkpoint.dir(), ": no tensor '", name, "', and ", family.tied.key,
                " of config.json, which is ", family.tied.value ? "true" : "false", " in a ",
                family.model_type,
                " model without the key, is false. If the model's head is its "
@@ -81,7 +81,7 @@ const TensorEntry& stored_entry(const CheckpointSource& source, const Model& mod
                family.tied.key,
                "\": true to config.json; a model saved "
                "without its head cannot be used");
-  return checkpoint.entry(name);
+  return source.stored().shape(name);
 }
 
 void check_tensors(const CheckpointSource& source, const Model& model) {
@@ -92,9 +92,9 @@ void check_tensors(const CheckpointSource& source, const Model& model) {
     const std::string name = source.name_in_file(tensor.name);
     known.insert(name);
     for (std::string& other : source.stored().beside(name)) known.insert(std::move(other));
-    const TensorEntry& entry = stored_entry(source, model, tensor.name);
-    PRUNUS_CHECK(entry.shape == tensor.shape, Corrupt, checkpoint.dir(), ": tensor '", name,
-                 "' has shape ", shape_text(entry.shape), ", config.json asks for ",
+    const std::vector<int64_t> shape = stored_shape(source, model, tensor.name);
+    PRUNUS_CHECK(shape == tensor.shape, Corrupt, checkpoint.dir(), ": tensor '", name,
+                 "' has shape ", shape_text(shape), ", config.json asks for ",
                  shape_text(tensor.shape));
   }
   for (const TensorInfo& tensor : model.tensors()) source.dtype(tensor);
@@ -398,7 +398,7 @@ at::Tensor CheckpointSource::read(const TensorInfo& tensor) const {
 }
 
 bool CheckpointSource::has(const TensorInfo& tensor) const {
-  return checkpoint().contains(name_in_file(file_names(tensor)[0]));
+  return stored_.contains(name_in_file(file_names(tensor)[0]));
 }
 
 at::ScalarType CheckpointSource::dtype(const TensorInfo& tensor) const {

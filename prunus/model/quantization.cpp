@@ -97,7 +97,7 @@ void read_compressed_tensors(const Json& json, const std::string& where,
   check_format(word_at(json, "format"));
   const Json sparsity = json.value("sparsity_config", Json());
   const std::string sparse = sparsity.is_object() ? word_at(sparsity, "format") : "";
-  if (!sparse.empty() && sparse != "dense") {
+  if (!sparse.empty() && sparse != "dense" && sparse != kSparseBitmask) {
     refuse("compressed-tensors, " + sparse, quantization.method, where);
   }
   const Json groups = json.value("config_groups", Json());

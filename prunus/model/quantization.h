@@ -22,12 +22,15 @@ struct Quantization {
 
 /// What quantization_config of config.json says; nothing where there is none. Known: fp8
 /// (DeepSeek's and transformers' own), fbgemm_fp8, modelopt with FP8, and compressed-tensors with
-/// float-quantized, int-quantized or naive-quantized weights.
+/// float-quantized, int-quantized or naive-quantized weights, bitmasks of them too.
 /// Throws Unsupported for any other, with what to do; Corrupt. `where` names the file in messages.
 std::optional<Quantization> quantization_of(const Json& config, const std::string& where);
 
 /// Endings of the names of scales of "a.weight" ("a" + ending), the first that is there counts.
 inline constexpr std::array kScaleEndings = {".weight_scale_inv", ".weight_scale"};
+/// sparsity_config's format where weights are stored as bitmasks (docs/formats/bitmask.md), which
+/// each tensor's name says as well.
+inline constexpr const char* kSparseBitmask = "sparse-bitmask";
 inline constexpr const char* kZeroPointEnding = ".weight_zero_point";
 
 /// Whether a tensor is one of those that say how activations or the cache of keys and values were

@@ -76,6 +76,37 @@ TEST_F(Sparse, ApplyRefusesMasksThatAreMissingOrOthers) {
   EXPECT_FALSE(fs::exists(dir / "again"));
 }
 
+TEST_F(Sparse, ABitmaskIsOpenedByEveryCommandAsTheSameModel) {
+  ASSERT_EQ(run({"prune", model, "--out", out, "--method", "l1", "--structure", "weight",
+                 "--pattern", "2:4"})
+                .exit_code,
+            0);
+  const std::string dense = dir / "dense", packed = dir / "packed", pruned = dir / "pruned";
+  ASSERT_EQ(run({"export", out, "--dtype", "bf16", "--out", dense}).exit_code, 0);
+  const Outcome exported =
+      run({"export", out, "--dtype", "bf16", "--format", "bitmask", "--out", packed});
+  expect_model(exported, packed);
+  EXPECT_THAT(exported.out, HasSubstr("14 matrices, 50.0 % of their weights"));
+  EXPECT_THAT(exported.out, HasSubstr("logits equal"));
+  const auto perplexity = [&](const std::string& path) {
+    const Outcome done = run({"eval", path, "--ppl", text, "--seqlen", "32", "--json"});
+    EXPECT_EQ(done.exit_code, 0) << done.err;
+    return parse_json(done.out, "eval").at("ppl");
+  };
+  EXPECT_EQ(perplexity(packed), perplexity(dense));
+  const auto words = [&](const std::string& path) {
+    return run({"generate", path, "--prompt", "The old", "--max-tokens", "8", "--temperature", "0",
+                "--dtype", "float32"})
+        .out;
+  };
+  EXPECT_EQ(words(packed), words(dense));
+  EXPECT_EQ(run({"verify", dense, packed}).exit_code, 0);
+  EXPECT_EQ(run({"inspect", packed}).exit_code, 0);
+  expect_model(run({"prune", packed, "--out", pruned, "--method", "l2", "--ratio", "0.25"}),
+               pruned);
+  EXPECT_FALSE(json_of(pruned + "/config.json").contains("quantization_config"));
+}
+
 TEST_F(Sparse, WhatDoesNotGoTogetherIsSaid) {
   expect_failed(run({"prune", model, "--out", out, "--sparsity", "0.5"}), 2, "--structure weight");
   expect_failed(run({"prune", model, "--out", out, "--method", "l1", "--structure", "weight",

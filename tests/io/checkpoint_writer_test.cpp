@@ -151,7 +151,7 @@ TEST(CheckpointWriter, RefusesPlansThatNoReaderWouldAccept) {
       {{"a", at::kFloat, {1}}, {"a", at::kHalf, {1}}},
       {{"__metadata__", at::kFloat, {1}}},
       {{"a\xff", at::kFloat, {1}}},
-      {{"a", at::kLong, {1}}},
+      {{"a", at::kDouble, {1}}},
       {{"a", at::ScalarType::Undefined, {1}}},
       {{"a", at::kFloat, {-1}}},
       {{"a", at::kFloat, {huge, huge}}},

@@ -13,7 +13,8 @@ std::function<void()> declare(CLI::App& app) {
   auto command = std::make_shared<JobCommand<ExportJob>>(export_table, app);
   add_examples(app, {"prunus export MODEL --format hf --out OUT --dry-run",
                      "prunus export MODEL --format hf --form shell --out OUT",
-                     "prunus export MODEL --format hf --form remote-code --dtype bf16 --out OUT"});
+                     "prunus export MODEL --format hf --form remote-code --dtype bf16 --out OUT",
+                     "prunus export SPARSE --format bitmask --values int8 --out OUT"});
   return [command] {
     command->begin();
     print_record(command->program, run_export(command->job), print_export_summary);
