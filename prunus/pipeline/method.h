@@ -49,6 +49,9 @@ struct Method {
   Normalisation normalisation = Normalisation::None;
   std::string_view budget = {};  ///< empty: the conventions' local ranking
   double ratio = 0.25;           ///< of the units, or of the weights (Structure::Weight)
+  /// Structure::Weight: which weights are compared, a name of solve/pattern.h; empty: those of a
+  /// row.
+  std::string_view group = {};
   std::string_view solver = {};  ///< how what stays makes up for what goes; empty: not at all
   /// Layers or parts: one goes at a time, and what is left is scored anew on the same text.
   bool one_by_one = false;

@@ -172,18 +172,30 @@ void check_vocabulary(const Asked& asked) {
                "normalisation, reduction or --compat");
 }
 
+Pattern pattern_of(const Asked& asked) {
+  const PruneOptions& options = asked.options;
+  if (!options.pattern.empty()) return parse_pattern(options.pattern);
+  if (!options.group.empty()) return parse_pattern(options.group);
+  return asked.method.group.empty() ? Pattern{} : parse_pattern(asked.method.group);
+}
+
 void check_weight_wise(const Asked& asked) {
   const PruneOptions& options = asked.options;
   if (asked.structure != Structure::Weight) {
-    PRUNUS_CHECK(!options.sparsity && options.pattern.empty(), InvalidArgument,
-                 "--sparsity and --pattern set single weights to zero: they need --structure "
-                 "weight, with a --method that scores weights: ",
+    PRUNUS_CHECK(!options.sparsity && options.pattern.empty() && options.group.empty(),
+                 InvalidArgument,
+                 "--sparsity, --pattern and --group set single weights to zero: they need "
+                 "--structure weight, with a --method that scores weights: ",
                  methods_that_score(Structure::Weight));
     return;
   }
-  const bool row = options.pattern.empty() || options.pattern == "row";
-  PRUNUS_CHECK(row || !options.sparsity, InvalidArgument, "--pattern ", options.pattern,
-               " says how many weights are zero: drop --sparsity");
+  PRUNUS_CHECK(options.group.empty() || options.pattern.empty(), InvalidArgument,
+               "--pattern says which weights are compared with each other: drop --group");
+  const Pattern pattern = pattern_of(asked);
+  PRUNUS_CHECK(pattern.counted() || options.group.empty(), InvalidArgument, "--group ",
+               options.group, " is a pattern: --pattern ", options.group);
+  PRUNUS_CHECK(pattern.counted() || !options.sparsity, InvalidArgument, "--pattern ",
+               options.pattern, " says how many weights are zero: drop --sparsity");
   const bool other = options.ratio || options.target_params || options.target_bytes ||
                      options.steps != 1 || options.round_to > 1 || !options.reduction.empty() ||
                      options.normalisation;
@@ -251,7 +263,9 @@ void check_criterion(const Asked& asked) {
   }
   const bool names_layers = asked.options.keep_first || !asked.options.drop_layers.empty();
   if (names_layers || asked.structure == Structure::Layer) return;  // check_layer_wise
-  if (asked.structure == Structure::Vocab) return;                  // tokens are counted
+  PRUNUS_CHECK(asked.method.group.empty() || asked.structure == Structure::Weight, InvalidArgument,
+               "--method ", method, " sets single weights to zero: it is for --structure weight");
+  if (asked.structure == Structure::Vocab) return;  // tokens are counted
   if (asked.method.rotates) return check_rotation(asked);
   PRUNUS_CHECK(scores(asked.criterion, asked.structure), InvalidArgument, "--method ", method,
                " cannot score what --structure ", structure_name(asked.structure),
@@ -409,7 +423,7 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
   // What --min-count leaves is not known yet.
   const double ratio =
       weights || options.min_count ? 0 : options.ratio.value_or(asked.setting.ratio);
-  const Pattern pattern = options.pattern.empty() ? Pattern{} : parse_pattern(options.pattern);
+  const Pattern pattern = pattern_of(asked);
   PruneRecipe recipe{
       .name = options.method,
       .method = &asked.method,

@@ -60,6 +60,9 @@ struct PruneOptions {
   std::optional<double> sparsity = std::nullopt;
   /// Structure::Weight: where zeros may be, "row" or "N:M" (solve/pattern.h), which says how many.
   std::string pattern = {};
+  /// Structure::Weight, instead of a pattern: which weights are compared with each other, "row",
+  /// "layer" (of a matrix) or "block:COLUMNS".
+  std::string group = {};
   /// Solve for the ratio that leaves at most so much; not together with the ratios.
   std::optional<int64_t> target_params = std::nullopt;
   std::optional<int64_t> target_bytes = std::nullopt;

@@ -201,18 +201,25 @@ constexpr Row kPruneRows[] = {
      .resolved = RESOLVED(ratio_json(recipe, recipe.ffn_ratio))},
     {.info = {.key = "sparsity",
               .group = kHowMuch,
-              .help =
-                  "with --structure weight: fraction of the weights of each row to set to zero, "
-                  "0 to 1 (default 0.5)",
+              .help = "with --structure weight: fraction of the weights to set to zero, "
+                      "0 to 1 (default 0.5)",
               .range = kShare},
      .member = PRUNUS_MEMBER(PruneJob, options.sparsity),
      .resolved = RESOLVED(of_zeros(recipe, recipe.sparsity))},
     {.info = {.key = "pattern",
               .group = kHowMuch,
-              .help = "with --structure weight: where zeros may be. row: anywhere, as many in each "
-                      "row (default); N:M, such as 2:4: N of every M weights stay"},
+              .help = "with --structure weight: where zeros may be. N:M, such as 2:4: N of every M "
+                      "weights stay; row, layer, block:COLUMNS: as --group",
+              .excludes = "group"},
      .member = PRUNUS_MEMBER(PruneJob, options.pattern),
      .resolved = RESOLVED(of_zeros(recipe, pattern_name(recipe.pattern)))},
+    {.info = {.key = "group",
+              .group = kHowMuch,
+              .help = "with --structure weight: which weights are compared with each other, and "
+                      "lose --sparsity of them (default: the method's). row: those of a row; "
+                      "layer: of a matrix; block:COLUMNS: of so many columns, all rows",
+              .recorded = Recorded::No},
+     .member = PRUNUS_MEMBER(PruneJob, options.group)},
     {.info = {.key = "target-params",
               .group = kHowMuch,
               .help = "leave at most so many parameters, 0.8x or 5.4B: the ratio is solved for and "

@@ -31,35 +31,74 @@ void keep_highest(const T* scores, int64_t count, int64_t removed, bool* kept,
   }
 }
 
+int64_t kept_in_group(const Pattern& pattern, int64_t size) {
+  return (size * pattern.n + pattern.m - 1) / pattern.m;
+}
+
 // One row, a group after the other.
 template <typename T>
-void keep_in_row(const Pattern& pattern, const T* scores, int64_t count, double sparsity,
-                 bool* kept, std::vector<T>& sorted) {
-  if (pattern.kind == Pattern::Kind::Row) {
-    const auto removed = static_cast<int64_t>(static_cast<double>(count) * sparsity);
-    keep_highest(scores, count, removed, kept, sorted);
-    return;
-  }
+void keep_n_of_m(const Pattern& pattern, const T* scores, int64_t count, bool* kept,
+                 std::vector<T>& sorted) {
   for (int64_t begin = 0; begin < count; begin += pattern.m) {
     const int64_t size = std::min(pattern.m, count - begin);
-    const int64_t stay = (size * pattern.n + pattern.m - 1) / pattern.m;
-    keep_highest(scores + begin, size, size - stay, kept + begin, sorted);
+    keep_highest(scores + begin, size, size - kept_in_group(pattern, size), kept + begin, sorted);
   }
 }
 
 template <typename T>
-at::Tensor kept_rows(const Pattern& pattern, const at::Tensor& scores, double sparsity) {
-  at::Tensor kept = at::empty(scores.sizes(), at::kBool);
+void keep_by_row(const Pattern& pattern, const at::Tensor& scores, int64_t zeros,
+                 at::Tensor& kept) {
+  const int64_t rows = scores.size(0);
   const int64_t columns = scores.size(1);
   const T* from = scores.const_data_ptr<T>();
   bool* to = kept.mutable_data_ptr<bool>();
   const int64_t grain = std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(1, columns));
-  at::parallel_for(0, scores.size(0), grain, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
     std::vector<T> sorted;
     for (int64_t row = begin; row < end; ++row) {
-      keep_in_row(pattern, from + row * columns, columns, sparsity, to + row * columns, sorted);
+      const T* scored = from + row * columns;
+      if (pattern.kind == Pattern::Kind::NofM) {
+        keep_n_of_m(pattern, scored, columns, to + row * columns, sorted);
+      } else {
+        const int64_t removed = zeros / rows + (row < zeros % rows ? 1 : 0);
+        keep_highest(scored, columns, removed, to + row * columns, sorted);
+      }
     }
   });
+}
+
+// All rows of so many columns at a time.
+template <typename T>
+void keep_by_block(int64_t width, const at::Tensor& scores, int64_t zeros, at::Tensor& kept) {
+  const int64_t columns = scores.size(1);
+  std::vector<T> sorted;
+  for (int64_t begin = 0; begin < columns; begin += width) {
+    const int64_t end = std::min(columns, begin + width);
+    const int64_t removed = zeros * end / columns - zeros * begin / columns;
+    const at::Tensor block = scores.narrow(1, begin, end - begin).contiguous();
+    at::Tensor stay = at::empty(block.sizes(), at::kBool);
+    keep_highest(block.const_data_ptr<T>(), block.numel(), removed, stay.mutable_data_ptr<bool>(),
+                 sorted);
+    kept.narrow(1, begin, end - begin).copy_(stay);
+  }
+}
+
+template <typename T>
+at::Tensor kept_in(const Pattern& pattern, const at::Tensor& scores, int64_t zeros) {
+  at::Tensor kept = at::empty(scores.sizes(), at::kBool);
+  if (scores.numel() == 0) return kept;
+  switch (pattern.kind) {
+    case Pattern::Kind::Row:
+    case Pattern::Kind::NofM:
+      keep_by_row<T>(pattern, scores, zeros, kept);
+      break;
+    case Pattern::Kind::Layer:
+      keep_by_block<T>(scores.size(1), scores, zeros, kept);
+      break;
+    case Pattern::Kind::Block:
+      keep_by_block<T>(pattern.m, scores, zeros, kept);
+      break;
+  }
   return kept;
 }
 
@@ -71,36 +110,67 @@ bool read_number(std::string_view text, int64_t& number) {
 }  // namespace
 
 Pattern parse_pattern(std::string_view name) {
+  constexpr std::string_view kBlock = "block:";
   if (name == "row") return {};
+  if (name == "layer") return {.kind = Pattern::Kind::Layer};
+  Pattern block{.kind = Pattern::Kind::Block};
+  if (name.starts_with(kBlock) && read_number(name.substr(kBlock.size()), block.m) && block.m > 0) {
+    return block;
+  }
   Pattern pattern{.kind = Pattern::Kind::NofM};
   const size_t colon = name.find(':');
   const bool good = colon != name.npos && read_number(name.substr(0, colon), pattern.n) &&
                     read_number(name.substr(colon + 1), pattern.m);
   PRUNUS_CHECK(good && pattern.n >= 1 && pattern.n < pattern.m && pattern.m <= kLargestGroup,
-               InvalidArgument, "--pattern '", name,
-               "', expected row, or N:M with 1 <= N < M <= ", kLargestGroup,
+               InvalidArgument, "pattern '", name,
+               "', expected row, layer, block:COLUMNS, or N:M with 1 <= N < M <= ", kLargestGroup,
                " such as 2:4 (two of every four stay)");
   return pattern;
 }
 
 std::string pattern_name(const Pattern& pattern) {
-  return pattern.kind == Pattern::Kind::Row ? "row" : c10::str(pattern.n, ":", pattern.m);
+  switch (pattern.kind) {
+    case Pattern::Kind::Row:
+      return "row";
+    case Pattern::Kind::Layer:
+      return "layer";
+    case Pattern::Kind::Block:
+      return c10::str("block:", pattern.m);
+    case Pattern::Kind::NofM:
+      return c10::str(pattern.n, ":", pattern.m);
+  }
+  TORCH_INTERNAL_ASSERT(false);
 }
 
 double sparsity_of(const Pattern& pattern, double asked) {
-  if (pattern.kind == Pattern::Kind::Row) return asked;
+  if (pattern.counted()) return asked;
   return 1.0 - static_cast<double>(pattern.n) / static_cast<double>(pattern.m);
 }
 
-at::Tensor kept_by(const Pattern& pattern, const at::Tensor& scores, double sparsity) {
-  TORCH_INTERNAL_ASSERT(scores.dim() == 2 && sparsity >= 0 && sparsity < 1);
+int64_t zeros_of(const Pattern& pattern, int64_t rows, int64_t columns, double sparsity) {
+  const auto share = [&](int64_t count) {
+    return static_cast<int64_t>(static_cast<double>(count) * sparsity);
+  };
+  if (pattern.kind == Pattern::Kind::Row) return rows * share(columns);
+  if (pattern.counted()) return share(rows * columns);
+  const int64_t whole = columns / pattern.m;
+  const int64_t rest = columns % pattern.m;
+  return rows * (whole * (pattern.m - pattern.n) + rest - kept_in_group(pattern, rest));
+}
+
+at::Tensor kept_without(const Pattern& pattern, const at::Tensor& scores, int64_t zeros) {
+  TORCH_INTERNAL_ASSERT(scores.dim() == 2 && zeros >= 0 && zeros <= scores.numel());
   const bool wide = scores.scalar_type() == at::kDouble;
   const at::Tensor plain = scores.to(at::kCPU, wide ? at::kDouble : at::kFloat).contiguous();
   PRUNUS_CHECK(plain.isfinite().all().item<bool>(), Numeric,
                "a weight's score is not finite; the model overflows on this text, or its weights "
                "are damaged");
-  return wide ? kept_rows<double>(pattern, plain, sparsity)
-              : kept_rows<float>(pattern, plain, sparsity);
+  return wide ? kept_in<double>(pattern, plain, zeros) : kept_in<float>(pattern, plain, zeros);
+}
+
+at::Tensor kept_by(const Pattern& pattern, const at::Tensor& scores, double sparsity) {
+  TORCH_INTERNAL_ASSERT(scores.dim() == 2 && sparsity >= 0 && sparsity < 1);
+  return kept_without(pattern, scores, zeros_of(pattern, scores.size(0), scores.size(1), sparsity));
 }
 
 }  // namespace prunus

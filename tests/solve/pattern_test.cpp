@@ -68,6 +68,49 @@ TEST(Pattern, NofMKeepsNOfEveryM) {
   }
 }
 
+// Positions of a group in row-major order, as all scores are compared.
+std::vector<double> block_of(const at::Tensor& scores, int64_t begin, int64_t width) {
+  return values(scores.narrow(1, begin, width).flatten());
+}
+
+TEST(Pattern, LayerAndBlockCompareAllRows) {
+  const at::Tensor scores = scores_with_ties(5, 22);
+  for (const auto& [name, width] : {std::pair("layer", 22), std::pair("block:8", 8)}) {
+    const Pattern pattern = parse_pattern(name);
+    for (const int64_t zeros : {0, 1, 37, 55, 109}) {
+      const at::Tensor kept = kept_without(pattern, scores, zeros);
+      EXPECT_EQ((kept.numel() - kept.sum().item<int64_t>()), zeros);
+      for (int64_t begin = 0; begin < 22; begin += width) {
+        const int64_t end = std::min<int64_t>(22, begin + width);
+        const auto removed = static_cast<size_t>(zeros * end / 22 - zeros * begin / 22);
+        const std::vector<bool> want = by_sorting(block_of(scores, begin, end - begin), removed);
+        const at::Tensor got = kept.narrow(1, begin, end - begin).flatten();
+        for (size_t i = 0; i < want.size(); ++i) {
+          EXPECT_EQ(got[static_cast<int64_t>(i)].item<bool>(), want[i]) << name << " " << zeros;
+        }
+      }
+    }
+  }
+}
+
+TEST(Pattern, RowsLoseAsManyToOneWeight) {
+  const at::Tensor kept = kept_without({}, scores_with_ties(5, 22), 37);
+  const at::Tensor lost = kept.logical_not().sum(1);
+  EXPECT_TRUE(at::equal(lost, at::tensor({8, 8, 7, 7, 7}, at::kLong)));
+}
+
+TEST(Pattern, ZerosAreThoseThatTheMasksHave) {
+  const at::Tensor scores = scores_with_ties(5, 22);
+  for (const char* name : {"row", "layer", "block:8", "1:4", "4:8"}) {
+    const Pattern pattern = parse_pattern(name);
+    const at::Tensor kept = kept_by(pattern, scores, 0.37);
+    EXPECT_EQ(zeros_of(pattern, 5, 22, 0.37), kept.numel() - kept.sum().item<int64_t>()) << name;
+  }
+  EXPECT_EQ(zeros_of({}, 5, 22, 0.37), 5 * 8);
+  EXPECT_EQ(zeros_of(parse_pattern("layer"), 5, 22, 0.37), 40);
+  EXPECT_EQ(zeros_of(parse_pattern("1:4"), 5, 22, 0), 5 * 16);
+}
+
 TEST(Pattern, EveryDtypeAndLayoutGivesTheSame) {
   at::manual_seed(1);
   const at::Tensor scores = at::rand({6, 12}).to(at::kBFloat16).to(at::kFloat);
@@ -84,13 +127,14 @@ TEST(Pattern, RefusesScoresThatAreNotFinite) {
 }
 
 TEST(Pattern, NamesComeBack) {
-  for (const char* name : {"row", "2:4", "4:8", "1:64"}) {
+  for (const char* name : {"row", "layer", "block:128", "2:4", "4:8", "1:64"}) {
     EXPECT_EQ(pattern_name(parse_pattern(name)), name);
   }
   EXPECT_EQ(sparsity_of(parse_pattern("1:4"), 0.1), 0.75);
   EXPECT_EQ(sparsity_of({}, 0.1), 0.1);
-  for (const char* name : {"", "rows", "4:2", "2:2", "0:4", "2:65", "2:", ":4", "2:4x", "-1:4"}) {
-    expect_error(ErrorKind::InvalidArgument, "expected row, or N:M", [&] { parse_pattern(name); });
+  for (const char* name : {"", "rows", "4:2", "2:2", "0:4", "2:65", "2:", ":4", "2:4x", "-1:4",
+                           "block:", "block:0", "block:x"}) {
+    expect_error(ErrorKind::InvalidArgument, "expected row, layer", [&] { parse_pattern(name); });
   }
 }
 

@@ -1,23 +1,15 @@
-#include <ATen/ATen.h>
-
 #include "prunus/pipeline/method.h"
 
-namespace prunus::methods {
-namespace {
+namespace prunus {
 
-// |W[i, j]|·‖x_j‖₂ over all tokens.
-at::Tensor element(const WeightStats& stats) {
-  const at::Tensor norm = input_norm_of(stats.of_input(stats::input_norm));
-  return stats.weight.abs() * norm.to(stats.weight.scalar_type());
+namespace criteria {
+extern const Criterion wanda;
 }
 
-constexpr Criterion kWanda{.name = "wanda",
-                           .source = "Sun et al., arXiv:2306.11695, eq. 1",
-                           .needs = {.statistics = {&stats::input_norm}},
-                           .element = element};
-constexpr const Criterion* kCriteria[] = {&kWanda};
-
-}  // namespace
+namespace methods {
+namespace {
+constexpr const Criterion* kCriteria[] = {&criteria::wanda};
+}
 
 // Columns of the matrices that read a head or channel, added up. Source: the baseline of FLAP's
 // program. Differs: statistics of the dense model, whatever was cut before.
@@ -29,4 +21,5 @@ extern const Method wanda_sp{
     .members = Members::Consumers,
 };
 
-}  // namespace prunus::methods
+}  // namespace methods
+}  // namespace prunus
