@@ -366,12 +366,13 @@ void BlockStream::forward_to_store(const std::vector<TokenBatch>& batches, Layer
 }
 
 double BlockStream::backward(const std::vector<TokenBatch>& batches, LayerRange range,
-                             Collector& collector, StreamStore& store) const {
+                             Collector& collector, StreamStore& store, Objective objective,
+                             uint64_t seed) const {
   const at::NoGradGuard no_grad;
   const int64_t layers = model_.layer_count();
   const bool embedding = range.begin == 0 && collector.wants(-1, Role::EmbedTokens);
   const bool tied = model_.config().tie_word_embeddings;
-  const VocabPass ends(model_, device_, batches);
+  const VocabPass ends(model_, device_, batches, objective, seed);
   int64_t done = layers;
   std::vector<at::Tensor> grads;
   double loss = 0;

@@ -45,7 +45,8 @@ class BlockStream {
   void walk(std::vector<at::Tensor>& hidden, LayerRange range, LayerVisitor& visitor,
             std::string_view what = "forward") const;
 
-  /// Next-token loss over all batches and its gradient at every weight the collector wants of the
+  /// The objective (next-token loss unless another is named) over all batches and its gradient at
+  /// every weight the collector wants of the
   /// layers in `range`, last layer first; the embedding only if the range begins at 0. Loss: mean
   /// cross-entropy over all predicted tokens of all batches (every row counts in full: rows must
   /// not be padded). Each layer's forward is computed again before its backward. `store` keeps the
@@ -53,7 +54,8 @@ class BlockStream {
   /// what an earlier process finished is not done again. Returns the mean loss in nats per token.
   /// Throws Numeric if the loss is not finite; Interrupted; Io, Corrupt as the store.
   double backward(const std::vector<TokenBatch>& batches, LayerRange range, Collector& collector,
-                  StreamStore& store) const;
+                  StreamStore& store, Objective objective = Objective::CrossEntropy,
+                  uint64_t seed = 0) const;
   /// The same in RAM.
   double backward(const std::vector<TokenBatch>& batches, LayerRange range,
                   Collector& collector) const;

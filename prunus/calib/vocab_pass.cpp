@@ -22,33 +22,44 @@ at::Tensor one_hot(const at::Tensor& ids, const at::Tensor& rows,
 
 }  // namespace
 
-VocabPass::VocabPass(const Model& model, at::Device device, const std::vector<TokenBatch>& batches)
-    : model_(model), device_(device), batches_(batches), head_(model, device) {
+VocabPass::VocabPass(const Model& model, at::Device device, const std::vector<TokenBatch>& batches,
+                     Objective objective, uint64_t seed)
+    : model_(model),
+      device_(device),
+      batches_(batches),
+      objective_(objective),
+      seed_(seed),
+      head_(model, device) {
   for (const TokenBatch& batch : batches) {
     const int64_t last = batch.ids.size(1) - 1;
-    targets_.push_back(batch.ids.narrow(1, 1, last).to(device).flatten());
+    text_.push_back(batch.ids.narrow(1, 1, last).to(device).flatten());
     predicted_ += batch.ids.size(0) * last;
     samples_ += batch.ids.size(0);
   }
 }
 
-std::vector<LmHead::Loss> VocabPass::losses(const std::vector<at::Tensor>& hidden) const {
-  std::vector<LmHead::Loss> losses;
+VocabPass::Predictions VocabPass::predictions(const std::vector<at::Tensor>& hidden) const {
+  Predictions all;
+  const double scale = 1.0 / static_cast<double>(predicted_);
   for (size_t i = 0; i < hidden.size(); ++i) {
     const at::Tensor used = hidden[i].to(device_).narrow(1, 0, hidden[i].size(1) - 1).flatten(0, 1);
-    LmHead::Loss loss =
-        head_.loss_and_gradient(used, targets_[i], 1.0 / static_cast<double>(predicted_));
+    const bool drawn = objective_ == Objective::Divergence;
+    all.targets.push_back(drawn ? head_.draw(used, seed_ + i) : text_[i]);
+    LmHead::Loss loss = objective_ == Objective::Entropy
+                            ? head_.entropy_and_gradient(used, scale)
+                            : head_.loss_and_gradient(used, all.targets[i], scale);
     for (at::Tensor* part : {&loss.grad_hidden, &loss.normalised, &loss.grad_normed}) {
       *part = to_host(*part);
     }
-    losses.push_back(std::move(loss));
+    all.losses.push_back(std::move(loss));
   }
-  return losses;
+  return all;
 }
 
 VocabPass::Result VocabPass::head(const std::vector<at::Tensor>& hidden,
                                   Collector& collector) const {
-  std::vector<LmHead::Loss> losses = this->losses(hidden);
+  const Predictions all = predictions(hidden);
+  const std::vector<LmHead::Loss>& losses = all.losses;
   Result result;
   for (size_t i = 0; i < losses.size(); ++i) {
     result.loss += losses[i].nll_sum;
@@ -63,7 +74,7 @@ VocabPass::Result VocabPass::head(const std::vector<at::Tensor>& hidden,
   if (model_.config().final_norm && collector.wants(-1, Role::FinalNorm))
     show_final_norm(losses, collector);
   const bool untied = !model_.config().tie_word_embeddings;
-  if (untied && collector.wants(-1, Role::LmHead)) show_head(losses, {}, collector);
+  if (untied && collector.wants(-1, Role::LmHead)) show_head(all, {}, collector);
   return result;
 }
 
@@ -82,8 +93,9 @@ void VocabPass::show_final_norm(const std::vector<LmHead::Loss>& losses,
 }
 
 // `grads`: of the embedding's output where the head is tied to it, else empty.
-void VocabPass::show_head(const std::vector<LmHead::Loss>& losses,
-                          const std::vector<at::Tensor>& grads, Collector& collector) const {
+void VocabPass::show_head(const Predictions& predictions, const std::vector<at::Tensor>& grads,
+                          Collector& collector) const {
+  const std::vector<LmHead::Loss>& losses = predictions.losses;
   const Role role = grads.empty() ? Role::LmHead : Role::EmbedTokens;
   const auto use = [&](int64_t begin, const at::Tensor& weight, size_t i,
                        const at::Tensor& grad_logits) {
@@ -112,7 +124,8 @@ void VocabPass::show_head(const std::vector<LmHead::Loss>& losses,
     }
     collector.on_backward({site, input, {}, grad, grad_input});
   };
-  head_.for_each_weight_rows(losses, targets_, 1.0 / static_cast<double>(predicted_), use);
+  head_.for_each_weight_rows(losses, predictions.targets, 1.0 / static_cast<double>(predicted_),
+                             use);
 }
 
 // Rows of tokens that do not occur have no gradient.
@@ -147,7 +160,7 @@ void VocabPass::show_used_rows(const std::vector<at::Tensor>& grads, Collector& 
 void VocabPass::embedding(const std::vector<at::Tensor>& grads,
                           const std::vector<at::Tensor>& hidden, Collector& collector) const {
   if (model_.config().tie_word_embeddings) {
-    show_head(losses(hidden), grads, collector);
+    show_head(predictions(hidden), grads, collector);
   } else {
     show_used_rows(grads, collector);
   }

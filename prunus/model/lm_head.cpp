@@ -4,6 +4,7 @@
 #include <limits>
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <c10/core/GradMode.h>
 
 #include "prunus/model/decoder.h"
@@ -17,6 +18,20 @@ constexpr int64_t kWeightBytes = int64_t{64} << 20;
 // Logits at once where nothing is kept of them: what stays in a core's cache, more or less.
 constexpr int64_t kPieceTokens = 1024;
 constexpr int64_t kPieceRows = 1024;
+
+// dH/dl = −p·(log p + H) of H = −Σ p·log p, p the softmax of the logits l [tokens, some ids].
+at::Tensor entropy_slope(const at::Tensor& logits, const at::Tensor& log_sum_exp,
+                         const at::Tensor& entropy) {
+  const at::Tensor log_p = logits - log_sum_exp.unsqueeze(1);
+  return (log_p + entropy.unsqueeze(1)).mul_(log_p.exp()).neg_();
+}
+
+// 1 less where an id [tokens, ids from `begin`] is the target.
+void subtract_targets(at::Tensor& grad, const at::Tensor& target, int64_t begin) {
+  const at::Tensor here = ((target >= begin) & (target < begin + grad.size(1))).nonzero().flatten();
+  grad.index_put_({here, target.index_select(0, here) - begin},
+                  at::full({here.size(0)}, -1.0, grad.options()), /*accumulate=*/true);
+}
 
 }  // namespace
 
@@ -219,13 +234,93 @@ LmHead::Loss LmHead::loss_and_gradient(const at::Tensor& hidden, const at::Tenso
   return loss;
 }
 
+// use(logits [some tokens, some ids], weight, first id, first token); the logits are capped.
+template <typename Use>
+void LmHead::for_each_logits(const at::Tensor& normed, Use use) const {
+  for_each_piece(normed.size(0),
+                 [&](const at::Tensor& weight, int64_t id, int64_t first, int64_t count) {
+                   at::Tensor logits = product(normed.narrow(0, first, count), weight.t());
+                   logits = logits.to(at::promote_types(logits.scalar_type(), at::kFloat));
+                   norm_.cap(logits);
+                   use(logits, weight, id, first);
+                 });
+}
+
+LmHead::Loss LmHead::entropy_and_gradient(const at::Tensor& hidden, double scale) const {
+  const at::Tensor input = hidden.detach().requires_grad_(true);
+  at::Tensor normalised;
+  {
+    const at::AutoGradMode on(true);
+    normalised = norm_.normalised(input);
+    if (!model_.config().final_norm) normalised = normalised.clone();
+  }
+  Loss loss;
+  loss.normalised = normalised.detach();
+  const at::Tensor normed = norm_.scaled(loss.normalised).to(model_.precision());
+  const auto wide = normed.options().dtype(at::promote_types(normed.scalar_type(), at::kFloat));
+  at::Tensor largest = at::full({hidden.size(0)}, -std::numeric_limits<double>::infinity(), wide);
+  at::Tensor sums = at::zeros({hidden.size(0)}, wide);   // Σ e^(l − m)
+  at::Tensor means = at::zeros({hidden.size(0)}, wide);  // Σ e^(l − m) · (l − m)
+  for_each_logits(normed, [&](at::Tensor& logits, const at::Tensor&, int64_t, int64_t first) {
+    at::Tensor most = largest.narrow(0, first, logits.size(0));
+    at::Tensor sum = sums.narrow(0, first, logits.size(0));
+    at::Tensor mean = means.narrow(0, first, logits.size(0));
+    const at::Tensor together = at::maximum(logits.amax(1), most);
+    const at::Tensor moved = at::where(sum > 0, most - together, 0.0);
+    const at::Tensor factor = at::where(sum > 0, moved.exp(), 0.0);
+    mean.add_(moved * sum).mul_(factor);
+    sum.mul_(factor);
+    logits.sub_(together.unsqueeze(1));
+    const at::Tensor weights = logits.exp();
+    sum.add_(weights.sum(1));
+    mean.add_((weights * logits).sum(1));
+    most.copy_(together);
+  });
+  loss.log_sum_exp = sums.log() + largest;
+  loss.entropy = sums.log() - means / sums;
+  loss.nll_sum = loss.entropy.sum(at::kDouble).item<double>();
+  loss.grad_normed = at::zeros_like(hidden, at::MemoryFormat::Contiguous);
+  for_each_logits(
+      normed, [&](at::Tensor& logits, const at::Tensor& weight, int64_t, int64_t first) {
+        at::Tensor grad = entropy_slope(logits, loss.log_sum_exp.narrow(0, first, logits.size(0)),
+                                        loss.entropy.narrow(0, first, logits.size(0)));
+        norm_.cap_backward(grad, logits);
+        at::Tensor sum = loss.grad_normed.narrow(0, first, logits.size(0));
+        add_product(sum, grad.to(weight.scalar_type()), weight);
+      });
+  loss.grad_normed.mul_(scale);
+  normalised.backward(loss.grad_normed * norm_.gain());
+  loss.grad_hidden = input.grad();
+  return loss;
+}
+
+at::Tensor LmHead::draw(const at::Tensor& hidden, uint64_t seed) const {
+  at::Generator generator = at::detail::createCPUGenerator(seed);
+  const at::Tensor normed = norm_(hidden).to(model_.precision());
+  const auto wide = normed.options().dtype(at::promote_types(normed.scalar_type(), at::kFloat));
+  at::Tensor best = at::full({hidden.size(0)}, -std::numeric_limits<double>::infinity(), wide);
+  at::Tensor ids = at::zeros({hidden.size(0)}, wide.dtype(at::kLong));
+  // The largest of logits with Gumbel noise is a draw from their softmax.
+  for_each_logits(normed, [&](at::Tensor& logits, const at::Tensor&, int64_t id, int64_t first) {
+    const at::Tensor noise =
+        at::empty(logits.sizes(), at::kDouble).exponential_(1, generator).log_().neg_();
+    logits.add_(noise.to(logits.device()));
+    const auto [top, which] = logits.max(1);
+    at::Tensor most = best.narrow(0, first, logits.size(0));
+    at::Tensor drawn = ids.narrow(0, first, logits.size(0));
+    drawn.copy_(at::where(top > most, which + id, drawn));
+    most.copy_(at::maximum(top, most));
+  });
+  return ids;
+}
+
 void LmHead::for_each_weight_rows(const std::vector<Loss>& losses,
                                   const std::vector<at::Tensor>& targets, double scale,
                                   const UseRows& use) const {
   int64_t tokens = 1;
   for (const at::Tensor& target : targets) tokens = std::max(tokens, target.size(0));
   const int64_t rows = std::max<int64_t>(1, kLogitBytes / 4 / tokens);
-  for_each_vocab_chunk(rows, [&](const at::Tensor& weight, int64_t begin, int64_t count) {
+  for_each_vocab_chunk(rows, [&](const at::Tensor& weight, int64_t begin, int64_t) {
     for (size_t i = 0; i < losses.size(); ++i) {
       const at::Tensor normalised = losses[i].normalised.to(weight.device());
       const at::Tensor scaled = norm_.scaled(normalised);
@@ -233,11 +328,11 @@ void LmHead::for_each_weight_rows(const std::vector<Loss>& losses,
           product(scaled.to(weight.scalar_type()), weight.t()).to(scaled.scalar_type());
       norm_.cap(grad);
       const at::Tensor capped = norm_.caps() ? grad.clone() : at::Tensor();
-      grad.sub_(losses[i].log_sum_exp.unsqueeze(1)).exp_();
-      const at::Tensor& target = targets[i];
-      const at::Tensor here = ((target >= begin) & (target < begin + count)).nonzero().flatten();
-      grad.index_put_({here, target.index_select(0, here) - begin},
-                      at::full({here.size(0)}, -1.0, grad.options()), /*accumulate=*/true);
+      if (losses[i].entropy.defined()) {
+        grad = entropy_slope(grad, losses[i].log_sum_exp, losses[i].entropy);
+      } else {
+        subtract_targets(grad.sub_(losses[i].log_sum_exp.unsqueeze(1)).exp_(), targets[i], begin);
+      }
       grad.mul_(scale);
       norm_.cap_backward(grad, capped);
       use(begin, weight, i, grad);

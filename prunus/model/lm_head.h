@@ -35,15 +35,24 @@ class LmHead {
   at::Tensor token_nll(const at::Tensor& hidden, const at::Tensor& targets) const;
 
   struct Loss {
-    double nll_sum = 0;      ///< nats
+    double nll_sum = 0;      ///< nats; of entropy_and_gradient() the sum of the entropies
     at::Tensor grad_hidden;  ///< d(scale · nll_sum)/d hidden, [tokens, hidden_size]
     at::Tensor normalised;   ///< hidden states, normalised, [tokens, hidden_size]
     at::Tensor grad_normed;  ///< d(scale · nll_sum)/d (normalised · gain), [tokens, hidden_size]
     at::Tensor log_sum_exp;  ///< of the logits, [tokens]
+    at::Tensor entropy;      ///< [tokens], of entropy_and_gradient() alone
   };
   /// In one pass over the head: each piece of the logits is exponentiated under the largest so far
   /// and multiplied by its rows of the head at once, in memory that is used again.
   Loss loss_and_gradient(const at::Tensor& hidden, const at::Tensor& targets, double scale) const;
+
+  /// The same of the entropy −Σ p·log p of each token's prediction, in two passes over the head.
+  Loss entropy_and_gradient(const at::Tensor& hidden, double scale) const;
+
+  /// A token for each hidden state, drawn from what it predicts: int64 [tokens]. Noise is drawn
+  /// from a generator of that seed, piece by piece: the same seed and sizes give the same draws.
+  /// One pass over the head.
+  at::Tensor draw(const at::Tensor& hidden, uint64_t seed) const;
 
   /// What gradients of the head's own weight are made of, some rows [begin, begin + count) of it at
   /// a time and for these every batch in turn:
@@ -58,6 +67,8 @@ class LmHead {
 
  private:
   class LossSums;
+  template <typename Use>
+  void for_each_logits(const at::Tensor& normed, Use use) const;
   template <typename Use>
   void for_each_piece(int64_t tokens, Use use) const;
   template <typename Use>

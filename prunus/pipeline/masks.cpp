@@ -185,7 +185,7 @@ double choose_masks(const Model& model, const PruneRecipe& recipe,
   if (needs.in(Pass::Backward)) {
     MaskingCollector collector(chooser, recipe);
     return BlockStream(model, recipe.device)
-        .backward(batches, recipe.attn_layers, collector, states);
+        .backward(batches, recipe.attn_layers, collector, states, recipe.objective, recipe.seed);
   }
   if (needs.in(Pass::Forward)) return choose_forward(model, recipe, batches, chooser, states);
   choose_by_weights(model, recipe, chooser);

@@ -248,6 +248,22 @@ void check_rotation(const Asked& asked) {
                " computes in float32, its moments in float64: drop --precision");
 }
 
+void check_objective(const Asked& asked) {
+  const PruneOptions& options = asked.options;
+  if (options.objective == Objective::CrossEntropy) return;
+  const Needs& needs = asked.criterion.needs;
+  const std::string_view name = objective_name(options.objective);
+  PRUNUS_CHECK(needs.in(Pass::Backward), InvalidArgument, "--objective ", name,
+               " says what is differentiated, but --method ", options.method,
+               " looks at no gradients here; llm-pruner does, and shortened-llama --taylor plus");
+  PRUNUS_CHECK(options.compat.empty(), InvalidArgument,
+               "--compat llm-pruner differentiates the loss of the text: no --objective ", name);
+  PRUNUS_CHECK(options.objective != Objective::Divergence || needs.has(stats::squared_gradient),
+               InvalidArgument,
+               "--objective kl: a model does not diverge from itself, so the mean gradient is 0; "
+               "add --taylor param_second, which squares gradients");
+}
+
 // What the criterion can score, and the structure asks for.
 void check_criterion(const Asked& asked) {
   const std::string& method = asked.options.method;
@@ -406,6 +422,7 @@ std::string_view granularity_name(Granularity granularity) {
 PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
   const Asked asked = asked_by(options);
   check_criterion(asked);
+  check_objective(asked);
   check_block_only(asked);
   check_layer_wise(asked);
   check_part_wise(asked);
@@ -428,6 +445,7 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
       .name = options.method,
       .method = &asked.method,
       .criterion = &asked.criterion,
+      .objective = options.objective,
       .conventions = &asked.conventions,
       .budget = &budget,
       .structure = asked.structure,

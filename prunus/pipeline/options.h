@@ -9,6 +9,7 @@
 
 #include "prunus/calib/stream.h"
 #include "prunus/graph/scored_set.h"
+#include "prunus/model/objective.h"
 #include "prunus/pipeline/conventions.h"
 #include "prunus/pipeline/method.h"
 #include "prunus/pipeline/reduction.h"
@@ -47,6 +48,8 @@ struct PruneOptions {
   /// Variant for llm-pruner: param_first (default), vectorize, param_second, param_mix; for
   /// shortened-llama: plus.
   std::string taylor = {};
+  /// What gradients are of; Divergence for squared gradients alone (param_second).
+  Objective objective = Objective::CrossEntropy;
   std::string reduction = {};  ///< pipeline/reduction.h
   std::string preset = {};     ///< "llm-pruner-20", "llm-pruner-50": ratio and layers of the paper
   std::optional<Structure> structure = std::nullopt;
@@ -103,6 +106,7 @@ struct PruneRecipe {
   std::string name;  ///< of the method, as asked for
   const Method* method = nullptr;
   const Criterion* criterion = nullptr;
+  Objective objective = Objective::CrossEntropy;
   const Conventions* conventions = nullptr;
   const Budget* budget = nullptr;
   Structure structure = Structure::Block;

@@ -227,6 +227,7 @@ class Planner {
     const uint64_t seed = recipe_.seed + static_cast<uint64_t>(step);
     Scores scores = score_groups(left, sets, criterion_, batches, range,
                                  {.seed = seed,
+                                  .objective = recipe_.objective,
                                   .device = recipe_.device,
                                   .reduction = parse_reduction(recipe_.reduction),
                                   .members = recipe_.members,
@@ -379,6 +380,9 @@ class Planner {
                    " (heads) ", recipe_.ffn_layers.begin, ":", recipe_.ffn_layers.end, " (FFN)");
     }
     if (recipe_.steps > 1) text += c10::str(", ", recipe_.steps, " steps");
+    if (recipe_.objective != Objective::CrossEntropy) {
+      text += c10::str(", objective ", objective_name(recipe_.objective));
+    }
     if (!recipe_.conventions->name.empty())
       text += c10::str(", compat ", recipe_.conventions->name);
     if (recipe_.solver != nullptr) text += c10::str(", solver ", recipe_.solver->name);

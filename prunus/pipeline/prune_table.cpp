@@ -378,6 +378,15 @@ constexpr Row kPruneRows[] = {
               .choices = "param_first,vectorize,param_second,param_mix,plus",
               .recorded = Recorded::No},
      .member = PRUNUS_MEMBER(PruneJob, options.taylor)},
+    {.info = {.key = "objective",
+              .group = kImportance,
+              .help = "what gradients are of. ce: the loss of the text's next tokens (default); "
+                      "entropy: that of what the model predicts, without labels; kl, with "
+                      "--taylor param_second: tokens that the model draws, whose squared gradients "
+                      "are the Fisher information",
+              .choices = "ce,entropy,kl"},
+     .member = PRUNUS_WORD(PruneJob, options.objective, parse_objective, objective_name),
+     .resolved = RESOLVED(objective_name(recipe.objective))},
     {.info = {.key = "reduction",
               .group = kImportance,
               .help = "of a group's tensors to one score: sum (default), mean, max, prod, first, "

@@ -486,7 +486,8 @@ Scores score_groups(const Model& model, const std::vector<GroupSet>& sets,
   if (needs.in(Pass::Backward)) {
     ScoringCollector collector(scorer, needs, options.conventions->biases,
                                static_cast<int>(model.layer_count()), store);
-    scores.loss = BlockStream(model, options.device).backward(batches, range, collector, store);
+    scores.loss = BlockStream(model, options.device)
+                      .backward(batches, range, collector, store, options.objective, options.seed);
   } else if (needs.in(Pass::Forward)) {
     scores.loss = forward_pass(scorer, criterion, model, batches, options.device, store);
   } else if (needs.weights) {

@@ -12,7 +12,8 @@
 namespace prunus {
 
 struct ScoreOptions {
-  uint64_t seed = 0;  ///< for criteria that draw
+  uint64_t seed = 0;  ///< for criteria that draw, and of the tokens of Objective::Divergence
+  Objective objective = Objective::CrossEntropy;  ///< what is differentiated
   at::Device device = at::Device(at::kCPU);
   Reduction reduction = Reduction::Sum;
   Members members = Members::All;
@@ -22,7 +23,8 @@ struct ScoreOptions {
   StreamStore* store = nullptr;  ///< for hidden states and resuming; null: everything in RAM
   int64_t ram_bytes = -1;        ///< for those that no store holds (RemovalOptions)
   int64_t run = 1;               ///< layers that go as one, where the criterion scores runs
-  /// Per set, where the criterion chooses: units that are to go; empty: 0. Such a set has no shares.
+  /// Per set, where the criterion chooses: units that are to go; empty: 0. Such a set has no
+  /// shares.
   std::vector<int64_t> removed = {};
 };
 

@@ -219,7 +219,7 @@ TEST(StatisticCatalogue, HasNamesSourcesAndTheFunctionsOfTheirKind) {
     EXPECT_EQ(one->add_gain != nullptr, of_weight) << one->name;
     EXPECT_EQ(one->pass == Pass::Backward, of_weight) << one->name;
   }
-  EXPECT_EQ(names.size(), 10U);
+  EXPECT_EQ(names.size(), 11U);
 }
 
 }  // namespace

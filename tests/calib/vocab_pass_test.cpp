@@ -16,13 +16,15 @@
 namespace prunus::test::vocab_pass_test {
 namespace {
 
+constexpr uint64_t kSeed = 12;
+
 at::Tensor leaf(const Model& model, Role role) {
   return model.source().read(model.tensor(role)).to(at::kDouble).clone().requires_grad_(true);
 }
 
-// A model without layers: loss of norm(E[ids]) against the head, all in float64.
+// A model without layers: the objective of norm(E[ids]) and the head, all in float64.
 struct Expected {
-  explicit Expected(const Model& model, const std::vector<TokenBatch>& batches)
+  Expected(const Model& model, const std::vector<TokenBatch>& batches, Objective objective)
       : embedding(leaf(model, Role::EmbedTokens)), gain(leaf(model, Role::FinalNorm)) {
     head = model.config().tie_word_embeddings ? embedding : leaf(model, Role::LmHead);
     std::vector<at::Tensor> nll;
@@ -31,9 +33,18 @@ struct Expected {
       const at::Tensor rms = (x.square().mean(-1, true) + model.config().norm_eps).sqrt();
       const at::Tensor logits = at::matmul(x / rms * gain, head.t());
       const int64_t last = batch.ids.size(1) - 1;
-      nll.push_back(-at::log_softmax(logits.narrow(1, 0, last), 2)
-                         .gather(2, batch.ids.narrow(1, 1, last).unsqueeze(2))
-                         .flatten());
+      const at::Tensor log_p = at::log_softmax(logits.narrow(1, 0, last), 2);
+      at::Tensor targets = batch.ids.narrow(1, 1, last);
+      if (objective == Objective::Entropy) {
+        nll.push_back(-(log_p.exp() * log_p).sum(2).flatten());
+        continue;
+      }
+      if (objective == Objective::Divergence) {
+        const at::Tensor hidden = embed(model, batch.ids, at::kCPU).narrow(1, 0, last);
+        targets =
+            LmHead(model, at::kCPU).draw(hidden.flatten(0, 1), kSeed + nll.size()).view_as(targets);
+      }
+      nll.push_back(-log_p.gather(2, targets.unsqueeze(2)).flatten());
     }
     const at::Tensor mean = at::cat(nll).mean();
     loss = mean.item<double>();
@@ -43,13 +54,13 @@ struct Expected {
   double loss = 0;
 };
 
-class VocabPassTest : public testing::TestWithParam<bool> {};
+class VocabPassTest : public testing::TestWithParam<std::tuple<bool, Objective>> {};
 
 TEST_P(VocabPassTest, ShowsTheGradientsOfNormHeadAndEmbedding) {
-  const bool tied = GetParam();
+  const auto [tied, objective] = GetParam();
   const Model model = tiny_model({.tied = tied});
   const std::vector<TokenBatch> batches{{random_ids(model, 2, 7)}, {random_ids(model, 3, 7, 9)}};
-  const Expected expected(model, batches);
+  const Expected expected(model, batches, objective);
   std::map<Role, std::vector<at::Tensor>> shown;
   GradientCollector collector(
       Needs{.statistics = {&stats::gradient}}, [](int, Role) { return true; },
@@ -57,7 +68,7 @@ TEST_P(VocabPassTest, ShowsTheGradientsOfNormHeadAndEmbedding) {
         shown[site.role].push_back(gradient_of(stats.of(stats::gradient)));
       });
   const at::NoGradGuard no_grad;
-  const VocabPass pass(model, at::kCPU, batches);
+  const VocabPass pass(model, at::kCPU, batches, objective, kSeed);
   std::vector<at::Tensor> hidden;
   for (const TokenBatch& batch : batches) hidden.push_back(embed(model, batch.ids, at::kCPU));
   const VocabPass::Result result = pass.head(hidden, collector);
@@ -83,8 +94,14 @@ TEST_P(VocabPassTest, ShowsTheGradientsOfNormHeadAndEmbedding) {
   EXPECT_LT(relative_error(embedding, rows), 1e-5);
 }
 
-INSTANTIATE_TEST_SUITE_P(Heads, VocabPassTest, testing::Bool(),
-                         [](const auto& one) { return one.param ? "tied" : "untied"; });
+INSTANTIATE_TEST_SUITE_P(Heads, VocabPassTest,
+                         testing::Combine(testing::Bool(), testing::Values(Objective::CrossEntropy,
+                                                                           Objective::Entropy,
+                                                                           Objective::Divergence)),
+                         [](const auto& one) {
+                           return c10::str(std::get<0>(one.param) ? "tied_" : "untied_",
+                                           objective_name(std::get<1>(one.param)));
+                         });
 
 }  // namespace
 }  // namespace prunus::test::vocab_pass_test

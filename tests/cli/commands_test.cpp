@@ -66,11 +66,14 @@ TEST_F(Commands, PlainTextAndJsonLinesBothCalibrate) {
 }
 
 TEST_F(Commands, GradientsGetMoreTextThanTheirPaperGaveThem) {
-  const std::string much = file("much.txt", some_text(2000));
+  std::string rows;
+  for (int i = 0; i < 80; ++i) rows += Json{{"text", some_text(4 + i % 7)}}.dump() + "\n";
+  const std::string much = file("much.jsonl", rows);
   const auto windows = [&](const Arguments& more, const char* said) {
     Arguments all{"prune", model, "--out", out, "--calib", much, "--dry-run"};
     all.insert(all.end(), more.begin(), more.end());
-    const Outcome outcome = run(all);
+    all.insert(all.end(), {"--threads", "1"});
+    const Outcome outcome = prunus(all);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     EXPECT_NE(outcome.err.find(said), std::string::npos) << outcome.err;
     const Json drawn = json_of(out + "/run.json").at("calibration").at("windows");
@@ -80,7 +83,8 @@ TEST_F(Commands, GradientsGetMoreTextThanTheirPaperGaveThem) {
   using Size = std::pair<size_t, size_t>;
   // The model's context is 64 tokens.
   EXPECT_EQ(windows({}, "64 windows of 64 tokens, 4096 in all; gradients"), Size(64, 64));
-  EXPECT_EQ(windows({"--method", "shortened-llama", "--taylor", "plus"}, "64 windows of 64"),
+  EXPECT_EQ(windows({"--method", "shortened-llama", "--taylor", "plus", "--ratio", "0"},
+                    "64 windows of 64"),
             Size(64, 64));
   EXPECT_EQ(windows({"--method", "shortened-llama"}, "10 windows of 64 tokens, 640 in all"),
             Size(10, 64));
@@ -89,11 +93,13 @@ TEST_F(Commands, GradientsGetMoreTextThanTheirPaperGaveThem) {
 }
 
 TEST_F(Commands, ATextWithFewWindowsIsEnoughWhereNobodyAskedForMore) {
-  expect_model(calibrated(out, {"--calib", text}), out);
+  const std::string little = file("little.txt", some_text(14));
+  expect_model(calibrated(out, {"--calib", little}), out);
   const size_t windows = json_of(out + "/run.json").at("calibration").at("windows").size();
   EXPECT_GE(windows, 10U);
   EXPECT_LT(windows, 64U);
-  expect_failed(calibrated(dir / "more", {"--calib", text, "--calib-samples", "64"}), 2,
+  fs::remove_all(out);
+  expect_failed(calibrated(dir / "more", {"--calib", little, "--calib-samples", "64"}), 2,
                 "but 64 were asked for");
 }
 

@@ -74,6 +74,32 @@ TEST_F(Solving, TheSearchMeetsATargetOfBytes) {
   EXPECT_TRUE(read(again + "/model.safetensors") == read(out + "/model.safetensors"));
 }
 
+// Layers made of others, and the stream scaled behind those that went.
+TEST_F(Solving, ApplyCollapsesAndScalesToTheSameBytes) {
+  save({.family = "llama", .vocab = kVocab, .layers = 6});
+  const Arguments how = {"--method", "laco",    "--solver", "prune-comp",     "--ratio",
+                         "0.4",      "--calib", text,       "--calib-tokens", "16"};
+  expect_model(with({"prune", model, "--out", out}, how), out);
+  const Json record = json_of(out + "/run.json");
+  EXPECT_EQ(record.at("solver").at("name"), "prune-comp");
+  EXPECT_EQ(record.at("solver").at("scales").size(), 3U);
+  const std::string plan = out + "/plan.json";
+  EXPECT_EQ(json_of(plan).at("version"), 5);
+  expect_model(run({"apply", model, "--plan", plan, "--out", dir / "again"}), dir / "again");
+  EXPECT_EQ(read(dir / "again/model.safetensors"), read(out + "/model.safetensors"));
+}
+
+TEST_F(Solving, PrunesInTwoStages) {
+  save({.family = "llama", .vocab = kVocab, .layers = 4});
+  expect_model(
+      run({"prune", model, "--out", out, "--method", "2ssp", "--ratio", "0.5", "--calib", text,
+           "--calib-samples", "12", "--calib-tokens", "16", "--solver", "least-squares"}),
+      out);
+  const Json record = json_of(out + "/run.json");
+  EXPECT_EQ(record.at("options").at("budget"), "two_stage");
+  EXPECT_GT(record.at("parameters_removed"), 0);
+}
+
 TEST_F(Solving, WhatDoesNotGoTogetherIsSaid) {
   const auto prune_with = [&](const Arguments& more) {
     return with({"prune", model, "--out", out, "--calib", text, "--calib-tokens", "16"}, more);

@@ -58,6 +58,62 @@ TEST(LmHead, LossAndGradientInPiecesEqualThoseOfOneFloat64Graph) {
   }
 }
 
+// More ids and more tokens than a piece has; predictions flat, sharp and in between.
+TEST(LmHead, EntropyAndGradientInPiecesEqualThoseOfOneFloat64Graph) {
+  at::manual_seed(7);
+  for (const char* family : {"llama", "gemma2"}) {
+    const Model plain = tiny_model({.family = family, .vocab = 2600});
+    const auto weights = copy_weights(plain);
+    const std::string name = plain.tensor(Role::LmHead).name;
+    weights->tensors.at(name).narrow(0, 1500, 40).mul_(10);
+    const Model model(plain.config(), weights);
+    const at::Tensor hidden = at::randn({1100, 16});
+    Model exact = model;
+    exact.set_precision(at::kDouble);
+    const FinalNorm norm(exact, at::kCPU);
+    at::Tensor x = hidden.to(at::kDouble).requires_grad_(true);
+    at::Tensor head = weights->tensors.at(name).to(at::kDouble).requires_grad_(true);
+    at::Tensor logits = at::matmul(norm(x), head.t());
+    const double cap = model.config().logit_softcap;
+    if (cap != 0) logits = (logits / cap).tanh() * cap;
+    const at::Tensor log_p = at::log_softmax(logits, 1);
+    const at::Tensor entropy = -(log_p.exp() * log_p).sum(1);
+    (0.25 * entropy.sum()).backward();
+
+    const LmHead product(model, at::kCPU);
+    const LmHead::Loss loss = product.entropy_and_gradient(hidden, 0.25);
+    EXPECT_NEAR(loss.nll_sum, entropy.sum().item<double>(), 1e-5 * entropy.sum().item<double>());
+    EXPECT_LT(relative_error(loss.entropy, entropy.detach()), 1e-5) << family;
+    EXPECT_LT(relative_error(loss.grad_hidden, x.grad()), 1e-4) << family;
+    at::Tensor rows = at::zeros_like(head);
+    product.for_each_weight_rows(
+        {loss}, {at::zeros({1100}, at::kLong)}, 0.25,
+        [&](int64_t begin, const at::Tensor& weight, size_t, const at::Tensor& grad) {
+          rows.narrow(0, begin, weight.size(0))
+              .copy_(at::matmul(grad.t(), product.norm().scaled(loss.normalised)));
+        });
+    EXPECT_LT(relative_error(rows, head.grad()), 1e-4) << family;
+  }
+}
+
+TEST(LmHead, DrawsTokensAsItPredictsThem) {
+  const Model model = tiny_model({});
+  at::manual_seed(8);
+  const at::Tensor one = at::randn({1, 16});
+  const LmHead head(model, at::kCPU);
+  const at::Tensor p = at::softmax(head.logits(one)[0].to(at::kDouble), 0);
+  constexpr int64_t kDraws = 4000;
+  const at::Tensor hidden = one.expand({kDraws, 16}).contiguous();
+  const at::Tensor drawn = head.draw(hidden, 3);
+  for (int64_t id = 0; id < 29; ++id) {
+    const double wanted = p[id].item<double>();
+    const double got = static_cast<double>((drawn == id).sum().item<int64_t>()) / kDraws;
+    EXPECT_NEAR(got, wanted, 5 * std::sqrt(wanted / kDraws) + 1e-3) << id;
+  }
+  EXPECT_TRUE(at::equal(head.draw(hidden, 3), drawn));
+  EXPECT_FALSE(at::equal(head.draw(hidden, 4), drawn));
+}
+
 // More ids and more tokens than stand in memory at once.
 TEST(LmHead, ScoresEqualFloat64LogSoftmax) {
   at::manual_seed(5);

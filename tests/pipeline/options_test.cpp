@@ -207,6 +207,26 @@ TEST(Resolve, KeepsScoresOfWholeExpertsToWholeExperts) {
   refuse("--global", [](PruneOptions& o) { o.global = true; });
 }
 
+TEST(Resolve, TakesObjectivesWhereGradientsAreLookedAt) {
+  EXPECT_EQ(resolve({.objective = Objective::Entropy}, 4).objective, Objective::Entropy);
+  EXPECT_EQ(resolve({.taylor = "param_second", .objective = Objective::Divergence}, 4).objective,
+            Objective::Divergence);
+  expect_refused({.objective = Objective::Divergence}, "add --taylor param_second");
+  expect_refused({.method = "l2", .objective = Objective::Entropy}, "looks at no gradients");
+  expect_refused({.objective = Objective::Entropy, .compat = "llm-pruner"}, "no --objective");
+}
+
+TEST(Resolve, RefusesWhatAChoiceOfUnitsCannotKnow) {
+  expect_refused({.method = "osscar", .global = true}, "how many go must be known before");
+  expect_refused({.method = "osscar", .structure = Structure::Channel}, "for --structure block");
+  EXPECT_NO_THROW(resolve({.method = "osscar", .budget = "two_stage"}, 4));
+}
+
+TEST(Resolve, ScalesTheStreamOfLayersAlone) {
+  expect_refused({.method = "l2", .solver = "prune-comp"}, "it is for --structure layer");
+  EXPECT_NO_THROW(resolve({.method = "shortgpt", .solver = "prune-comp"}, 4));
+}
+
 TEST(Resolve, RefusesANormalisationThatNothingUses) {
   expect_refused({.normalisation = Normalisation::Max}, "needs --global");
 }

@@ -78,8 +78,8 @@ at::Tensor attention(const Weights& w, const std::string& p, const at::Tensor& x
   return biased(w, p + "o_proj", at::cat(heads, 1));
 }
 
-// Mean next-token loss over all windows.
-at::Tensor loss_of(const Weights& w, const at::Tensor& ids, const TinySizes& sizes) {
+// Mean next-token loss over all windows, or the mean entropy of what is predicted.
+at::Tensor loss_of(const Weights& w, const at::Tensor& ids, const TinySizes& sizes, bool entropy) {
   std::vector<at::Tensor> losses;
   for (int64_t row = 0; row < ids.size(0); ++row) {
     at::Tensor x = at::index_select(w.at("model.embed_tokens.weight"), 0, ids[row]);
@@ -94,8 +94,9 @@ at::Tensor loss_of(const Weights& w, const at::Tensor& ids, const TinySizes& siz
     const auto& head = w.at(sizes.tied ? "model.embed_tokens.weight" : "lm_head.weight");
     const at::Tensor logits = at::matmul(norm(x, w.at("model.norm.weight")), head.t());
     const int64_t last = ids.size(1) - 1;
-    losses.push_back(-at::log_softmax(logits.narrow(0, 0, last), 1)
-                          .gather(1, ids[row].narrow(0, 1, last).unsqueeze(1)));
+    const at::Tensor log_p = at::log_softmax(logits.narrow(0, 0, last), 1);
+    losses.push_back(entropy ? -(log_p.exp() * log_p).sum(1, true)
+                             : -log_p.gather(1, ids[row].narrow(0, 1, last).unsqueeze(1)));
   }
   return at::cat(losses).mean();
 }
@@ -107,12 +108,12 @@ struct Known {
 };
 
 std::map<std::string, Known> known_of(const Model& model, const at::Tensor& ids,
-                                      const TinySizes& sizes, double& loss) {
+                                      const TinySizes& sizes, double& loss, bool entropy = false) {
   std::map<std::string, Known> known;
   const int64_t samples = ids.size(0);
   for (int64_t j = -1; j < samples; ++j) {  // −1: all samples together
     Weights leaves = leaves_of(model);
-    const at::Tensor one = loss_of(leaves, j < 0 ? ids : ids.narrow(0, j, 1), sizes);
+    const at::Tensor one = loss_of(leaves, j < 0 ? ids : ids.narrow(0, j, 1), sizes, entropy);
     one.backward();
     if (j < 0) loss = one.item<double>();
     for (const auto& [name, leaf] : leaves) {
@@ -327,6 +328,26 @@ TEST_P(ScoreOracle, EqualsFullFloat64GradientsInFloat32) {
               EXPECT_EQ(scored.keep_best(half), expected.keep_best(half)) << what;
             });
     std::printf("worst error of %s in float32, of the largest score: %.1e\n", name, worst);
+  }
+}
+
+TEST_P(ScoreOracle, EqualsGradientsOfTheEntropyInFloat64) {
+  Subject& one = subject();
+  one.model.set_precision(at::kDouble);
+  double entropy = 0;
+  const auto known = known_of(one.model, one.ids, one.sizes, entropy, true);
+  for (const char* name : {"taylor_param_first", "taylor_param_second", "taylor_vectorize"}) {
+    const Scores scores =
+        score_groups(one.model, one.sets, criterion_named(name), one.batches,
+                     {0, one.model.layer_count()}, {.objective = Objective::Entropy});
+    EXPECT_NEAR(scores.loss, entropy, 1e-6 * entropy);
+    for (const ScoredSet& scored : scores.sets) {
+      const ScoredSet expected{scored.set, oracle(known, scored.set, name, "sum", one.sizes)};
+      for (size_t u = 0; u < expected.scores.size(); ++u) {
+        EXPECT_NEAR(scored.scores[u], expected.scores[u], 1e-5 * std::abs(expected.scores[u]))
+            << name << " " << scored.set.name() << " " << u;
+      }
+    }
   }
 }
 
