@@ -9,8 +9,11 @@
 namespace prunus {
 namespace {
 
-constexpr std::pair<std::string_view, CpuLevel> kLevels[] = {
-    {"portable", CpuLevel::Portable}, {"avx2", CpuLevel::Avx2}, {"avx512", CpuLevel::Avx512}};
+constexpr std::pair<std::string_view, CpuLevel> kLevels[] = {{"portable", CpuLevel::Portable},
+                                                             {"avx2", CpuLevel::Avx2},
+                                                             {"avx512", CpuLevel::Avx512},
+                                                             {"avx512vbmi", CpuLevel::Avx512Vbmi},
+                                                             {"avx512bf16", CpuLevel::Avx512Bf16}};
 
 CpuLevel machine_level() {
 #if defined(__x86_64__)
@@ -19,6 +22,12 @@ CpuLevel machine_level() {
                     __builtin_cpu_supports("f16c");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  const bool vbmi =
+      avx512 && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2") &&
+      __builtin_cpu_supports("avx512bitalg") && __builtin_cpu_supports("avx512vpopcntdq") &&
+      __builtin_cpu_supports("avx512vnni");
+  if (vbmi && __builtin_cpu_supports("avx512bf16")) return CpuLevel::Avx512Bf16;
+  if (vbmi) return CpuLevel::Avx512Vbmi;
   if (avx512) return CpuLevel::Avx512;
   if (avx2) return CpuLevel::Avx2;
 #endif

@@ -8,6 +8,7 @@
 
 #include "prunus/base/parallel.h"
 #include "prunus/kernel/any_type.h"
+#include "prunus/kernel/bitmask_product.h"
 #include "prunus/kernel/stored_vectors.h"
 #include "prunus/kernel/targets.h"
 
@@ -173,7 +174,11 @@ void with_format(Stored type, Use use) {
       return use(BlockQ5_K());
     case Stored::Q6_K:
       return use(BlockQ6_K());
+    case Stored::BitmaskBFloat16:
+    case Stored::BitmaskInt8:
+      break;
   }
+  TORCH_INTERNAL_ASSERT(false, "a matrix without zeros has no format of rows");
 }
 
 void add_bias(const RowProduct& product, int64_t rows, int64_t begin, int64_t end) {
@@ -188,9 +193,31 @@ void add_bias(const RowProduct& product, int64_t rows, int64_t begin, int64_t en
   });
 }
 
+// x for the products with matrices without zeros, of which there are two kinds.
+struct BitmaskInputs {
+  BitmaskInput halves;
+  BitmaskInput bytes;
+
+  const BitmaskInput& of(Stored type) const { return type == Stored::BitmaskInt8 ? bytes : halves; }
+  void prepare(const float* x, int64_t rows, std::span<const RowProduct> products, CpuLevel level) {
+    for (const Stored type : {Stored::BitmaskBFloat16, Stored::BitmaskInt8}) {
+      const auto one = std::find_if(products.begin(), products.end(), [&](const RowProduct& some) {
+        return some.weight.type == type;
+      });
+      if (one == products.end()) continue;
+      (type == Stored::BitmaskInt8 ? bytes : halves)
+          .prepare(x, rows, one->weight.columns, type, level);
+    }
+  }
+};
+
 void multiply(const float* x, int64_t rows, const RowProduct& product, int64_t begin, int64_t end,
-              CpuLevel level) {
+              const BitmaskInputs& inputs, CpuLevel level) {
   const StoredMatrix& weight = product.weight;
+  if (is_bitmask(weight.type)) {
+    bitmask_products(inputs.of(weight.type), weight, begin, end, product.y);
+    return add_bias(product, rows, begin, end);
+  }
   const Operands operands{x,         weight.data,   weight.row_bytes, rows, weight.columns,
                           product.y, weight.outputs};
   with_format(weight.type, [&](auto format) {
@@ -199,32 +226,55 @@ void multiply(const float* x, int64_t rows, const RowProduct& product, int64_t b
   add_bias(product, rows, begin, end);
 }
 
+// Bytes of a weight in front of an output.
+int64_t bytes_before(const StoredMatrix& weight, int64_t output) {
+  if (is_bitmask(weight.type)) return bitmask_bytes_before(weight, output);
+  return output * weight.row_bytes;
+}
+
+// The first output in front of which so many bytes are, or more.
+int64_t output_behind(const StoredMatrix& weight, int64_t bytes) {
+  int64_t low = 0, high = weight.outputs;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (bytes_before(weight, middle) < bytes) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
 }  // namespace
 
 void row_products(const float* x, int64_t rows, std::span<const RowProduct> products,
                   CpuLevel level) {
   constexpr int64_t kPieceWeights = 1 << 15;  // below which another thread costs more than it does
-  int64_t outputs = 0, weights = 0;
+  static thread_local BitmaskInputs inputs;
+  inputs.prepare(x, rows, products, level);
+  int64_t bytes = 0, weights = 0;
   for (const RowProduct& one : products) {
-    outputs += one.weight.outputs;
+    bytes += bytes_before(one.weight, one.weight.outputs);
     weights += one.weight.outputs * one.weight.columns;
   }
   const int64_t most = std::max<int64_t>(1, weights / kPieceWeights);
   const int64_t pieces = std::min<int64_t>(most, 2 * at::get_num_threads());
-  const int64_t step = (outputs + pieces - 1) / pieces;
-  for_each_parallel(pieces, [&](int64_t piece) {
-    int64_t first = 0;  // of a product's outputs among all
+  const int64_t step = (bytes + pieces - 1) / pieces;
+  for_each_parallel(pieces, [&, &prepared = inputs](int64_t piece) {
+    int64_t first = 0;  // of a product's bytes among all
     for (const RowProduct& one : products) {
-      const int64_t begin = std::max(piece * step, first);
-      const int64_t end = std::min((piece + 1) * step, first + one.weight.outputs);
-      if (begin < end) multiply(x, rows, one, begin - first, end - first, level);
-      first += one.weight.outputs;
+      const int64_t begin = output_behind(one.weight, piece * step - first);
+      const int64_t end = output_behind(one.weight, (piece + 1) * step - first);
+      if (begin < end) multiply(x, rows, one, begin, end, prepared, level);
+      first += bytes_before(one.weight, one.weight.outputs);
     }
   });
 }
 
 void unpack_rows(const StoredMatrix& matrix, int64_t begin, int64_t end, float* out,
                  CpuLevel level) {
+  if (is_bitmask(matrix.type)) return unpack_bitmask(matrix, begin, end, out, level);
   with_format(matrix.type, [&](auto format) {
     run_at<UnpackBodies<decltype(format)>::template Body>(level, &matrix, begin, end, out);
   });

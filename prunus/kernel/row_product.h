@@ -21,8 +21,9 @@ struct RowProduct {
 
 /// y = x·Wᵀ + b for each of `products`, of few rows, at the speed at which memory gives the
 /// weights, which are widened in registers. x [rows, columns], rows ≤ kMostRows. Products and sums
-/// are FP32. On libtorch's threads, once for all products; the result does not depend on their
-/// number, nor on which rows or products come together.
+/// are FP32, with matrices without zeros as exact as that (kernel/bitmask_product.h). On libtorch's
+/// threads, once for all products, each of which gets as many bytes of weights; the result does not
+/// depend on their number, nor on which rows or products come together.
 void row_products(const float* x, int64_t rows, std::span<const RowProduct> products,
                   CpuLevel level = cpu_level());
 

@@ -21,7 +21,7 @@ __attribute__((target("avx2,fma,f16c"))) void run_avx2(Arguments... arguments) {
 template <template <int kLanes> class Body, typename... Arguments>
 void run_at(CpuLevel level, Arguments... arguments) {
 #if defined(__x86_64__)
-  if (level == CpuLevel::Avx512) return run_avx512<Body>(arguments...);
+  if (level >= CpuLevel::Avx512) return run_avx512<Body>(arguments...);
   if (level == CpuLevel::Avx2) return run_avx2<Body>(arguments...);
 #endif
   static_cast<void>(level);

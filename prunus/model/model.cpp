@@ -335,7 +335,7 @@ BlockWeights Model::load_block(int layer, at::Device device, BlockWeights weight
 std::optional<PackedWeight> Model::load_packed(const TensorInfo& tensor) const {
   std::optional<PackedWeight> packed = source_->read_packed(tensor);
   if (packed && !checked_.contains(tensor.name)) {
-    check_finite(packed->unpacked(), tensor.name);
+    packed->check_finite(tensor.name);
     checked_.insert(tensor.name);
   }
   return packed;
@@ -403,6 +403,20 @@ bool CheckpointSource::has(const TensorInfo& tensor) const {
 
 at::ScalarType CheckpointSource::dtype(const TensorInfo& tensor) const {
   return stored_.dtype(name_in_file(file_names(tensor)[0]));
+}
+
+std::optional<PackedWeight> CheckpointSource::read_packed(const TensorInfo& tensor) const {
+  const StoredPlace& place = tensor.stored;
+  const bool rows_together = place.experts == 0 && !place.transposed && place.groups == 1;
+  if (!stored_.any_masked() || tensor.shape.size() != 2 || !rows_together) return std::nullopt;
+  const std::string name = name_in_file(place.file_tensor);
+  if (stored_.masked(name)) return packed_bitmask(stored_.bitmask(name), place.begin, place.rows);
+  return stored_.quantized(name) ? std::nullopt : std::optional(packed_plain(read(tensor)));
+}
+
+bool CheckpointSource::in_blocks(const TensorInfo& tensor) const {
+  const std::string name = name_in_file(file_names(tensor)[0]);
+  return stored_.masked(name) && stored_.dtype(name) == at::kFloat;
 }
 
 void CheckpointSource::prefetch(const TensorInfo& tensor) const {

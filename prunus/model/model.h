@@ -68,10 +68,10 @@ class Model {
   /// Every tensor of one decoder layer, as load(). `recycled` gives its memory where sizes match:
   /// faulting in a layer's worth of new pages each time costs a tenth of a calibration.
   BlockWeights load_block(int layer, at::Device device, BlockWeights recycled = {}) const;
-  /// The same on the CPU for decoding, as it is stored: matrices of a dense layer in the blocks
-  /// that row products read (PackedWeight), all else as load_stored().
+  /// The same on the CPU for decoding, as it is stored: matrices of a layer without experts in what
+  /// row products read (PackedWeight), all else as load_stored().
   BlockWeights load_packed_block(int layer) const;
-  /// One matrix in its blocks, if it is stored in some that row products read. Throws as load().
+  /// One matrix as it is stored, if row products read that. Throws as load().
   std::optional<PackedWeight> load_packed(const TensorInfo& tensor) const;
   /// One tensor on the CPU as it is stored; but what lies in blocks in BF16, and vectors in FP32.
   /// Throws as load().
@@ -111,6 +111,8 @@ class CheckpointSource : public WeightSource {
                             std::optional<Quantization> quantization = std::nullopt)
       : stored_(std::move(checkpoint), std::move(quantization)), names_(std::move(names)) {}
   at::Tensor read(const TensorInfo& tensor) const override;
+  std::optional<PackedWeight> read_packed(const TensorInfo& tensor) const override;
+  bool in_blocks(const TensorInfo& tensor) const override;
   bool has(const TensorInfo& tensor) const override;
   at::ScalarType dtype(const TensorInfo& tensor) const override;
   void prefetch(const TensorInfo& tensor) const override;

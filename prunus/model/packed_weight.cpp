@@ -9,10 +9,66 @@
 #include "prunus/base/parallel.h"
 #include "prunus/kernel/row_product.h"
 #include "prunus/model/matmul.h"
+#include "prunus/model/model.h"
 
 namespace prunus {
 
+int64_t PackedWeight::nbytes() const {
+  return blocks == nullptr ? bitmask.bytes() : static_cast<int64_t>(bytes.nbytes());
+}
+
+std::string_view PackedWeight::name() const {
+  if (blocks != nullptr) return blocks->name;
+  return type == kernel::Stored::BitmaskInt8 ? "bitmask INT8" : "bitmask BF16";
+}
+
+kernel::StoredMatrix PackedWeight::matrix() const {
+  if (blocks != nullptr) return {type, bytes.const_data_ptr(), bytes.size(1), rows(), columns};
+  const auto* offsets = bitmask.row_offsets.const_data_ptr<int64_t>();
+  return {type,
+          bitmask.values.const_data_ptr(),
+          bitmask.mask.size(1),
+          rows(),
+          columns,
+          {bitmask.mask.const_data_ptr<uint8_t>(), offsets, bitmask.values.numel(),
+           bitmask.scales.defined() ? bitmask.scales.const_data_ptr<float>() : nullptr}};
+}
+
+void PackedWeight::check_finite(const std::string& what) const {
+  if (blocks != nullptr) return prunus::check_finite(unpacked(), what);
+  prunus::check_finite(bitmask.scales.defined() ? bitmask.scales : bitmask.values, what);
+}
+
+std::optional<PackedWeight> packed_bitmask(const BitmaskMatrix& matrix, int64_t begin,
+                                           int64_t rows) {
+  const bool integers = matrix.values.scalar_type() == at::kChar;
+  const bool words = matrix.mask.size(1) == bitmask_row_bytes(matrix.columns);
+  if (!words || !(integers || matrix.values.scalar_type() == at::kBFloat16)) return std::nullopt;
+  const auto* offsets = matrix.row_offsets.const_data_ptr<int64_t>();
+  const int64_t end = begin + rows < matrix.rows() ? offsets[begin + rows] : matrix.values.numel();
+  BitmaskMatrix some = matrix;
+  some.mask = matrix.mask.narrow(0, begin, rows);
+  some.row_offsets = matrix.row_offsets.narrow(0, begin, rows);
+  some.values = matrix.values.narrow(0, 0, end);
+  if (integers) some.scales = matrix.scales.narrow(0, begin, rows);
+  using kernel::Stored;
+  return PackedWeight{nullptr,
+                      integers ? Stored::BitmaskInt8 : Stored::BitmaskBFloat16,
+                      {},
+                      matrix.columns,
+                      std::move(some)};
+}
+
+PackedWeight packed_plain(const at::Tensor& weight) {
+  const at::ScalarType type = weight.scalar_type();
+  const GgufBlockType* blocks = find_gguf_block_type(type == at::kFloat      ? "F32"
+                                                     : type == at::kBFloat16 ? "BF16"
+                                                                             : "F16");
+  return {blocks, *packed_type(*blocks), weight.view(at::kByte), weight.size(1)};
+}
+
 at::Tensor PackedWeight::unpacked() const {
+  if (blocks == nullptr) return expanded(bitmask).to(at::kFloat);
   at::Tensor values = at::empty({rows(), columns}, at::kFloat);
   dequantize_gguf_rows(*blocks, static_cast<const std::byte*>(bytes.const_data_ptr()), rows(),
                        columns, values.mutable_data_ptr<float>());

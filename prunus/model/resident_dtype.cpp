@@ -19,8 +19,8 @@ constexpr std::pair<std::string_view, KvDtype> kKvDtypes[] = {{"auto", KvDtype::
                                                               {"bfloat16", KvDtype::BFloat16},
                                                               {"float16", KvDtype::Float16}};
 
-// Whether a file has a matrix that row products alone read as it is: in blocks, or in F16, whose
-// range products in F16 may leave.
+// Whether a file has a matrix that row products alone read as it is: in blocks, without zeros, or
+// in F16, whose range products in F16 may leave.
 bool has_packed(const Model& model) {
   for (const TensorInfo& tensor : model.tensors()) {
     if (tensor.shape.size() != 2) continue;

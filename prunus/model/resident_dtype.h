@@ -10,18 +10,18 @@ struct Residence {
   Residence(at::ScalarType weights = at::kFloat) : dtype(weights), kv(weights) {}
 
   at::ScalarType dtype;  ///< of weights and products
-  bool packed = false;   ///< matrices stay as a GGUF file has them, and products are FP32
+  bool packed = false;   ///< matrices stay as a GGUF file or bitmasks have them, products are FP32
   at::ScalarType kv;     ///< of cached keys and values
 };
 
 /// What the weights of a model are held in that stays in memory, and what its products are in.
 enum class ResidentDtype {
-  Auto,  ///< as stored, GGUF's blocks too; but FP32 on the CPU for F16 of another file, whose range
-         ///< products may leave
+  Auto,  ///< as stored, GGUF's blocks and bitmasks too; but FP32 on the CPU for F16 of another
+         ///< file, whose range products may leave
   Float32,
   BFloat16,
   Float16,
-  File,  ///< as the head is stored, GGUF's blocks too
+  File,  ///< as the head is stored, GGUF's blocks and bitmasks too
 };
 
 /// "auto", "float32", "bfloat16", "float16", "file". Throws InvalidArgument listing these.
@@ -36,8 +36,8 @@ KvDtype parse_kv_dtype(std::string_view name);
 std::string_view kv_dtype_name(KvDtype dtype);
 
 /// Of a model on `device`. Asked for as stored on a CPU, a GGUF file with matrices in F16 or in
-/// blocks that row products read (packed_type()) keeps all as they are, and products are FP32; what
-/// is quantised otherwise is dequantised to BF16.
+/// blocks that row products read (packed_type()) keeps all as they are, and so does a checkpoint
+/// with bitmasks; products are FP32 then. What is quantised otherwise is dequantised to BF16.
 Residence residence(const Model& model, ResidentDtype asked, KvDtype kv, at::Device device);
 
 /// FP32, BF16 or F16: of a model on `device`. The head's dtype stands for the file's; one that is

@@ -132,14 +132,14 @@ std::vector<LayerCache> ResidentModel::empty_cache() const {
 std::string ResidentModel::dtype_text() const {
   if (!where_.packed) return name_of_type(where_.dtype);
   std::set<std::string_view> names;
-  if (packed_head_) names.insert(packed_head_->blocks->name);
+  if (packed_head_) names.insert(packed_head_->name());
   const auto add = [&](const at::Tensor& matrix) {
     if (matrix.defined() && matrix.dim() > 1)
       names.insert(matrix.scalar_type() == at::kFloat ? "F32" : "BF16");
   };
   add(head_);
   for (const BlockWeights& block : blocks_) {
-    for (const auto& [role, packed] : block.all_packed()) names.insert(packed.blocks->name);
+    for (const auto& [role, packed] : block.all_packed()) names.insert(packed.name());
     for (int role = 0; role < kRoleCount; ++role) add(block[static_cast<Role>(role)]);
   }
   return "as stored: " + c10::Join(", ", names);
@@ -148,10 +148,10 @@ std::string ResidentModel::dtype_text() const {
 int64_t ResidentModel::step_bytes() const {
   int64_t bytes = norm_->bytes();
   if (head_.defined()) bytes += static_cast<int64_t>(head_.nbytes());
-  if (packed_head_) bytes += static_cast<int64_t>(packed_head_->bytes.nbytes());
+  if (packed_head_) bytes += packed_head_->nbytes();
   for (const BlockWeights& block : blocks_) {
     for (const auto& [role, packed] : block.all_packed()) {
-      bytes += static_cast<int64_t>(packed.bytes.nbytes());
+      bytes += packed.nbytes();
     }
     for (int role = 0; role < kRoleCount; ++role) {
       const at::Tensor& weight = block[static_cast<Role>(role)];

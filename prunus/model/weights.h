@@ -52,12 +52,13 @@ class WeightSource {
   virtual at::Tensor select_rows(const TensorInfo& tensor, const at::Tensor& rows) const;
   /// Whether there is such a tensor: false of one that only an overlay (model/overlay.h) can give.
   virtual bool has(const TensorInfo& /*tensor*/) const { return true; }
-  /// A matrix of a dense layer, or the embedding or head, in the blocks in which it is stored;
-  /// nothing where it is not stored in blocks that packed_type() knows. May share mapped memory.
+  /// A matrix of a layer without experts, or the embedding or head, as a GGUF file or a checkpoint
+  /// with bitmasks stores it; nothing of other checkpoints, and where row products do not read what
+  /// is stored. May share mapped memory.
   virtual std::optional<PackedWeight> read_packed(const TensorInfo& /*tensor*/) const {
     return std::nullopt;
   }
-  /// Whether it is stored quantised in blocks, of whichever kind.
+  /// Whether it is stored quantised in blocks, of whichever kind, or as a bitmask of 8-bit numbers.
   virtual bool in_blocks(const TensorInfo& /*tensor*/) const { return false; }
   /// dtype that read() will give.
   virtual at::ScalarType dtype(const TensorInfo& tensor) const = 0;

@@ -17,6 +17,8 @@ TEST(CpuLevels, HaveNames) {
   EXPECT_EQ(name_of_cpu_level(CpuLevel::Portable), "portable");
   EXPECT_EQ(name_of_cpu_level(CpuLevel::Avx2), "avx2");
   EXPECT_EQ(name_of_cpu_level(CpuLevel::Avx512), "avx512");
+  EXPECT_EQ(name_of_cpu_level(CpuLevel::Avx512Vbmi), "avx512vbmi");
+  EXPECT_EQ(name_of_cpu_level(CpuLevel::Avx512Bf16), "avx512bf16");
 }
 
 }  // namespace

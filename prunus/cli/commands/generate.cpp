@@ -46,7 +46,7 @@ constexpr Option<GenerateJob> kOptions[] = {
      .member = PRUNUS_MEMBER(GenerateJob, options.seed)},
     {.info = {.key = "dtype",
               .help = "what weights are held and multiplied in; auto: as stored, GGUF's "
-                      "blocks too, but FP32 for float16 on the CPU",
+                      "blocks and bitmasks too, but FP32 for float16 on the CPU",
               .choices = "auto,float32,bfloat16,float16,file"},
      .member = PRUNUS_WORD(GenerateJob, dtype, parse_resident_dtype, resident_dtype_name)},
     {.info = {.key = "kv-dtype",
