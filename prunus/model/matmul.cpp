@@ -47,9 +47,15 @@ const c10::OperatorHandle* one_dnn_operator() {
   return found ? &*found : nullptr;
 }
 
+// Rows or columns of larger matrices as matrices of their own: others oneDNN multiplies element by
+// element, a hundred times slower.
+at::Tensor close_together(const at::Tensor& x) {
+  return x.is_contiguous() || (x.dim() == 2 && x.t().is_contiguous()) ? x : x.contiguous();
+}
+
 at::Tensor one_dnn_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   static const auto linear = one_dnn_operator()->typed<LinearOperator>();
-  return linear.call(x, weight, bias.defined() ? std::optional(bias) : std::nullopt, "none",
+  return linear.call(close_together(x), close_together(weight), bias.defined() ? std::optional(bias) : std::nullopt, "none",
                      c10::List<std::optional<at::Scalar>>(), std::nullopt);
 }
 
@@ -273,14 +279,16 @@ at::Tensor second_moments(const at::Tensor& x) {
   constexpr int64_t kBlock = 256;
   const int64_t n = x.size(1);
   at::Tensor sum = at::empty({n, n}, x.options());
+  // Laid out once for all blocks.
+  const at::Tensor columns = by_one_dnn(x, n) ? x.t().contiguous() : x.t();
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int64_t rows = std::min(kBlock, n - begin);
     const int64_t behind = n - begin - rows;
-    const at::Tensor some = x.narrow(1, begin, rows);
-    const at::Tensor square = product(some.t(), some);
+    const at::Tensor some = columns.narrow(0, begin, rows);
+    const at::Tensor square = product(some, some.t());
     sum.narrow(0, begin, rows).narrow(1, begin, rows).copy_((square + square.t()).mul_(0.5));
     if (behind == 0) continue;
-    const at::Tensor rest = product(some.t(), x.narrow(1, begin + rows, behind));
+    const at::Tensor rest = product(some, columns.narrow(0, begin + rows, behind).t());
     sum.narrow(0, begin, rows).narrow(1, begin + rows, behind).copy_(rest);
     sum.narrow(0, begin + rows, behind).narrow(1, begin, rows).copy_(rest.t());
   }
