@@ -13,6 +13,8 @@
 #include "prunus/pipeline/rotate_plan.h"
 #include "prunus/pipeline/score.h"
 #include "prunus/pipeline/search.h"
+#include "prunus/pipeline/sparse_plan.h"
+#include "prunus/pipeline/zero_allocation.h"
 
 namespace prunus {
 namespace {
@@ -74,14 +76,15 @@ PlanResult mask_plan(const Model& model, const PlanContext& context, const Prune
   std::filesystem::create_directories(context.mask_dir, error);
   PRUNUS_CHECK(!error, Io, context.mask_dir, ": cannot create directory: ", error.message());
   std::vector<TokenBatch> batches;
-  if (recipe.criterion->needs.calibration() && context.calibration)
-    batches = context.calibration(0);
+  if (needs_calibration(recipe) && context.calibration) batches = context.calibration(0);
   std::unique_ptr<StreamStore> store;
   if (context.store) store = context.store(0);
   Model exact = model;
   exact.set_precision(recipe.precision);
   const LayerFiles files = mask_files(exact, context.mask_dir);
-  const double loss = choose_masks(exact, recipe, batches, files, store.get());
+  const std::vector<PlanZeros> zeros =
+      allocate_zeros({.model = exact, .recipe = recipe, .calibration = batches});
+  const double loss = choose_masks(exact, recipe, batches, files, store.get(), zeros);
   const LayerRange range = recipe.attn_layers;
   PlanResult result{.plan = {}, .calibration_loss = loss};
   result.plan.method = c10::str(recipe.name, ", ", recipe.criterion->name, ", zeros by ",
@@ -386,7 +389,8 @@ class Planner {
 }  // namespace
 
 bool needs_calibration(const PruneRecipe& recipe) {
-  if (recipe.solver != nullptr || recipe.budget->measures) return true;
+  const bool solves = recipe.solver != nullptr || recipe.sparse_solver != nullptr;
+  if (solves || recipe.measures() || recipe.allocation != nullptr) return true;
   if (recipe.structure == Structure::Vocab) return false;  // no windows: the whole text is counted
   return !recipe.names_layers() && recipe.criterion->needs.calibration();
 }
@@ -399,6 +403,7 @@ PlanResult plan_by(const Model& model, const PlanContext& context, const PruneRe
     return vocabulary_plan(model, *context.vocabulary, recipe);
   }
   if (recipe.method->rotates) return rotation_plan(model, recipe);
+  if (recipe.sparse_solver != nullptr) return sparse_plan(model, context, recipe);
   if (recipe.structure == Structure::Weight) return mask_plan(model, context, recipe);
   if (recipe.budget->measures) return search_plan(model, context, recipe);
   return Planner(model, context, recipe).run();
