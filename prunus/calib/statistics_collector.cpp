@@ -13,6 +13,11 @@ LayerStatistics::LayerStatistics(const Statistic& statistic, Role role, Statisti
   sums_[{&statistic, 0}] = std::move(sums);
 }
 
+LayerStatistics::LayerStatistics(Role role, const std::map<const Statistic*, StatisticSums>& sums) {
+  inputs_[{role, -1}] = 0;
+  for (const auto& [statistic, of] : sums) sums_[{statistic, 0}] = of;
+}
+
 const StatisticSums& LayerStatistics::of(const Statistic& statistic, Role role, int expert) const {
   const int input = statistic.of == StatisticOf::Block ? -1 : input_of(role, expert);
   const auto found = sums_.find({&statistic, input});

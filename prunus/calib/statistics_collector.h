@@ -17,6 +17,7 @@ class LayerStatistics {
   LayerStatistics() = default;
   /// What is known of one product's input, gathered elsewhere.
   LayerStatistics(const Statistic& statistic, Role role, StatisticSums sums);
+  LayerStatistics(Role role, const std::map<const Statistic*, StatisticSums>& sums);
 
   /// Of the input of a product; of the block (StatisticOf::Block) for any role. Roles that read the
   /// same input share one. The products of a mixture's experts are told apart by `expert` (−1 for

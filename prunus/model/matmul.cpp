@@ -47,9 +47,16 @@ const c10::OperatorHandle* one_dnn_operator() {
   return found ? &*found : nullptr;
 }
 
+// Rows or columns of larger matrices as matrices of their own: others oneDNN multiplies element by
+// element, a hundred times slower.
+at::Tensor close_together(const at::Tensor& x) {
+  return x.is_contiguous() || (x.dim() == 2 && x.t().is_contiguous()) ? x : x.contiguous();
+}
+
 at::Tensor one_dnn_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   static const auto linear = one_dnn_operator()->typed<LinearOperator>();
-  return linear.call(x, weight, bias.defined() ? std::optional(bias) : std::nullopt, "none",
+  return linear.call(close_together(x), close_together(weight),
+                     bias.defined() ? std::optional(bias) : std::nullopt, "none",
                      c10::List<std::optional<at::Scalar>>(), std::nullopt);
 }
 
@@ -274,7 +281,7 @@ at::Tensor second_moments(const at::Tensor& x) {
   const int64_t n = x.size(1);
   // Rows that follow each other: of others oneDNN's products may be its reference ones, 20 times
   // as slow.
-  const at::Tensor channels = x.t().contiguous();
+  const at::Tensor channels = by_one_dnn(x, n) ? x.t().contiguous() : x.t();
   at::Tensor sum = at::empty({n, n}, x.options());
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int64_t rows = std::min(kBlock, n - begin);

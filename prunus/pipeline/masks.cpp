@@ -10,6 +10,7 @@
 #include "prunus/calib/gradient_collector.h"
 #include "prunus/calib/mean_loss.h"
 #include "prunus/model/mixture.h"
+#include "prunus/pipeline/zero_allocation.h"
 
 namespace prunus {
 namespace {
@@ -17,8 +18,12 @@ namespace {
 // Chooses the masks of the layer under way.
 class Chooser {
  public:
-  Chooser(const Model& model, const PruneRecipe& recipe, const LayerFiles& files)
-      : model_(model), recipe_(recipe), files_(files) {}
+  Chooser(const Model& model, const PruneRecipe& recipe, const LayerFiles& files,
+          const std::vector<PlanZeros>& zeros)
+      : model_(model),
+        recipe_(recipe),
+        files_(files),
+        zeros_(zero_counter(model, zeros, recipe.pattern, recipe.sparsity)) {}
 
   bool wants(int layer, Role role) const {
     if (!recipe_.attn_layers.contains(layer)) return false;
@@ -30,8 +35,10 @@ class Chooser {
   at::Tensor choose(int layer, Role role, const WeightStats& stats) {
     const std::vector<ExpertPart> experts = experts_of(model_.config(), layer, role, stats.weight);
     std::vector<at::Tensor> kept;
-    for (const ExpertPart& expert : experts) kept.push_back(kept_of(stats.of_expert(expert)));
-    if (experts.empty()) kept.push_back(kept_of(stats));
+    for (const ExpertPart& expert : experts) {
+      kept.push_back(kept_of(layer, stats.of_expert(expert)));
+    }
+    if (experts.empty()) kept.push_back(kept_of(layer, stats));
     const at::Tensor whole = kept.size() == 1 ? kept[0] : at::cat(kept, experts[0].dim);
     chosen_.push_back({&model_.tensor(role, layer), pack_mask(whole)});
     return whole;
@@ -43,13 +50,16 @@ class Chooser {
   }
 
  private:
-  at::Tensor kept_of(const WeightStats& stats) const {
-    return kept_by(recipe_.pattern, recipe_.criterion->element(stats), recipe_.sparsity);
+  at::Tensor kept_of(int layer, const WeightStats& stats) const {
+    const at::Tensor scores = recipe_.criterion->element(stats);
+    return kept_without(recipe_.pattern, scores,
+                        zeros_(layer, stats.role, scores.size(0), scores.size(1)));
   }
 
   const Model& model_;
   const PruneRecipe& recipe_;
   const LayerFiles& files_;
+  std::function<int64_t(int, Role, int64_t, int64_t)> zeros_;
   std::vector<OverlayTensor> chosen_;
 };
 
@@ -162,24 +172,14 @@ class MaskingCollector : public GradientCollector {
 
 }  // namespace
 
-std::vector<Role> maskable_roles(const Model& model, int layer) {
-  std::vector<Role> roles;
-  for (const TensorInfo& tensor : model.tensors()) {
-    const Role role = tensor.spec->role;
-    const bool router = role == Role::Router || role == Role::SharedRouter;
-    if (tensor.layer == layer && tensor.spec->rank == 2 && !router) roles.push_back(role);
-  }
-  return roles;
-}
-
 double choose_masks(const Model& model, const PruneRecipe& recipe,
                     const std::vector<TokenBatch>& batches, const LayerFiles& files,
-                    StreamStore* store) {
+                    StreamStore* store, const std::vector<PlanZeros>& zeros) {
   const at::NoGradGuard no_grad;
   const Needs& needs = recipe.criterion->needs;
   PRUNUS_CHECK(!needs.calibration() || !batches.empty(), InvalidArgument, "criterion ",
                recipe.criterion->name, " needs calibration text; pass --calib FILE");
-  Chooser chooser(model, recipe, files);
+  Chooser chooser(model, recipe, files, zeros);
   StreamStore in_ram(StreamStore::in_ram());
   StreamStore& states = store != nullptr ? *store : in_ram;
   if (needs.in(Pass::Backward)) {

@@ -5,6 +5,8 @@
 
 #include "prunus/model/mask.h"
 #include "prunus/pipeline/options.h"
+#include "prunus/pipeline/plan.h"
+#include "prunus/solve/sparse_walk.h"
 
 namespace prunus {
 
@@ -14,13 +16,9 @@ struct MaskSummary {
   int64_t zeros = 0;    ///< of these, by the masks
 };
 
-/// The matrices of a layer that may have a mask: those of attention and of the feed-forward part,
-/// experts included, routers excluded.
-std::vector<Role> maskable_roles(const Model& model, int layer);
-
 /// Chooses which weights stay in every maskable matrix of recipe.attn_layers, by the recipe's
 /// criterion (its element scores), pattern and sparsity, and leaves the masks in `files`.
-/// Each expert of a mixture is a matrix of its own.
+/// Each expert of a mixture is a matrix of its own. `zeros`: how many, where matrices differ.
 /// By the criterion's needs: weights alone are read layer by layer; statistics of the forward pass
 /// are those behind the layers masked so far; gradients are those of the dense model. `batches` may
 /// be empty for criteria that need no calibration. `store`, where given, takes hidden states and
@@ -32,7 +30,7 @@ std::vector<Role> maskable_roles(const Model& model, int layer);
 /// finite; Interrupted; Io.
 double choose_masks(const Model& model, const PruneRecipe& recipe,
                     const std::vector<TokenBatch>& batches, const LayerFiles& files,
-                    StreamStore* store);
+                    StreamStore* store, const std::vector<PlanZeros>& zeros = {});
 
 /// How many weights and zeros there are in the masks of a folder.
 MaskSummary count_masks(const Model& model, const LayerFiles& files);

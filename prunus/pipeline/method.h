@@ -7,6 +7,7 @@
 #include "prunus/budget/budget.h"
 #include "prunus/criteria/criterion.h"
 #include "prunus/graph/scored_set.h"
+#include "prunus/solve/sparse_solver.h"
 
 namespace prunus {
 
@@ -52,6 +53,13 @@ struct Method {
   /// Structure::Weight: which weights are compared, a name of solve/pattern.h; empty: those of a
   /// row.
   std::string_view group = {};
+  /// Structure::Weight: how what stays makes up for what is zero, a name of solve/sparse_solvers/;
+  /// empty: not at all. Where the criterion scores no weights, the solver chooses what stays.
+  std::string_view sparse_solver = {};
+  SparseOptions sparse_options = {};
+  /// Structure::Weight: how many zeros each matrix has, a name of pipeline/allocations/; empty:
+  /// as many in all. Where the pattern says how many, it does.
+  std::string_view allocation = {};
   std::string_view solver = {};  ///< how what stays makes up for what goes; empty: not at all
   /// Layers or parts: one goes at a time, and what is left is scored anew on the same text.
   bool one_by_one = false;

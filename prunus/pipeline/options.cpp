@@ -4,6 +4,7 @@
 
 #include "prunus/base/error.h"
 #include "prunus/base/named.h"
+#include "prunus/pipeline/zero_allocation.h"
 
 namespace prunus {
 namespace {
@@ -46,6 +47,10 @@ std::string methods_that_score(Structure structure) {
   std::string names;
   for (const Method* method : methods::all()) {
     const bool fits = method->structure == structure || method->structure == Structure::Block;
+    if (structure == Structure::Weight && !method->sparse_solver.empty()) {
+      names += c10::str(names.empty() ? "" : ", ", method->name);
+      continue;
+    }
     const bool whole = (method->rotates && structure == Structure::Channel) ||
                        (method->collapses && structure == Structure::Layer);
     if (!fits || !(whole || scores(*method->criteria[0], structure))) continue;
@@ -182,6 +187,8 @@ Pattern pattern_of(const Asked& asked) {
 void check_weight_wise(const Asked& asked) {
   const PruneOptions& options = asked.options;
   if (asked.structure != Structure::Weight) {
+    PRUNUS_CHECK(!options.damping, InvalidArgument,
+                 "--damping is of solvers that go with --structure weight");
     PRUNUS_CHECK(!options.sparsity && options.pattern.empty() && options.group.empty(),
                  InvalidArgument,
                  "--sparsity, --pattern and --group set single weights to zero: they need "
@@ -283,6 +290,8 @@ void check_criterion(const Asked& asked) {
                "--method ", method, " sets single weights to zero: it is for --structure weight");
   if (asked.structure == Structure::Vocab) return;  // tokens are counted
   if (asked.method.rotates) return check_rotation(asked);
+  const bool solved = asked.structure == Structure::Weight && !asked.method.sparse_solver.empty();
+  if (solved) return;  // sparse_solver_of
   PRUNUS_CHECK(scores(asked.criterion, asked.structure), InvalidArgument, "--method ", method,
                " cannot score what --structure ", structure_name(asked.structure),
                " removes; methods that can: ", methods_that_score(asked.structure));
@@ -323,14 +332,86 @@ std::string reduction_of(const Asked& asked) {
                                            : "sum";
 }
 
+bool scores_inputs(const Criterion& criterion) {
+  const auto& needs = criterion.needs.statistics;
+  return std::all_of(needs.begin(), needs.end(), [](const Statistic* one) {
+    return one == nullptr || (one->of == StatisticOf::Input && !one->by_sample);
+  });
+}
+
+const SparseSolver* sparse_solver_of(const Asked& asked) {
+  const PruneOptions& options = asked.options;
+  if (asked.structure != Structure::Weight) return nullptr;
+  const bool chosen = asked.criterion.element != nullptr;
+  const std::string name =
+      options.solver.empty() ? std::string(asked.method.sparse_solver) : options.solver;
+  if (name.empty() || name == "none") {
+    PRUNUS_CHECK(chosen, InvalidArgument, "--method ", options.method,
+                 " chooses zeros while it solves: drop --solver none");
+    return nullptr;
+  }
+  const SparseSolver& solver = find_sparse_solver(name);
+  PRUNUS_CHECK(chosen || solver.chooses, InvalidArgument, "--solver ", name,
+               " updates what another method has chosen; give one that scores weights, such as "
+               "--method wanda");
+  PRUNUS_CHECK(scores_inputs(asked.criterion), InvalidArgument, "--method ", options.method,
+               " scores weights by more than their inputs: it goes with --solver none");
+  PRUNUS_CHECK(options.precision != at::kDouble, InvalidArgument, "--solver ", name,
+               " works in float32: drop --precision float64");
+  return &solver;
+}
+
+SparseOptions sparse_options_of(const Asked& asked) {
+  const SparseSolver* solver = sparse_solver_of(asked);
+  if (solver == nullptr) return {};
+  const PruneOptions& given = asked.options;
+  SparseOptions options =
+      solver->name == asked.method.sparse_solver ? asked.method.sparse_options : solver->options;
+  options.ridge = given.ridge.value_or(options.ridge);
+  options.damping = given.damping.value_or(options.damping);
+  options.residual_correction = given.residual_correction.value_or(options.residual_correction);
+  options.token_weights = options.token_weights && given.token_weights;
+  PRUNUS_CHECK(solver->takes_cross || options.residual_correction == 0, InvalidArgument,
+               "--solver ", solver->name,
+               " fits the dense weights on the same input alone: drop --residual-correction");
+  return options;
+}
+
+const ZeroAllocation* allocation_of(const Asked& asked) {
+  const std::string& given = asked.options.allocation;
+  if (asked.structure != Structure::Weight) {
+    PRUNUS_CHECK(given.empty(), InvalidArgument,
+                 "--allocation shares out zeros: it is for --structure weight");
+    return nullptr;
+  }
+  const bool counted = pattern_of(asked).counted();
+  const std::string own(counted ? asked.method.allocation : "");
+  const std::string name = given.empty() ? own : given;
+  const ZeroAllocation* allocation = name.empty() ? nullptr : find_allocation(name);
+  if (allocation == nullptr) return nullptr;
+  PRUNUS_CHECK(counted, InvalidArgument, "--pattern ", asked.options.pattern,
+               " says how many zeros every matrix has: drop --allocation");
+  PRUNUS_CHECK(!allocation->measures || sparse_solver_of(asked) != nullptr, InvalidArgument,
+               "--allocation ", name, " measures what a solver leaves: give --solver");
+  return allocation;
+}
+
+SolverOptions solver_options_of(const PruneOptions& given) {
+  SolverOptions options;
+  options.ridge = given.ridge.value_or(options.ridge);
+  options.residual_correction = given.residual_correction.value_or(options.residual_correction);
+  options.token_weights = given.token_weights;
+  return options;
+}
+
 const Solver* solver_of(const Asked& asked) {
+  if (asked.structure == Structure::Weight) return nullptr;  // sparse_solver_of
   const std::string& given = asked.options.solver;
   const std::string name = given.empty() ? std::string(asked.method.solver) : given;
   if (name.empty() || name == "none") return nullptr;
   const Solver& solver = find_solver(name);
-  const bool cuts_stream = asked.structure == Structure::Channel ||
-                           asked.structure == Structure::Weight ||
-                           asked.structure == Structure::Vocab;
+  const bool cuts_stream =
+      asked.structure == Structure::Channel || asked.structure == Structure::Vocab;
   // A method's own is for its own structure.
   if (cuts_stream && given.empty()) return nullptr;
   PRUNUS_CHECK(!cuts_stream, InvalidArgument, "--solver ", name,
@@ -403,6 +484,10 @@ void check_recipe(const PruneRecipe& recipe, const PruneOptions& given, int64_t 
 
 }  // namespace
 
+bool PruneRecipe::measures() const {
+  return budget->measures || (allocation != nullptr && allocation->measures);
+}
+
 Structure parse_structure(std::string_view name) {
   return parse_named(kStructures, name, "--structure");
 }
@@ -472,7 +557,10 @@ PruneRecipe resolve(const PruneOptions& options, int64_t layer_count) {
       .drop_layers = options.drop_layers,
       .min_count = options.min_count,
       .solver = solver_of(asked),
-      .solver_options = options.solver_options,
+      .solver_options = solver_options_of(options),
+      .sparse_solver = sparse_solver_of(asked),
+      .sparse_options = sparse_options_of(asked),
+      .allocation = allocation_of(asked),
       .seed = options.seed,
       .device = options.device,
       .precision = options.precision};

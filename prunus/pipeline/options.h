@@ -15,8 +15,11 @@
 #include "prunus/pipeline/reduction.h"
 #include "prunus/solve/pattern.h"
 #include "prunus/solve/solver.h"
+#include "prunus/solve/sparse_solver.h"
 
 namespace prunus {
+
+struct ZeroAllocation;
 
 /// What a unit of the attention part is, in block-wise pruning.
 enum class Granularity {
@@ -91,9 +94,17 @@ struct PruneOptions {
   /// Structure::Vocab: tokens that the text uses less often go, instead of a ratio or target.
   std::optional<int64_t> min_count = std::nullopt;
 
-  /// A name of solve/solvers/, or "none"; empty: the method's.
+  /// Structure::Weight: "uniform" or a name of pipeline/allocations/; empty: the method's.
+  std::string allocation = {};
+
+  /// A name of solve/solvers/, with Structure::Weight of solve/sparse_solvers/, or "none"; empty:
+  /// the method's.
   std::string solver = {};
-  SolverOptions solver_options = {};
+  // Of the solver; absent: its own, or the method's.
+  std::optional<double> ridge = std::nullopt;
+  std::optional<double> damping = std::nullopt;
+  std::optional<double> residual_correction = std::nullopt;
+  bool token_weights = true;  ///< false: not even where it would
 
   std::string compat = {};  ///< whose choices to make: pipeline/conventions.h
   uint64_t seed = 0;
@@ -132,10 +143,18 @@ struct PruneRecipe {
   std::optional<int64_t> min_count;
   const Solver* solver = nullptr;  ///< null: what stays is left as it is
   SolverOptions solver_options;
+  /// Structure::Weight: null: what stays is left as it is.
+  const SparseSolver* sparse_solver = nullptr;
+  SparseOptions sparse_options;
+  const ZeroAllocation* allocation = nullptr;  ///< Structure::Weight: null: as many in all matrices
   uint64_t seed = 0;
   at::Device device = at::Device(at::kCPU);
   at::ScalarType precision = at::kFloat;
 
+  /// Structure::Weight: the solver chooses what stays, not the criterion.
+  bool solver_chooses() const { return sparse_solver != nullptr && criterion->element == nullptr; }
+  /// Damage is measured, on held-out text.
+  bool measures() const;
   bool has_target() const { return target_params || target_bytes || target_latency; }
   /// Structure::Layer where the user says which layers go.
   bool names_layers() const { return keep_first || !drop_layers.empty(); }

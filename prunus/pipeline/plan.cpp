@@ -16,12 +16,13 @@ namespace prunus {
 namespace {
 
 // 1: keeps alone; 2: with masks; 3: with a solver; 4: with a rotation; 5: with layers
-// made of others, and perhaps a solver.
+// made of others, and perhaps a solver; 6: sparse with a solver.
 constexpr int kPlanVersion = 1;
 constexpr int kMaskVersion = 2;
 constexpr int kSolverVersion = 3;
 constexpr int kRotationVersion = 4;
 constexpr int kSumsVersion = 5;
+constexpr int kSparseVersion = 6;
 constexpr AxisLabel kPlannable[] = {
     AxisLabel::Ffn,       AxisLabel::KvGroup,       AxisLabel::QueryHead,       AxisLabel::RopePair,
     AxisLabel::ValueDim,  AxisLabel::Hidden,        AxisLabel::Layer,           AxisLabel::Expert,
@@ -61,16 +62,25 @@ PlanEntry entry_from(const Json& json, const std::string& where) {
   return entry;
 }
 
-PlanMask mask_from(const Json& json, const std::string& where) {
-  PlanMask mask;
+Pattern pattern_from(const Json& json, const std::string& where) {
   try {
-    mask.pattern = parse_pattern(json.at("pattern").get<std::string>());
+    return parse_pattern(json.at("pattern").get<std::string>());
   } catch (const Error& error) {
     PRUNUS_FAIL(Corrupt, where, ": ", error.what());
   }
-  mask.sparsity = json.at("sparsity").get<double>();
-  PRUNUS_CHECK(mask.sparsity >= 0 && mask.sparsity < 1, Corrupt, where, ": sparsity ",
-               mask.sparsity, " is not in [0, 1)");
+}
+
+double sparsity_from(const Json& json, const std::string& where) {
+  const auto sparsity = json.at("sparsity").get<double>();
+  PRUNUS_CHECK(sparsity >= 0 && sparsity < 1, Corrupt, where, ": sparsity ", sparsity,
+               " is not in [0, 1)");
+  return sparsity;
+}
+
+PlanMask mask_from(const Json& json, const std::string& where) {
+  PlanMask mask;
+  mask.pattern = pattern_from(json, where);
+  mask.sparsity = sparsity_from(json, where);
   mask.sha256 = json.at("sha256").get<std::string>();
   return mask;
 }
@@ -142,7 +152,56 @@ std::vector<LayerSum> sums_from(const Json& json, const std::string& where) {
   return sums;
 }
 
+PlanZeros zeros_from(const Json& json, const std::string& where) {
+  const int64_t layer = whole_number(json, "layer", where);
+  const int64_t zeros = whole_number(json, "zeros", where);
+  PRUNUS_CHECK(layer >= 0 && layer <= INT32_MAX && zeros >= 0, Corrupt, where, ": layer ", layer,
+               " with ", zeros, " zeros, expected no negative numbers");
+  return {static_cast<int>(layer), json.at("matrix").get<std::string>(), zeros};
+}
+
+PlanSparse sparse_from(const Json& json, const std::string& where) {
+  PlanSparse sparse;
+  sparse.criterion = json.at("criterion").get<std::string>();
+  sparse.solver = json.at("solver").get<std::string>();
+  sparse.options = {.damping = json.at("damping").get<double>(),
+                    .ridge = json.at("ridge").get<double>(),
+                    .dense_target = json.at("dense_target").get<bool>(),
+                    .residual_correction = json.at("residual_correction").get<double>(),
+                    .token_weights = json.at("token_weights").get<bool>()};
+  sparse.pattern = pattern_from(json, where);
+  sparse.sparsity = sparsity_from(json, where);
+  sparse.first_layer = whole_number(json, "first_layer", where);
+  sparse.end_layer = whole_number(json, "end_layer", where);
+  sparse.half = json.at("bfloat16").get<bool>();
+  for (const Json& one : json.at("zeros")) sparse.zeros.push_back(zeros_from(one, where));
+  sparse.calibration = plan_text_from(json.at("calibration"), where);
+  return sparse;
+}
+
+Json sparse_to_json(const PlanSparse& sparse) {
+  Json zeros = Json::array();
+  for (const PlanZeros& one : sparse.zeros) {
+    zeros.push_back({{"layer", one.layer}, {"matrix", one.matrix}, {"zeros", one.zeros}});
+  }
+  return {{"criterion", sparse.criterion},
+          {"solver", sparse.solver},
+          {"damping", sparse.options.damping},
+          {"ridge", sparse.options.ridge},
+          {"dense_target", sparse.options.dense_target},
+          {"residual_correction", sparse.options.residual_correction},
+          {"token_weights", sparse.options.token_weights},
+          {"pattern", pattern_name(sparse.pattern)},
+          {"sparsity", sparse.sparsity},
+          {"first_layer", sparse.first_layer},
+          {"end_layer", sparse.end_layer},
+          {"bfloat16", sparse.half},
+          {"zeros", std::move(zeros)},
+          {"calibration", to_json(sparse.calibration)}};
+}
+
 int version_of(const Plan& plan) {
+  if (plan.sparse) return kSparseVersion;
   if (!plan.sums.empty()) return kSumsVersion;
   if (plan.rotation) return kRotationVersion;
   if (plan.solver) return kSolverVersion;
@@ -215,6 +274,7 @@ Json to_json(const Plan& plan) {
   if (plan.solver) json["solver"] = solver_to_json(*plan.solver);
   if (plan.rotation) json["rotation"] = rotation_to_json(*plan.rotation);
   if (!plan.sums.empty()) json["sums"] = sums_to_json(plan.sums);
+  if (plan.sparse) json["sparse"] = sparse_to_json(*plan.sparse);
   return json;
 }
 
@@ -226,9 +286,9 @@ Plan plan_from_json(const Json& json, const std::string& where) {
     const Json& version = json.at("version");
     const bool known = version == kPlanVersion || version == kMaskVersion ||
                        version == kSolverVersion || version == kRotationVersion ||
-                       version == kSumsVersion;
+                       version == kSumsVersion || version == kSparseVersion;
     PRUNUS_CHECK(known, Corrupt, where, ": version ", version.dump(), ", this program reads ",
-                 kPlanVersion, " to ", kSumsVersion);
+                 kPlanVersion, " to ", kSparseVersion);
     plan.method = json.value("method", "");
     plan.config_sha256 = json.value("config_sha256", "");
     size_t number = 0;
@@ -241,6 +301,9 @@ Plan plan_from_json(const Json& json, const std::string& where) {
     }
     if (version == kRotationVersion) {
       plan.rotation = rotation_from(json.at("rotation"), where + ": rotation");
+    }
+    if (version == kSparseVersion) {
+      plan.sparse = sparse_from(json.at("sparse"), where + ": sparse");
     }
     if (version == kMaskVersion) plan.mask = mask_from(json.at("mask"), where + ": mask");
   } catch (const nlohmann::json::exception& error) {

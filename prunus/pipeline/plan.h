@@ -10,6 +10,7 @@
 #include "prunus/pipeline/plan_text.h"
 #include "prunus/solve/pattern.h"
 #include "prunus/solve/solver.h"
+#include "prunus/solve/sparse_solver.h"
 
 namespace prunus {
 
@@ -36,6 +37,29 @@ struct PlanSolver {
   at::ScalarType precision = at::kFloat;  ///< of the models' products: Float or BFloat16
 };
 
+/// How many weights of a matrix are zero, of all experts of a mixture together.
+struct PlanZeros {
+  int layer = 0;
+  std::string matrix;  ///< role_name()
+  int64_t zeros = 0;
+  bool operator==(const PlanZeros&) const = default;
+};
+
+/// Zeros that are found while the weights that stay are updated (solve/sparse_walk.h), on which
+/// text. Which weights they are comes out when the plan is carried out.
+struct PlanSparse {
+  std::string criterion;  ///< whose scores choose what stays; empty: the solver chooses
+  std::string solver;     ///< of solve/sparse_solvers/
+  SparseOptions options;
+  Pattern pattern;
+  double sparsity = 0;
+  int64_t first_layer = 0;
+  int64_t end_layer = 0;         ///< the one behind the last
+  bool half = false;             ///< products in BF16
+  std::vector<PlanZeros> zeros;  ///< of every matrix; empty: by the sparsity
+  PlanText calibration;
+};
+
 /// The residual stream in the basis of its principal directions on a text, the first of which stay
 /// (graph/rotate.h).
 struct PlanRotation {
@@ -55,6 +79,7 @@ struct Plan {
   std::optional<PlanRotation> rotation = {};  ///< not together with a mask or a solver
   /// Layers made of others before anything is cut; not together with a mask or a rotation.
   std::vector<LayerSum> sums = {};
+  std::optional<PlanSparse> sparse = {};  ///< not together with any of these
 
   std::vector<Keep> keeps() const;
   /// Which tokens stay; null where all do.

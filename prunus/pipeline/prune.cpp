@@ -14,7 +14,9 @@
 #include "prunus/pipeline/rotate_plan.h"
 #include "prunus/pipeline/score.h"
 #include "prunus/pipeline/search.h"
+#include "prunus/pipeline/sparse_plan.h"
 #include "prunus/pipeline/two_stage.h"
+#include "prunus/pipeline/zero_allocation.h"
 
 namespace prunus {
 namespace {
@@ -76,14 +78,15 @@ PlanResult mask_plan(const Model& model, const PlanContext& context, const Prune
   std::filesystem::create_directories(context.mask_dir, error);
   PRUNUS_CHECK(!error, Io, context.mask_dir, ": cannot create directory: ", error.message());
   std::vector<TokenBatch> batches;
-  if (recipe.criterion->needs.calibration() && context.calibration)
-    batches = context.calibration(0);
+  if (needs_calibration(recipe) && context.calibration) batches = context.calibration(0);
   std::unique_ptr<StreamStore> store;
   if (context.store) store = context.store(0);
   Model exact = model;
   exact.set_precision(recipe.precision);
   const LayerFiles files = mask_files(exact, context.mask_dir);
-  const double loss = choose_masks(exact, recipe, batches, files, store.get());
+  const std::vector<PlanZeros> zeros =
+      allocate_zeros({.model = exact, .recipe = recipe, .calibration = batches});
+  const double loss = choose_masks(exact, recipe, batches, files, store.get(), zeros);
   const LayerRange range = recipe.attn_layers;
   PlanResult result{.plan = {}, .calibration_loss = loss};
   result.plan.method = c10::str(recipe.name, ", ", recipe.criterion->name, ", zeros by ",
@@ -401,8 +404,9 @@ class Planner {
 }  // namespace
 
 bool needs_calibration(const PruneRecipe& recipe) {
-  const Budget& budget = *recipe.budget;
-  if (recipe.solver != nullptr || budget.measures || budget.two_stages) return true;
+  const bool solves = recipe.solver != nullptr || recipe.sparse_solver != nullptr;
+  if (solves || recipe.measures() || recipe.budget->two_stages) return true;
+  if (recipe.allocation != nullptr) return true;
   if (recipe.structure == Structure::Vocab) return false;  // no windows: the whole text is counted
   return !recipe.names_layers() && recipe.criterion->needs.calibration();
 }
@@ -416,6 +420,7 @@ PlanResult plan_by(const Model& model, const PlanContext& context, const PruneRe
   }
   if (recipe.method->rotates) return rotation_plan(model, recipe);
   if (recipe.method->collapses) return collapse_plan(model, context, recipe);
+  if (recipe.sparse_solver != nullptr) return sparse_plan(model, context, recipe);
   if (recipe.structure == Structure::Weight) return mask_plan(model, context, recipe);
   if (recipe.budget->two_stages) return two_stage_plan(model, context, recipe);
   if (recipe.budget->measures) return search_plan(model, context, recipe);

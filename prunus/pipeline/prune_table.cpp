@@ -11,6 +11,7 @@
 #include "prunus/base/optional_json.h"
 #include "prunus/job/job_options.h"
 #include "prunus/job/program_options.h"
+#include "prunus/pipeline/zero_allocation.h"
 
 namespace prunus {
 namespace {
@@ -116,8 +117,25 @@ std::string method_help() {
   return text;
 }
 
+std::string allocation_names() {
+  return "uniform," + names_of(allocations::all(), [](const ZeroAllocation&) { return true; });
+}
+
+std::string allocation_help() {
+  std::string text;
+  for (const ZeroAllocation* one : allocations::all()) {
+    text += c10::str("\n  ", one->name, ": ", one->summary);
+  }
+  return text;
+}
+
 std::string solver_names() {
-  return "none," + names_of(solvers::all(), [](const Solver&) { return true; });
+  const auto alone = [](const SparseSolver& one) {
+    return std::none_of(solvers::all().begin(), solvers::all().end(),
+                        [&](const Solver* other) { return other->name == one.name; });
+  };
+  return "none," + names_of(solvers::all(), [](const Solver&) { return true; }) + "," +
+         names_of(sparse_solvers::all(), alone);
 }
 
 std::string solver_help() {
@@ -125,7 +143,16 @@ std::string solver_help() {
   for (const Solver* solver : solvers::all()) {
     text += c10::str("\n  ", solver->name, ": ", solver->summary);
   }
+  text += "\n  with --structure weight:";
+  for (const SparseSolver* solver : sparse_solvers::all()) {
+    text += c10::str("\n  ", solver->name, ": ", solver->summary);
+  }
   return text;
+}
+
+Json solver_name_of(const PruneRecipe& recipe) {
+  if (recipe.sparse_solver != nullptr) return recipe.sparse_solver->name;
+  return recipe.solver == nullptr ? Json(nullptr) : Json(recipe.solver->name);
 }
 
 // What a target is reached with is not known before the scores.
@@ -220,6 +247,15 @@ constexpr Row kPruneRows[] = {
                       "layer: of a matrix; block:COLUMNS: of so many columns, all rows",
               .recorded = Recorded::No},
      .member = PRUNUS_MEMBER(PruneJob, options.group)},
+    {.info = {.key = "allocation",
+              .group = kHowMuch,
+              .help = "with --structure weight: how many zeros each matrix has (default: the "
+                      "method's). uniform: as many in all",
+              .more_help = allocation_help,
+              .all_choices = allocation_names},
+     .member = PRUNUS_MEMBER(PruneJob, options.allocation),
+     .resolved = RESOLVED(
+         of_zeros(recipe, recipe.allocation == nullptr ? "uniform" : recipe.allocation->name))},
     {.info = {.key = "target-params",
               .group = kHowMuch,
               .help = "leave at most so many parameters, 0.8x or 5.4B: the ratio is solved for and "
@@ -401,26 +437,38 @@ constexpr Row kPruneRows[] = {
               .more_help = solver_help,
               .all_choices = solver_names},
      .member = PRUNUS_MEMBER(PruneJob, options.solver),
-     .resolved = RESOLVED(recipe.solver == nullptr ? Json(nullptr) : Json(recipe.solver->name))},
+     .resolved = RESOLVED(solver_name_of(recipe))},
     {.info = {.key = "ridge",
               .group = kSolver,
               .help = "how firmly the solver holds weights to what they were: times the mean "
-                      "square of each input",
+                      "square of each input (default: 0.1; with --structure weight the method's)",
               .range = {.least = 0}},
-     .member = PRUNUS_MEMBER(PruneJob, options.solver_options.ridge)},
+     .member = PRUNUS_MEMBER(PruneJob, options.ridge),
+     .resolved = RESOLVED(recipe.sparse_solver != nullptr ? recipe.sparse_options.ridge
+                                                          : recipe.solver_options.ridge)},
+    {.info = {.key = "damping",
+              .group = kSolver,
+              .help = "with --structure weight: what is added to the second moment of each input, "
+                      "times their mean (default: 0.01 of sparsegpt, else 0)",
+              .range = {.least = 0}},
+     .member = PRUNUS_MEMBER(PruneJob, options.damping),
+     .resolved = RESOLVED(of_zeros(recipe, recipe.sparse_options.damping))},
     {.info = {.key = "residual-correction",
               .group = kSolver,
               .help = "how much of the error of earlier layers the solver makes up for as well, "
-                      "0 to 1",
+                      "0 to 1 (default: 0.5; with --structure weight the method's)",
               .range = kFraction},
-     .member = PRUNUS_MEMBER(PruneJob, options.solver_options.residual_correction)},
+     .member = PRUNUS_MEMBER(PruneJob, options.residual_correction),
+     .resolved =
+         RESOLVED(recipe.sparse_solver != nullptr ? recipe.sparse_options.residual_correction
+                                                  : recipe.solver_options.residual_correction)},
     {.info = {.key = "no-token-weights",
               .group = kSolver,
               .help = "for the solver every token counts alike; else by 1 / mean square of the "
                       "stream, so that massive activations do not decide everything"},
-     .member = FlagMember<PruneJob>{
-         +[](PruneJob& job, bool on) { job.options.solver_options.token_weights = !on; },
-         +[](const PruneJob& job) { return !job.options.solver_options.token_weights; }}},
+     .member =
+         FlagMember<PruneJob>{+[](PruneJob& job, bool on) { job.options.token_weights = !on; },
+                              +[](const PruneJob& job) { return !job.options.token_weights; }}},
     {.info = {.key = "compat",
               .group = kImportance,
               .help = "llm-pruner: make that program's choices, quirks included, so that the same "

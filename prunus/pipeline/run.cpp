@@ -28,6 +28,7 @@
 #include "prunus/pipeline/prune_table.h"
 #include "prunus/pipeline/rotate_plan.h"
 #include "prunus/pipeline/solve_plan.h"
+#include "prunus/pipeline/sparse_plan.h"
 #include "prunus/pipeline/vocabulary.h"
 #include "prunus/solve/stream_scale.h"
 #include "prunus/text/dataset.h"
@@ -54,7 +55,8 @@ std::string learner(const PruneRecipe& recipe) {
   if (scores) return "method " + recipe.name;
   const Budget& budget = *recipe.budget;
   if (budget.measures || budget.two_stages) return c10::str("--budget ", budget.name);
-  return c10::str("--solver ", recipe.solver->name);
+  return c10::str("--solver ",
+                  recipe.solver != nullptr ? recipe.solver->name : recipe.sparse_solver->name);
 }
 
 // Windows of each step: fresh ones, drawn as the job asks for.
@@ -69,7 +71,7 @@ class Calibration {
         "of the kind the model will see");
     tokenizer_ = load_tokenizer(job.model_dir);
     const TextFile text = read_text_file(job.calib_file);
-    if (recipe.budget->measures) {
+    if (recipe.measures()) {
       draw_held_out(text);
     } else {
       for (int64_t step = 0; step < recipe.steps; ++step) windows_.push_back(draw(text, step));
@@ -106,8 +108,8 @@ class Calibration {
   // the beginning, so that they are of several documents.
   void draw_held_out(const TextFile& text) {
     constexpr int64_t kTokens = 2048;
-    constexpr int64_t kLongest = 512;
-    const int64_t length = std::min(kLongest, job_.calib_tokens);
+    const int64_t longest = recipe_.budget->measures ? 512 : 128;
+    const int64_t length = std::min(longest, job_.calib_tokens);
     const int64_t more = (kTokens + length - 1) / length;
     Windows all = sample_windows(
         *tokenizer_, text,
@@ -408,7 +410,7 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
   record.set("ratio", planned.ratio);
   if (!planned.search.empty()) record.set("search", Json::parse(planned.search));
   note_untouched(planned, recipe, record);
-  if (work != nullptr && !recipe.method->rotates)
+  if (work != nullptr && !recipe.method->rotates && recipe.sparse_solver == nullptr)
     record.set("calibration_loss", planned.calibration_loss);
   if (work != nullptr && work->resumed()) record.set("resumed", true);
   if (recipe.solver != nullptr) {
@@ -418,6 +420,7 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
                            .precision = recipe.precision};
   }
   if (planned.plan.rotation) planned.plan.rotation->calibration = calibration.text();
+  if (planned.plan.sparse) planned.plan.sparse->calibration = calibration.text();
   const Model cut = result_of(model, planned.plan, out.masks());
   const RotatedModel turned =
       turn_stream(cut, planned.plan, record, recipe.device, [&] { return calibration.batches(0); });
@@ -429,7 +432,15 @@ Json prune_into(const PruneJob& job, const PruneRecipe& recipe, const Model& mod
     });
     record.set("solver", solver_json(*planned.plan.solver, solved));
   }
-  const Model& pruned = solved.model ? *solved.model : turned.model ? *turned.model : cut;
+  SparseModel sparse;
+  if (planned.plan.sparse && !job.dry_run) {
+    sparse = fill_with_zeros(model, planned.plan, record, recipe.device, solved_of(work->path()),
+                             [&] { return calibration.batches(0); });
+  }
+  const Model& pruned = sparse.model   ? *sparse.model
+                        : solved.model ? *solved.model
+                        : turned.model ? *turned.model
+                                       : cut;
   const std::string_view format = out.target.format();
   if (!job.form.empty() || format == "gguf") choose_form(format, job.form, pruned.config());
   if (!job.dry_run) {
@@ -514,7 +525,16 @@ Json run_apply(const ApplyJob& job) {
       });
       record.set("solver", solver_json(*plan.solver, solved));
     }
-    const Model& pruned = solved.model ? *solved.model : turned.model ? *turned.model : cut;
+    SparseModel sparse;
+    if (plan.sparse) {
+      sparse = fill_with_zeros(model, plan, record, job.device, folder, [&] {
+        return rows_of(plan.sparse->calibration, job.calib_file, job.model_dir);
+      });
+    }
+    const Model& pruned = sparse.model   ? *sparse.model
+                          : solved.model ? *solved.model
+                          : turned.model ? *turned.model
+                                         : cut;
     execute(pruned, plan, to, probe_ids(pruned.config()), job.device);
     std::error_code ignored;
     std::filesystem::remove_all(folder, ignored);

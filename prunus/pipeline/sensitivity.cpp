@@ -12,7 +12,6 @@
 #include "prunus/base/progress.h"
 #include "prunus/calib/host_states.h"
 #include "prunus/calib/stream.h"
-#include "prunus/model/final_norm.h"
 #include "prunus/model/matmul.h"
 #include "prunus/solve/part_tap.h"
 
@@ -223,7 +222,8 @@ SensitivityMeter::SensitivityMeter(const Model& dense, std::vector<PartLevels> p
       parts_(std::move(parts)),
       calibration_(calibration),
       held_out_(held_out),
-      options_(std::move(options)) {
+      options_(std::move(options)),
+      divergence_(dense, {&calibration, &held_out}, options_.vocabulary, options_.device) {
   PRUNUS_CHECK(dense.config().pre_norm, Unsupported, "model_type '",
                dense.config().family->model_type,
                "' has its norms behind the sum of part and stream: its parts cannot be measured "
@@ -265,17 +265,17 @@ Sensitivity SensitivityMeter::measure(const std::vector<size_t>& base,
     progress.step();
   };
   for_each_layer(dense_, options_.device, {0, dense_.layer_count()}, LayerOrder::FirstToLast, act);
-  if (!log_p_.defined()) {
+  if (!divergence_.has_dense()) {
     bool whole = true;
     for (size_t p = 0; p < parts_.size(); ++p) whole = whole && base[p] == parts_[p].whole();
-    log_p_ = log_probabilities(whole ? text.hidden : dense_text());
+    divergence_.set_dense(whole ? text.hidden : dense_text());
   }
-  Sensitivity result{.base = divergence(text.hidden), .kl = {}};
+  Sensitivity result{.base = divergence_.of(text.hidden), .kl = {}};
   for (const PartLevels& part : parts_) {
     result.kl.emplace_back(part.levels.size(), std::numeric_limits<double>::quiet_NaN());
   }
   for (const Candidate& one : candidates) {
-    result.kl[one.part][one.level] = divergence(one.stream.hidden);
+    result.kl[one.part][one.level] = divergence_.of(one.stream.hidden);
     PRUNUS_CHECK(std::isfinite(result.kl[one.part][one.level]), Numeric, "search: layer ",
                  parts_[one.part].layer, " ", part_name(parts_[one.part].part), " at ",
                  parts_[one.part].levels[one.level].parameters,
@@ -301,43 +301,6 @@ std::vector<at::Tensor> SensitivityMeter::dense_text() const {
                    }
                  });
   return text.hidden;
-}
-
-// The ids that come most often in the texts at hand, then the lowest: ascending.
-at::Tensor SensitivityMeter::likely_ids(int64_t vocabulary) const {
-  at::Tensor counts = at::zeros({vocabulary}, at::kLong);
-  for (const auto* texts : {&calibration_, &held_out_}) {
-    for (const TokenBatch& batch : *texts) {
-      counts.add_(at::bincount(batch.ids.flatten(), {}, vocabulary));
-    }
-  }
-  const int64_t count = std::min(options_.vocabulary, vocabulary);
-  const at::Tensor ids = std::get<1>(counts.sort(true, 0, true)).narrow(0, 0, count);
-  return std::get<0>(ids.sort());
-}
-
-// [tokens, vocabulary]
-at::Tensor SensitivityMeter::log_probabilities(const std::vector<at::Tensor>& hidden) {
-  const FinalNorm norm(dense_, options_.device);
-  if (!head_.defined()) {
-    const TensorInfo& head = dense_.tensor(Role::LmHead);
-    const at::Tensor rows = dense_.source().select_rows(head, likely_ids(head.shape[0]));
-    head_ = norm.head_rows(rows.to(options_.device).to(at::kFloat));
-  }
-  std::vector<at::Tensor> parts;
-  for (const at::Tensor& one : hidden) {
-    at::Tensor logits =
-        product(norm(one.to(options_.device)).flatten(0, 1).to(at::kFloat), head_.t());
-    norm.cap(logits);
-    parts.push_back(logits.log_softmax(-1));
-  }
-  return at::cat(parts);
-}
-
-double SensitivityMeter::divergence(const std::vector<at::Tensor>& hidden) {
-  const at::Tensor log_q = log_probabilities(hidden);
-  const at::Tensor log_p = log_p_.narrow(0, 0, log_q.size(0));
-  return (log_p.exp() * (log_p - log_q)).sum(-1).mean(at::kDouble).item<double>();
 }
 
 Plan plan_of_levels(const Model& model, const std::vector<PartLevels>& parts,

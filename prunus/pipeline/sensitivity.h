@@ -8,6 +8,7 @@
 
 #include "prunus/calib/vocab_pass.h"
 #include "prunus/model/model.h"
+#include "prunus/pipeline/divergence.h"
 #include "prunus/pipeline/plan.h"
 #include "prunus/solve/solver.h"
 #include "prunus/solve/sub_block_part.h"
@@ -81,17 +82,13 @@ class SensitivityMeter {
 
  private:
   std::vector<at::Tensor> dense_text() const;
-  at::Tensor likely_ids(int64_t vocabulary) const;
-  at::Tensor log_probabilities(const std::vector<at::Tensor>& hidden);
-  double divergence(const std::vector<at::Tensor>& hidden);
 
   const Model& dense_;
   std::vector<PartLevels> parts_;
   const std::vector<TokenBatch>& calibration_;
   const std::vector<TokenBatch>& held_out_;
   Options options_;
-  at::Tensor head_;   // rows of the vocabulary
-  at::Tensor log_p_;  // of the dense model, [tokens, vocabulary]
+  Divergence divergence_;
 };
 
 /// The plan with each part of `model` at its level.

@@ -1,7 +1,9 @@
 #include "prunus/solve/pattern.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
+#include <type_traits>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -14,20 +16,58 @@ namespace {
 
 constexpr int64_t kLargestGroup = 64;
 
+// The same order as that of the values, as numbers.
+uint32_t order_of(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  return (bits >> 31) != 0 ? ~bits : bits | 0x80000000U;
+}
+
+// The value with `rank` lower ones or equals in front of it, by sorting only the scores that share
+// its first bits.
+float value_at(const float* scores, int64_t count, int64_t rank, std::vector<float>& some) {
+  constexpr int kShift = 20;
+  std::vector<int64_t> in_bin(size_t{1} << (32 - kShift));
+  for (int64_t i = 0; i < count; ++i) ++in_bin[order_of(scores[i]) >> kShift];
+  size_t bin = 0;
+  for (; rank >= in_bin[bin]; ++bin) rank -= in_bin[bin];
+  some.clear();
+  for (int64_t i = 0; i < count; ++i) {
+    if (order_of(scores[i]) >> kShift == bin) some.push_back(scores[i]);
+  }
+  std::nth_element(some.begin(), some.begin() + rank, some.end());
+  return some[static_cast<size_t>(rank)];
+}
+
+template <typename T>
+T bound_of(const T* scores, int64_t count, int64_t rank, std::vector<T>& some) {
+  constexpr int64_t kMany = 1 << 14;
+  if constexpr (std::is_same_v<T, float>) {
+    if (count >= kMany) return value_at(scores, count, rank, some);
+  }
+  some.assign(scores, scores + count);
+  std::nth_element(some.begin(), some.begin() + rank, some.end());
+  return some[static_cast<size_t>(rank)];
+}
+
 // Marks all but the `removed` lowest of `count` scores; of equal ones the first go.
 template <typename T>
 void keep_highest(const T* scores, int64_t count, int64_t removed, bool* kept,
-                  std::vector<T>& sorted) {
-  std::fill_n(kept, count, true);
-  if (removed == 0) return;
-  sorted.assign(scores, scores + count);
-  std::nth_element(sorted.begin(), sorted.begin() + (removed - 1), sorted.end());
-  const T bound = sorted[static_cast<size_t>(removed - 1)];
-  int64_t equal =
-      removed - std::count_if(scores, scores + count, [&](T one) { return one < bound; });
+                  std::vector<T>& some) {
+  if (removed == 0) {
+    std::fill_n(kept, count, true);
+    return;
+  }
+  const T bound = bound_of(scores, count, removed - 1, some);
+  int64_t equal = removed;
   for (int64_t i = 0; i < count; ++i) {
-    if (scores[i] < bound) kept[i] = false;
-    if (scores[i] == bound && equal-- > 0) kept[i] = false;
+    const bool below = scores[i] < bound;
+    kept[i] = !below;
+    equal -= below ? 1 : 0;
+  }
+  for (int64_t i = 0; equal > 0; ++i) {
+    if (scores[i] != bound) continue;
+    kept[i] = false;
+    --equal;
   }
 }
 
@@ -38,10 +78,10 @@ int64_t kept_in_group(const Pattern& pattern, int64_t size) {
 // One row, a group after the other.
 template <typename T>
 void keep_n_of_m(const Pattern& pattern, const T* scores, int64_t count, bool* kept,
-                 std::vector<T>& sorted) {
+                 std::vector<T>& some) {
   for (int64_t begin = 0; begin < count; begin += pattern.m) {
     const int64_t size = std::min(pattern.m, count - begin);
-    keep_highest(scores + begin, size, size - kept_in_group(pattern, size), kept + begin, sorted);
+    keep_highest(scores + begin, size, size - kept_in_group(pattern, size), kept + begin, some);
   }
 }
 
@@ -54,14 +94,14 @@ void keep_by_row(const Pattern& pattern, const at::Tensor& scores, int64_t zeros
   bool* to = kept.mutable_data_ptr<bool>();
   const int64_t grain = std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(1, columns));
   at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
-    std::vector<T> sorted;
+    std::vector<T> some;
     for (int64_t row = begin; row < end; ++row) {
       const T* scored = from + row * columns;
       if (pattern.kind == Pattern::Kind::NofM) {
-        keep_n_of_m(pattern, scored, columns, to + row * columns, sorted);
+        keep_n_of_m(pattern, scored, columns, to + row * columns, some);
       } else {
         const int64_t removed = zeros / rows + (row < zeros % rows ? 1 : 0);
-        keep_highest(scored, columns, removed, to + row * columns, sorted);
+        keep_highest(scored, columns, removed, to + row * columns, some);
       }
     }
   });
@@ -71,14 +111,14 @@ void keep_by_row(const Pattern& pattern, const at::Tensor& scores, int64_t zeros
 template <typename T>
 void keep_by_block(int64_t width, const at::Tensor& scores, int64_t zeros, at::Tensor& kept) {
   const int64_t columns = scores.size(1);
-  std::vector<T> sorted;
+  std::vector<T> some;
   for (int64_t begin = 0; begin < columns; begin += width) {
     const int64_t end = std::min(columns, begin + width);
     const int64_t removed = zeros * end / columns - zeros * begin / columns;
     const at::Tensor block = scores.narrow(1, begin, end - begin).contiguous();
     at::Tensor stay = at::empty(block.sizes(), at::kBool);
     keep_highest(block.const_data_ptr<T>(), block.numel(), removed, stay.mutable_data_ptr<bool>(),
-                 sorted);
+                 some);
     kept.narrow(1, begin, end - begin).copy_(stay);
   }
 }

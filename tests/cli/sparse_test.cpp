@@ -54,6 +54,33 @@ TEST_F(Sparse, ApplyRepeatsAPlanWithItsMasks) {
   }
 }
 
+// Zeros that a solver chooses are found again by the plan's text.
+TEST_F(Sparse, ApplySolvesAPlanAgain) {
+  for (const char* method : {"sparsegpt", "prunus-sparse"}) {
+    const auto with = [&](Arguments arguments) {
+      for (const char* one : {"--method", method, "--sparsity", "0.5", "--calib", text.c_str(),
+                              "--calib-tokens", "16"}) {
+        arguments.emplace_back(one);
+      }
+      return run(arguments);
+    };
+    const std::string made = dir / method;
+    const Outcome outcome = with({"prune", model, "--out", made});
+    expect_model(outcome, made);
+    EXPECT_THAT(outcome.out, HasSubstr("(50.0 %), pattern"));
+    ASSERT_EQ(with({"prune", model, "--out", made + "-plan", "--dry-run"}).exit_code, 0);
+    const std::string plan = made + "-plan/plan.json";
+    EXPECT_EQ(read(plan), read(made + "/plan.json"));
+    expect_model(run({"apply", model, "--plan", plan, "--out", made + "-again"}), made + "-again");
+    EXPECT_EQ(read(made + "-again/model.safetensors"), read(made + "/model.safetensors"));
+    const Json record = json_of(made + "/run.json");
+    EXPECT_EQ(record.at("options").at("method"), method);
+    EXPECT_EQ(record.at("sparse").at("matrices").size(), sparsities(made).size());
+    EXPECT_EQ(record.at("mask").at("zeros").get<int64_t>(),
+              record.at("mask").at("weights").get<int64_t>() / 2);
+  }
+}
+
 TEST_F(Sparse, ApplyRefusesMasksThatAreMissingOrOthers) {
   const std::string made = dir / "made";
   ASSERT_EQ(

@@ -119,7 +119,8 @@ TEST(Plan, RefusesWhatIsNotAPlan) {
   refuse([](Json& json) { json["format"] = "other"; });
   refuse([](Json& json) { json["version"] = 3; });  // has no solver
   refuse([](Json& json) { json["version"] = 4; });  // has no rotation
-  refuse([](Json& json) { json["version"] = 5; });
+  refuse([](Json& json) { json["version"] = 5; });  // has no sparse
+  refuse([](Json& json) { json["version"] = 6; });
   refuse([](Json& json) { json["version"] = 2; });  // has no mask
   const auto refuse_mask = [&](const char* key, const Json& value) {
     refuse([&](Json& json) {

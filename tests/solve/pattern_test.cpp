@@ -93,6 +93,18 @@ TEST(Pattern, LayerAndBlockCompareAllRows) {
   }
 }
 
+// So many that their bits are looked at first; of both signs, with ties.
+TEST(Pattern, ManyScoresAreRankedAsFewAre) {
+  at::manual_seed(4);
+  const at::Tensor scores = (at::randn({140, 150}) * 1e3).round() / 64;
+  for (const int64_t zeros : {1, 5000, 10500, 20999, 21000}) {
+    const at::Tensor kept = kept_without(parse_pattern("layer"), scores, zeros).flatten();
+    const std::vector<bool> want = by_sorting(values(scores.flatten()), static_cast<size_t>(zeros));
+    const bool* got = kept.const_data_ptr<bool>();
+    EXPECT_TRUE(std::equal(want.begin(), want.end(), got)) << zeros;
+  }
+}
+
 TEST(Pattern, RowsLoseAsManyToOneWeight) {
   const at::Tensor kept = kept_without({}, scores_with_ties(5, 22), 37);
   const at::Tensor lost = kept.logical_not().sum(1);
