@@ -31,6 +31,20 @@ std::string name_of_type(at::ScalarType type) {
   return type == at::kFloat ? "float32" : type == at::kHalf ? "float16" : "bfloat16";
 }
 
+// A matrix of numbers that stand alone, in the same memory; undefined for others.
+at::Tensor plain_numbers(const PackedWeight& weight) {
+  switch (weight.type) {
+    case kernel::Stored::Float:
+      return weight.bytes.view(at::kFloat);
+    case kernel::Stored::BFloat16:
+      return weight.bytes.view(at::kBFloat16);
+    case kernel::Stored::Half:
+      return weight.bytes.view(at::kHalf);
+    default:
+      return {};
+  }
+}
+
 // How many matrices each type of blocks has that could not be kept in them.
 void say_unpacked(const Model& model) {
   const auto* file = dynamic_cast<const GgufSource*>(&model.source());
@@ -61,7 +75,11 @@ ResidentModel::ResidentModel(const Model& model, at::Device device, Residence wh
   input_embedding_.emplace(model_, device);
   if (where.packed && !config().family->normalised_head) {
     packed_head_ = model_.load_packed(model_.tensor(Role::LmHead));
-    if (packed_head_) return;
+    if (packed_head_) {
+      // Read from the file, a tied embedding's pages would be given back with every token.
+      if (config().tie_word_embeddings) embedding_ = plain_numbers(*packed_head_);
+      return;
+    }
   }
   const TensorInfo& head = model_.tensor(Role::LmHead);
   head_ = where.packed ? model_.load_stored(head) : model_.load(head, device);
