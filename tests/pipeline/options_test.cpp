@@ -64,7 +64,7 @@ TEST(Resolve, RefusesZerosWhereUnitsAreRemovedAndTheOtherWayRound) {
   expect_refused({.method = "l1", .structure = Structure::Weight, .sparsity = 1},
                  "--sparsity 1 is not in [0, 1)");
   expect_refused({.method = "l1", .structure = Structure::Weight, .pattern = "4:2"},
-                 "expected row, or N:M");
+                 "expected row, layer, block:COLUMNS, or N:M");
   expect_refused({.method = "l1", .structure = Structure::Weight, .compat = "llm-pruner"},
                  "--compat");
   expect_refused({.method = "random", .structure = Structure::Weight}, "methods that can");

@@ -34,17 +34,6 @@ bool in(std::span<const Role> group, Role role) {
   return std::find(group.begin(), group.end(), role) != group.end();
 }
 
-std::vector<TokenBatch> first_tokens(const std::vector<TokenBatch>& text, int64_t tokens) {
-  std::vector<TokenBatch> some;
-  for (const TokenBatch& batch : text) {
-    if (tokens <= 0) break;
-    const int64_t rows = std::clamp<int64_t>(tokens / batch.ids.size(1), 1, batch.ids.size(0));
-    some.push_back({batch.ids.narrow(0, 0, rows)});
-    tokens -= rows * batch.ids.size(1);
-  }
-  return some;
-}
-
 // Held-out text through the dense model, and through one that differs in one group, from the layer
 // of that group on.
 class GroupMeter {
