@@ -131,8 +131,9 @@ constexpr Option<BenchJob> kBenchOptions[] = {
     {.info = {.key = "seed", .help = "of the random prompts"},
      .member = PRUNUS_MEMBER(BenchJob, seed)},
     {.info = {.key = "dtype",
-              .help = "what weights are held and multiplied in; auto: as stored, GGUF's "
-                      "blocks and bitmasks too, but float32 for float16 on the CPU, as generate does",
+              .help =
+                  "what weights are held and multiplied in; auto: as stored, GGUF's "
+                  "blocks and bitmasks too, but float32 for float16 on the CPU, as generate does",
               .choices = "auto,float32,bfloat16,float16,file"},
      .member = PRUNUS_WORD(BenchJob, dtype, parse_resident_dtype, resident_dtype_name)},
     {.info = {.key = "kv-dtype",
