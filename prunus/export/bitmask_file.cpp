@@ -59,8 +59,9 @@ class BitmaskSink : public ModelSink {
       progress.step();
     }
     PRUNUS_CHECK(report_.matrices > 0, InvalidArgument, job_.source,
-                 ": no matrix of its layers has ", 100 * kSparseShare,
-                 " % of zeros, which --format bitmask would leave out; make some with prunus prune "
+                 ": no matrix of its layers would become smaller by --format bitmask: it takes ",
+                 100 * kSparseShare,
+                 " % of zeros, and rows of more than a few numbers; make zeros with prunus prune "
                  "--sparsity or --pattern, or take --format hf");
     writer_.emplace(job_.out, std::move(plans));
     std::vector<const FileTensor*> order;

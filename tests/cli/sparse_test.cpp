@@ -104,6 +104,8 @@ TEST_F(Sparse, ApplyRefusesMasksThatAreMissingOrOthers) {
 }
 
 TEST_F(Sparse, ABitmaskIsOpenedByEveryCommandAsTheSameModel) {
+  // Rows long enough for masks and offsets to take less than the zeros.
+  save({.family = "llama", .hidden = 64, .head_dim = 16, .ffn = 128, .vocab = kVocab});
   ASSERT_EQ(run({"prune", model, "--out", out, "--method", "l1", "--structure", "weight",
                  "--pattern", "2:4"})
                 .exit_code,
@@ -118,7 +120,7 @@ TEST_F(Sparse, ABitmaskIsOpenedByEveryCommandAsTheSameModel) {
   const auto perplexity = [&](const std::string& path) {
     const Outcome done = run({"eval", path, "--ppl", text, "--seqlen", "32", "--json"});
     EXPECT_EQ(done.exit_code, 0) << done.err;
-    return parse_json(done.out, "eval").at("ppl");
+    return parse_json(done.out, "eval").at("results").at(0).at("nll_per_token");
   };
   EXPECT_EQ(perplexity(packed), perplexity(dense));
   const auto words = [&](const std::string& path) {

@@ -58,7 +58,7 @@ TEST(SparsePlan, ComesBackFromItsFile) {
   const Plan plan = plan_of({.method = "prunus-sparse", .sparsity = 0.6, .ridge = 0.15});
   ASSERT_EQ(plan.sparse->zeros.size(), 21u);
   const Json json = to_json(plan);
-  EXPECT_EQ(json.at("version"), 5);
+  EXPECT_EQ(json.at("version"), 6);
   EXPECT_EQ(to_json(plan_from_json(json, "plan")), json);
   EXPECT_EQ(json.at("sparse").at("ridge"), 0.15);
   EXPECT_EQ(json.at("sparse").at("pattern"), "layer");
